@@ -28,7 +28,20 @@ func appendFolded(dst []byte, value string) ([]byte, error) {
 		return dst, ErrUTF8
 	}
 	folded := cases.Fold().String(norm.NFD.String(value))
+	folded = strings.Map(foldCherokee, folded)
 	return append(dst, strings.TrimSpace(norm.NFC.String(folded))...), nil
+}
+
+// foldCherokee puts right what x/text does not: Cherokee alone folds to its capitals (CaseFolding.txt), and
+// [cases.Fold] swaps capital and small instead.
+func foldCherokee(r rune) rune {
+	switch {
+	case 0xAB70 <= r && r <= 0xABBF:
+		return r - 0xAB70 + 0x13A0
+	case 0x13F8 <= r && r <= 0x13FD:
+		return r - 0x13F8 + 0x13F0
+	}
+	return r
 }
 
 // appendLower appends ASCII text in lower case, which for ASCII is full case folding.
