@@ -1,0 +1,116 @@
+package pgserver_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cloakroom/internal/sandbox/pgserver"
+)
+
+// running says whether a process exists and is no zombie.
+func running(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(b), ") Z ")
+}
+
+// childrenOf lists the living processes that a postmaster forked.
+func childrenOf(t *testing.T, postmaster int) []int {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, path := range stats {
+		b, _ := os.ReadFile(path)
+		if strings.Contains(string(b), fmt.Sprintf(" %d ", postmaster)) {
+			if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))); pid != postmaster {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func TestKillLosesNothingCommitted(t *testing.T) {
+	s := start(t, pgserver.Config{})
+	db := open(t, superURL(s))
+	db.MustExec("CREATE TABLE coats AS SELECT n FROM generate_series(1, 1000) n")
+	tx := db.MustBegin()
+	tx.MustExec("INSERT INTO coats VALUES (0)")
+
+	postmaster, children := s.PID(), childrenOf(t, s.PID())
+	if len(children) < 2 {
+		t.Fatalf("postmaster %d has children %v: the test cannot see them", postmaster, children)
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range append(children, postmaster) {
+		if running(pid) {
+			t.Errorf("process %d survived", pid)
+		}
+	}
+	if err := tx.Commit(); err == nil {
+		t.Error("committed on a dead server")
+	}
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := get[int](t, open(t, superURL(s)), "SELECT count(*) FROM coats"); n != 1000 {
+		t.Errorf("%d rows after the crash, want 1000", n)
+	}
+}
+
+func TestPauseHangsClients(t *testing.T) {
+	s := start(t, pgserver.Config{})
+	db := open(t, superURL(s))
+	if err := s.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() {
+		_, err := db.Exec("SELECT 1") // an open connection: its backend is stopped too
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		t.Errorf("a paused server answered (%v)", err)
+	case <-ctx.Done():
+	}
+	if err := s.Continue(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-answer:
+		if err != nil {
+			t.Errorf("the answer after the pause: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("no answer after the pause")
+	}
+}
+
+func TestStopWhilePaused(t *testing.T) {
+	s := start(t, pgserver.Config{})
+	open(t, superURL(s))
+	if err := s.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	missing(t, s.Dir())
+}
