@@ -55,7 +55,9 @@ type Protection struct {
 func (m *Member) SealedColumn() string { return "sealed_" + m.Name }
 
 // TokenColumn holds the member's token under one version of the index key.
-func (m *Member) TokenColumn(version uint32) string { return fmt.Sprintf("masked_%s_v%d", m.Name, version) }
+func (m *Member) TokenColumn(version uint32) string {
+	return fmt.Sprintf("masked_%s_v%d", m.Name, version)
+}
 
 // ViewColumn is the token's name in the analysts' view.
 func (m *Member) ViewColumn() string { return "masked_" + m.Name }

@@ -1,0 +1,141 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// SQLSTATEs that cloakroom's own functions raise.
+const (
+	StaleEpoch        = "CR001" // the writer's epoch is not the vault's: refresh and write again
+	UnknownDataKey    = "CR002" // a data key is not active, not of that month, or not that key
+	WrongIsolation    = "CR003" // not READ COMMITTED
+	UntrustedStaging  = "CR004" // the staging table is missing or not the owner's
+	NotApproved       = "CR010" // a recover request is not (or no longer) approved
+	AuditUnavailable  = "CR011" // the audit log cannot be written or is not flushed
+	RequestRefused    = "CR012" // a recover request breaks the policy, or the actor may not
+	NotAllowedByVault = "CR013" // a vault operation whose conditions do not hold
+)
+
+// Error is a database error that may be shown and logged: it quotes no row and no parameter.
+type Error struct {
+	Code       string // SQLSTATE
+	Constraint string
+	Table      string
+	message    string // empty where the server's text may quote data
+	hint       string
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("database")
+	if e.message != "" {
+		b.WriteString(": " + e.message)
+	}
+	b.WriteString(" (SQLSTATE " + e.Code)
+	if e.Constraint != "" {
+		b.WriteString(", constraint " + e.Constraint)
+	}
+	b.WriteString(")")
+	if e.hint != "" {
+		b.WriteString(": " + e.hint)
+	}
+	return b.String()
+}
+
+// Redact turns an error of lib/pq into one that may be shown. Other errors pass as they are.
+func Redact(err error) error {
+	var shown *Error
+	if err == nil || errors.As(err, &shown) {
+		return err
+	}
+	var e *pq.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	r := &Error{Code: string(e.Code), Constraint: e.Constraint, Table: e.Table, hint: hint(e)}
+	// Classes 22 (data exception) and 23 (integrity constraint) quote values in their very message; 42601 and
+	// P0001 may quote text. What our own functions raise quotes nothing.
+	switch class := r.Code[:min(2, len(r.Code))]; class {
+	case "22", "23", "P0":
+	default:
+		if r.Code != "42601" {
+			r.message = e.Message
+		}
+	}
+	return r
+}
+
+func hint(e *pq.Error) string {
+	switch e.Code {
+	case "42501":
+		return "grant the login its role (keys grant LOGIN --role ROLE), or use the login that has it"
+	case "3F000", "42P01", "42883":
+		return "the schema is missing or older than this program: run keys init"
+	case "28P01", "28000":
+		return "check the user and the password in DATABASE_URL"
+	case "3D000":
+		return "create the database first"
+	case "53300":
+		return "raise max_connections, or lower the number of clients"
+	case "53100":
+		return "free disk space on the database server"
+	}
+	if strings.HasPrefix(string(e.Code), "CR") {
+		return e.Hint
+	}
+	return ""
+}
+
+// Code is the SQLSTATE of a database error, or empty.
+func Code(err error) string {
+	var e *pq.Error
+	if errors.As(err, &e) {
+		return string(e.Code)
+	}
+	var r *Error
+	if errors.As(err, &r) {
+		return r.Code
+	}
+	return ""
+}
+
+// IsDataError reports an error that one row of a batch may have caused: class 22 (data exception) and 23514
+// (check violation). Everything else, 23505 and 23503 included, is not a row's fault or is worth a retry.
+func IsDataError(err error) bool {
+	code := Code(err)
+	return strings.HasPrefix(code, "22") || code == "23514"
+}
+
+// IsUnavailable reports an error of the infrastructure: the connection, the server's state or its resources. The
+// same statement may succeed later.
+func IsUnavailable(err error) bool {
+	if err == nil {
+		return false
+	}
+	code := Code(err)
+	switch {
+	case code == "":
+		var netErr net.Error
+		return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+			errors.Is(err, net.ErrClosed) || isBadConn(err) || errors.Is(err, context.DeadlineExceeded)
+	case code == "57014", code == "55P03", code == "25P02", code == "25P03", code == "55006", code == "25006":
+		return true
+	}
+	switch code[:2] {
+	case "08", "40", "53", "57", "58", "XX":
+		return true
+	}
+	return false
+}
+
+// Unreachable is what a command prints when the database cannot be reached.
+func Unreachable(err error) error {
+	return fmt.Errorf("reaching the database: %w (check DATABASE_URL, that the server runs, and sslmode)", Redact(err))
+}

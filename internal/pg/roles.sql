@@ -1,0 +1,27 @@
+-- Roles and schemas. Run by the migrator, who needs CREATEROLE and the database's ownership, not superuser.
+-- Safe to run again. Roles belong to the whole cluster, so two databases may race here: the caller retries.
+
+DO $$
+DECLARE
+  role_name text;
+BEGIN
+  FOREACH role_name IN ARRAY ARRAY[
+    'cloakroom_owner', 'cloakroom_ingest', 'cloakroom_analyst', 'cloakroom_auditor', 'cloakroom_approver',
+    'cloakroom_rotator', 'cloakroom_breakglass'] LOOP
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
+      EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
+    END IF;
+  END LOOP;
+
+  -- The migrations run as the owner, so the migrator must be able to become it.
+  IF NOT pg_catalog.pg_has_role(current_user, 'cloakroom_owner', 'MEMBER') THEN
+    EXECUTE pg_catalog.format('GRANT cloakroom_owner TO %I', current_user);
+  END IF;
+
+  EXECUTE pg_catalog.format('GRANT CREATE, TEMPORARY ON DATABASE %I TO cloakroom_owner', pg_catalog.current_database());
+  -- Without TEMPORARY nobody but the owner can plant an object in pg_temp, where a staging table is looked for.
+  EXECUTE pg_catalog.format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
+END $$;
+
+GRANT USAGE, CREATE ON SCHEMA public TO cloakroom_owner;
+CREATE SCHEMA IF NOT EXISTS cloakroom AUTHORIZATION cloakroom_owner;

@@ -1,0 +1,64 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+
+	"cloakroom/crypto/envelope"
+	"cloakroom/internal/dataset"
+	"cloakroom/internal/pg"
+	"cloakroom/keys/kek"
+)
+
+// Init brings the database to the current schema, makes the first index key if there is none, and the months ahead. It
+// is safe to run again and from two places at once. See [pg.Migrate] for what the login needs.
+func Init(ctx context.Context, url string, set *kek.Set) (Settings, error) {
+	if err := pg.Migrate(ctx, url); err != nil {
+		return Settings{}, err
+	}
+	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom init", Role: pg.Owner})
+	if err != nil {
+		return Settings{}, err
+	}
+	defer db.Close()
+	v := &Vault{DB: db, KEK: set}
+	s, err := v.Settings(ctx)
+	if err != nil {
+		return Settings{}, err
+	}
+	if err := v.firstIndexKey(ctx, s); err != nil {
+		return Settings{}, err
+	}
+	if _, err := v.IndexKeys(ctx, s, dataset.Login()); err != nil {
+		return Settings{}, fmt.Errorf("reading the index key back: %w", err)
+	}
+	if _, err := db.ExecContext(ctx, `SELECT cloakroom.make_months_ahead()`); err != nil {
+		return Settings{}, fmt.Errorf("making the months ahead: %w", pg.Redact(err))
+	}
+	return s, nil
+}
+
+func (v *Vault) firstIndexKey(ctx context.Context, s Settings) error {
+	var have bool
+	if err := v.DB.GetContext(ctx, &have, `SELECT EXISTS (SELECT FROM cloakroom.index_keys)`); err != nil {
+		return fmt.Errorf("looking for an index key: %w", pg.Redact(err))
+	}
+	if have {
+		return nil
+	}
+	c := kek.Context{Vault: s.ID, Purpose: kek.Index, Key: 1}
+	key, w, err := v.KEK.GenerateDataKey(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer key.Destroy()
+	check := envelope.Check(key.Expose(), 1)
+	// Two inits at once: the first one's key stands.
+	_, err = v.DB.ExecContext(ctx, `
+		INSERT INTO cloakroom.index_keys (version, state, kek, kek_id, wrapped, key_check)
+		VALUES (1, 'live', $1, $2, $3, $4) ON CONFLICT DO NOTHING`, w.KEK, w.KEKID, w.Blob, check[:])
+	if err != nil {
+		return fmt.Errorf("registering the first index key: %w", pg.Redact(err))
+	}
+	return nil
+}

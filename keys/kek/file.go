@@ -1,0 +1,153 @@
+package kek
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"cloakroom/crypto/envelope"
+	"cloakroom/internal/secret"
+)
+
+// fileVersion is the first byte of what a key file wraps.
+const fileVersion = 0x01
+
+// fileKEK is a KEK in a file: 32 bytes in base64. What it wraps is 0x01 ‖ nonce ‖ ciphertext ‖ tag, AES-256-GCM,
+// associated data E of the context's keys and values, sorted by key (docs/format.md).
+type fileKEK struct {
+	uri  string
+	id   string
+	aead *cipher.AEAD // behind a pointer, so that fmt does not walk into the key schedule
+}
+
+func openFile(uri string) (*fileKEK, error) {
+	path := strings.TrimPrefix(uri, "file://")
+	if !strings.HasPrefix(path, "/") {
+		return nil, fmt.Errorf("opening KEK %s: write an absolute path, file:///etc/cloakroom/kek", uri)
+	}
+	key, err := readKeyFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
+	}
+	defer key.Destroy()
+	return newFileKEK(uri, key.Expose())
+}
+
+func newFileKEK(uri string, key []byte) (*fileKEK, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
+	}
+	fingerprint, err := envelope.Derive(key, []byte("cloakroom/v1/kek-id"), 16)
+	if err != nil {
+		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
+	}
+	return &fileKEK{uri: uri, id: "file:" + hex.EncodeToString(fingerprint), aead: &aead}, nil
+}
+
+func readKeyFile(path string) (secret.Bytes, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return secret.Bytes{}, fmt.Errorf("%w (keys kek generate %s makes one)", err, path)
+	}
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return secret.Bytes{}, errors.New("it is not a regular file")
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return secret.Bytes{}, fmt.Errorf("its mode is %04o, so others can read it: chmod 600 %s", info.Mode().Perm(), path)
+	}
+	text := make([]byte, 256)
+	n, err := f.Read(text)
+	defer clear(text)
+	if err != nil {
+		return secret.Bytes{}, errors.New("it cannot be read or is empty: want 32 bytes in base64")
+	}
+	key := make([]byte, 0, KeySize+3)
+	key, err = base64.StdEncoding.Strict().AppendDecode(key, bytes.TrimSpace(text[:n]))
+	if err != nil || len(key) != KeySize {
+		clear(key)
+		return secret.Bytes{}, errors.New("it does not hold 32 bytes in base64")
+	}
+	return secret.New(key), nil
+}
+
+// GenerateFile makes a new key file, mode 0600, and fails if the path exists.
+func GenerateFile(path string) error {
+	key := make([]byte, KeySize)
+	rand.Read(key) // never fails: crypto/rand
+	defer clear(key)
+	text := append(base64.StdEncoding.AppendEncode(nil, key), '\n')
+	defer clear(text)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("making key file: %w", err)
+	}
+	if _, err := f.Write(text); err != nil {
+		f.Close()
+		return fmt.Errorf("making key file %s: %w", path, err)
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return fmt.Errorf("making key file %s: %w", path, err)
+	}
+	return f.Close()
+}
+
+// fileContext is the associated data: each key and value of the context, sorted by key.
+func fileContext(c Context) []byte {
+	m := c.Map()
+	var ad []byte
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		ad = envelope.AppendFields(ad, k, m[k])
+	}
+	return ad
+}
+
+func (k *fileKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
+	key := make([]byte, KeySize)
+	rand.Read(key)
+	s := secret.New(key)
+	w, err := k.wrap(ctx, s, c)
+	return s, w, err
+}
+
+func (k *fileKEK) wrap(_ context.Context, key secret.Bytes, c Context) (Wrapped, error) {
+	blob := (*k.aead).Seal([]byte{fileVersion}, nil, key.Expose(), fileContext(c))
+	return Wrapped{KEK: k.uri, KEKID: k.id, Blob: blob}, nil
+}
+
+func (k *fileKEK) Unwrap(_ context.Context, w Wrapped, c Context) (secret.Bytes, error) {
+	if len(w.Blob) == 0 || w.Blob[0] != fileVersion {
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
+	}
+	key, err := (*k.aead).Open(nil, nil, w.Blob[1:], fileContext(c))
+	if err != nil || len(key) != KeySize {
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
+	}
+	return secret.New(key), nil
+}
+
+func (k *fileKEK) holds(w Wrapped) bool { return w.KEKID == k.id }

@@ -1,0 +1,131 @@
+package kek
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go"
+
+	"cloakroom/internal/secret"
+)
+
+// kmsKEK is a symmetric AWS KMS key. Region, credentials and endpoint come from the AWS SDK's own configuration
+// (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_KMS, instance roles and so on).
+type kmsKEK struct {
+	uri    string
+	keyID  string // alias/NAME, a key id or an ARN
+	client *kms.Client
+}
+
+func openKMS(ctx context.Context, uri string) (*kmsKEK, error) {
+	keyID := strings.TrimPrefix(uri, "awskms:///")
+	if keyID == "" {
+		return nil, fmt.Errorf("opening KEK %s: name the key, awskms:///alias/cloakroom", uri)
+	}
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening KEK %s: reading the AWS configuration: %w", uri, err)
+	}
+	if cfg.Region == "" {
+		return nil, fmt.Errorf("opening KEK %s: no AWS region is configured: set AWS_REGION", uri)
+	}
+	return &kmsKEK{uri: uri, keyID: keyID, client: kms.NewFromConfig(cfg)}, nil
+}
+
+func (k *kmsKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
+	out, err := k.client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
+		KeyId: &k.keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: c.Map(),
+	})
+	if err != nil {
+		return secret.Bytes{}, Wrapped{}, k.explain("generating", c, "GenerateDataKey", err)
+	}
+	key := secret.New(out.Plaintext)
+	if key.Len() != KeySize || len(out.CiphertextBlob) == 0 || aws.ToString(out.KeyId) == "" {
+		key.Destroy()
+		return secret.Bytes{}, Wrapped{}, fmt.Errorf("generating %s with %s: KMS answered %d bytes of key: %w", c, k.uri, len(out.Plaintext), ErrUnavailable)
+	}
+	return key, Wrapped{KEK: k.uri, KEKID: *out.KeyId, Blob: out.CiphertextBlob}, nil
+}
+
+func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes, error) {
+	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: w.Blob, KeyId: &w.KEKID, EncryptionContext: c.Map()})
+	if err != nil {
+		return secret.Bytes{}, k.explain("unwrapping", c, "Decrypt", err)
+	}
+	key := secret.New(out.Plaintext)
+	if key.Len() != KeySize {
+		key.Destroy()
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
+	}
+	return key, nil
+}
+
+func (k *kmsKEK) wrap(ctx context.Context, key secret.Bytes, c Context) (Wrapped, error) {
+	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.keyID, Plaintext: key.Expose(), EncryptionContext: c.Map()})
+	if err != nil {
+		return Wrapped{}, k.explain("wrapping", c, "Encrypt", err)
+	}
+	return Wrapped{KEK: k.uri, KEKID: aws.ToString(out.KeyId), Blob: out.CiphertextBlob}, nil
+}
+
+// reEncrypt moves a key to this KEK inside KMS. A second ReEncrypt, its result thrown away, proves that the new
+// wrapping opens with the same context.
+func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, c Context) (Wrapped, error) {
+	out, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
+		CiphertextBlob: w.Blob, SourceKeyId: &w.KEKID, SourceEncryptionContext: c.Map(),
+		DestinationKeyId: &k.keyID, DestinationEncryptionContext: c.Map(),
+	})
+	if err != nil {
+		return Wrapped{}, from.explain("rewrapping", c, "ReEncrypt", err)
+	}
+	if _, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
+		CiphertextBlob: out.CiphertextBlob, SourceKeyId: out.KeyId, SourceEncryptionContext: c.Map(),
+		DestinationKeyId: out.KeyId, DestinationEncryptionContext: c.Map(),
+	}); err != nil {
+		return Wrapped{}, k.explain("checking the rewrapped", c, "ReEncrypt", err)
+	}
+	return Wrapped{KEK: k.uri, KEKID: aws.ToString(out.KeyId), Blob: out.CiphertextBlob}, nil
+}
+
+// holds: any KMS key whose ARN the vault recorded. Which of them these credentials may use is IAM's to say.
+func (k *kmsKEK) holds(w Wrapped) bool { return strings.HasPrefix(w.KEKID, "arn:") }
+
+// explain sorts a KMS error into what a caller can do about it. The SDK has retried by then (3 attempts).
+func (k *kmsKEK) explain(doing string, c Context, operation string, err error) error {
+	var (
+		notFound   *types.NotFoundException
+		disabled   *types.DisabledException
+		state      *types.KMSInvalidStateException
+		ciphertext *types.InvalidCiphertextException
+		incorrect  *types.IncorrectKeyException
+		usage      *types.InvalidKeyUsageException
+		api        smithy.APIError
+	)
+	sort, hint := ErrUnavailable, "check the network, AWS_REGION and the KMS endpoint; it is tried again"
+	switch {
+	case errors.As(err, &notFound), errors.As(err, &disabled), errors.As(err, &state), errors.As(err, &usage):
+		sort, hint = ErrDisabled, "enable the KMS key, or cancel its deletion; without it these values stay closed"
+	case errors.As(err, &ciphertext), errors.As(err, &incorrect):
+		sort, hint = ErrUnwrap, "compare the vault with a backup (docs/operations.md)"
+	case errors.As(err, &api):
+		switch api.ErrorCode() {
+		case "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature",
+			"InvalidClientTokenId", "ExpiredTokenException", "MissingAuthenticationToken", "NotAuthorized", "OptInRequired":
+			sort, hint = ErrDenied, fmt.Sprintf("allow kms:%s with purpose=%s (deploy/iam)", operation, c.Purpose)
+		}
+	}
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s %s with %s: %w", doing, c, k.uri, context.Canceled)
+	}
+	detail := ""
+	if errors.As(err, &api) {
+		detail = ": " + api.ErrorCode()
+	}
+	return fmt.Errorf("%s %s with %s: %w%s: %s", doing, c, k.uri, sort, detail, hint)
+}

@@ -1,0 +1,76 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+
+	"cloakroom/crypto/envelope"
+	"cloakroom/internal/pg"
+	"cloakroom/internal/secret"
+	"cloakroom/keys/kek"
+)
+
+// ErrKeyCheck reports a key that is not the one the vault registered: wrong, or damaged.
+var ErrKeyCheck = errors.New("the unwrapped key does not match its key check: the vault's row is damaged, or belongs to another key")
+
+// Vault is the vault of one database, as one process sees it.
+type Vault struct {
+	DB  *sqlx.DB
+	KEK *kek.Set
+}
+
+// Settings is what every process must know of the vault.
+type Settings struct {
+	ID        uuid.UUID `db:"vault_id"`
+	Epoch     int64     `db:"epoch"`
+	DaysBack  int       `db:"days_back"`  // older events are rejected
+	DaysAhead int       `db:"days_ahead"` // events dated further ahead are rejected
+}
+
+// Settings reads the vault's settings.
+func (v *Vault) Settings(ctx context.Context) (Settings, error) {
+	var s Settings
+	if err := v.DB.GetContext(ctx, &s, `SELECT * FROM cloakroom.vault()`); err != nil {
+		return Settings{}, fmt.Errorf("reading the vault's settings: %w", pg.Redact(err))
+	}
+	return s, nil
+}
+
+// WrappedKey is a key's row in the vault, less its identity.
+type WrappedKey struct {
+	KEK      string `db:"kek"`
+	KEKID    string `db:"kek_id"`
+	Wrapped  []byte `db:"wrapped"`
+	KeyCheck []byte `db:"key_check"`
+}
+
+func (w WrappedKey) forKEK() kek.Wrapped {
+	return kek.Wrapped{KEK: w.KEK, KEKID: w.KEKID, Blob: w.Wrapped}
+}
+
+// unwrap unwraps a key of the vault and compares it with its key check.
+func (v *Vault) unwrap(ctx context.Context, w WrappedKey, c kek.Context) (secret.Bytes, error) {
+	key, err := v.KEK.Unwrap(ctx, w.forKEK(), c)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	check := envelope.Check(key.Expose(), c.Key)
+	if len(w.KeyCheck) != len(check) || [envelope.CheckSize]byte(w.KeyCheck) != check {
+		key.Destroy()
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s: %w", c, ErrKeyCheck)
+	}
+	return key, nil
+}
+
+// dateLayout is how a date is written in SQL, in associated data and in output.
+const dateLayout = time.DateOnly
+
+// MonthOf is the first day of the month of a date, UTC.
+func MonthOf(date time.Time) time.Time {
+	return time.Date(date.Year(), date.Month(), 1, 0, 0, 0, 0, time.UTC)
+}
