@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,13 +51,14 @@ func socketFits(dir string) bool {
 	return len(filepath.Join(dir, "run", ".s.PGSQL.65535")) <= longestSocket
 }
 
-// openPlace claims dir, or a new temporary directory when dir is empty.
-func openPlace(dir string, acc *account) (*place, error) {
-	sweep()
-	if dir == "" {
-		return tempPlace(acc)
+// openPlace claims cfg.Dir, or a new temporary directory.
+func openPlace(cfg Config, acc *account) (*place, error) {
+	bases := tempBases(cfg.Memory)
+	sweep(bases)
+	if cfg.Dir == "" {
+		return tempPlace(bases, acc)
 	}
-	dir, err := filepath.Abs(dir)
+	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +70,7 @@ func openPlace(dir string, acc *account) (*place, error) {
 		return nil, err
 	}
 	if !socketFits(dir) {
-		if p.sockets, err = tempPlace(acc); err != nil {
+		if p.sockets, err = tempPlace(bases, acc); err != nil {
 			return nil, err
 		}
 	}
@@ -78,11 +80,11 @@ func openPlace(dir string, acc *account) (*place, error) {
 	return p, nil
 }
 
-// tempPlace makes a directory under TMPDIR, or under /tmp when Postgres's
-// account could not get into TMPDIR or a socket's path would be too long.
-func tempPlace(acc *account) (*place, error) {
+// tempPlace makes a directory in the first of the bases that Postgres's account
+// can enter and that is short enough for a socket's path.
+func tempPlace(bases []string, acc *account) (*place, error) {
 	var refused error
-	for _, base := range tempBases() {
+	for _, base := range bases {
 		if err := acc.reach(base); err != nil {
 			refused = errors.Join(refused, err)
 			continue
@@ -96,11 +98,14 @@ func tempPlace(acc *account) (*place, error) {
 	return nil, fmt.Errorf("making a temporary directory: %w", refused)
 }
 
-func tempBases() []string {
-	if base := filepath.Clean(os.TempDir()); base != "/tmp" {
-		return []string{base, "/tmp"}
+// tempBases is where temporary directories may be, best first.
+func tempBases(memory bool) []string {
+	var bases []string
+	if dir := memoryDir(); memory && dir != "" {
+		bases = append(bases, dir)
 	}
-	return []string{"/tmp"}
+	bases = append(bases, filepath.Clean(os.TempDir()), "/tmp")
+	return slices.Compact(bases)
 }
 
 func newTempPlace(base string, acc *account) (*place, error) {

@@ -14,6 +14,9 @@ import (
 // stays until the next Start sweeps it up.
 func endWithParent(*syscall.SysProcAttr) {}
 
+// memoryDir has no counterpart either.
+func memoryDir() string { return "" }
+
 func processes() ([]process, error) {
 	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,state=").Output()
 	if err != nil {

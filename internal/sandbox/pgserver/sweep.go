@@ -13,8 +13,8 @@ import (
 
 // sweep removes the temporary directories of programs that were killed. It is
 // housekeeping: what it cannot remove it leaves.
-func sweep() {
-	for _, base := range tempBases() {
+func sweep(bases []string) {
+	for _, base := range bases {
 		abandoned, _ := filepath.Glob(filepath.Join(base, tempPrefix+"*"))
 		for _, dir := range abandoned {
 			// Anybody may write in /tmp: only what we made ourselves is ours.
