@@ -1,0 +1,51 @@
+package conformance_test
+
+import (
+	"net/http"
+	"os"
+	"testing"
+
+	"cloakroom/internal/sandbox/conformance"
+	"cloakroom/internal/sandbox/sqsserver"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// endpoint is what the environment names, else what start gives.
+func endpoint(t *testing.T, variable string, start func() (url string, stop func() error, err error)) string {
+	if url := os.Getenv(variable); url != "" {
+		return url
+	}
+	url, stop, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return url
+}
+
+func httpClient(t *testing.T) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+var staticCredentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider("conformance", "a secret of 16 and more", ""))
+
+func TestSQS(t *testing.T) {
+	url := endpoint(t, "AWS_ENDPOINT_URL_SQS", func() (string, func() error, error) {
+		srv := sqsserver.New(sqsserver.Config{Secrets: map[string]string{"conformance": "a secret of 16 and more"}})
+		err := srv.Start()
+		return srv.URL(), srv.Close, err
+	})
+	client := sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: staticCredentials, HTTPClient: httpClient(t)})
+	conformance.SQS(t, client, nil)
+}
