@@ -11,7 +11,11 @@ import (
 // Hasher makes many tokens under one subkey, reusing its buffers and the HMAC's precomputed state (FIPS 198-1,
 // section 6). It is not for concurrent use: each goroutine makes its own.
 type Hasher struct {
-	subkey *Subkey
+	state func() *hasherState // A function, because fmt cannot look into one: see Format.
+}
+
+type hasherState struct {
+	subkey *subkeyState
 	mac    hash.Hash // nil if the subkey was destroyed before
 	normal []byte    // room for a normalised value; zero between calls
 	sum    []byte
@@ -19,14 +23,14 @@ type Hasher struct {
 
 // NewHasher returns a hasher of the subkey. If the subkey is destroyed, the hasher returns [ErrDestroyed].
 func (s *Subkey) NewHasher() *Hasher {
-	h := &Hasher{subkey: s}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.destroyed.Load() {
-		h.mac = newMAC(s.key[:])
-		h.sum = make([]byte, 0, sha256.Size)
+	subkey := s.state()
+	h := &hasherState{subkey: subkey, sum: make([]byte, 0, sha256.Size)}
+	subkey.mu.Lock()
+	defer subkey.mu.Unlock()
+	if !subkey.destroyed.Load() {
+		h.mac = newMAC(subkey.key[:])
 	}
-	return h
+	return &Hasher{state: func() *hasherState { return h }}
 }
 
 // newMAC returns HMAC-SHA-256 under key, with its state precomputed.
@@ -39,17 +43,18 @@ func newMAC(key []byte) hash.Hash {
 // AppendToken appends the token of value, TokenLength bytes, to dst. It does not allocate if dst has room and
 // normalising does not. On error it returns dst as it was and what [Transform.Normalise] returns, or [ErrDestroyed].
 func (h *Hasher) AppendToken(dst []byte, value string) ([]byte, error) {
-	if h.subkey.destroyed.Load() || h.mac == nil {
+	state := h.state()
+	if state.mac == nil || state.subkey.destroyed.Load() {
 		return dst, fmt.Errorf("making token: %w", ErrDestroyed)
 	}
-	normal, err := h.subkey.transform.AppendNormal(h.normal[:0], value)
+	normal, err := state.subkey.transform.AppendNormal(state.normal[:0], value)
 	if err != nil {
 		return dst, fmt.Errorf("making token: %w", err)
 	}
-	h.normal = normal[:0]
-	h.sum = appendMAC(h.sum[:0], h.mac, normal)
+	state.normal = normal[:0]
+	state.sum = appendMAC(state.sum[:0], state.mac, normal)
 	clear(normal)
-	return base64.RawURLEncoding.AppendEncode(dst, h.sum[:tokenSize]), nil
+	return base64.RawURLEncoding.AppendEncode(dst, state.sum[:tokenSize]), nil
 }
 
 // appendMAC appends the HMAC of message, 32 bytes, to dst.

@@ -18,12 +18,10 @@ var ErrDestroyed = errors.New("subkey is destroyed")
 // Subkey makes the tokens of one field under one version of the index key. It is safe for concurrent use, and prints
 // as [redacted].
 type Subkey struct {
-	// Behind a pointer because fmt walks the unexported fields of structs without asking for methods, and stops
-	// at a pointer.
-	*secret
+	state func() *subkeyState // A function, because fmt cannot look into one: see Format.
 }
 
-type secret struct {
+type subkeyState struct {
 	transform Transform
 
 	mu        sync.Mutex // guards key
@@ -51,7 +49,8 @@ func Derive(indexKey []byte, dataset, field string, t Transform, version uint32)
 		return nil, fmt.Errorf("deriving subkey: %w", err)
 	}
 	defer clear(key)
-	return &Subkey{&secret{transform: t, key: [KeySize]byte(key)}}, nil
+	state := &subkeyState{transform: t, key: [KeySize]byte(key)}
+	return &Subkey{state: func() *subkeyState { return state }}, nil
 }
 
 // Token returns the token of value. It sets up an HMAC each time: for many tokens use a [Hasher]. It returns what
@@ -67,8 +66,9 @@ func (s *Subkey) Token(value string) (string, error) {
 // Destroy zeroes the subkey. From then on it makes no token, nor do its hashers. The HMAC states inside those cannot be
 // zeroed: they last until the garbage collector reuses their memory.
 func (s *Subkey) Destroy() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.destroyed.Store(true)
-	clear(s.key[:])
+	state := s.state()
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	state.destroyed.Store(true)
+	clear(state.key[:])
 }

@@ -18,6 +18,9 @@ func appendText(dst []byte, value string) ([]byte, error) {
 	return append(dst, strings.TrimSpace(norm.NFC.String(value))...), nil
 }
 
+// fold has no state, and is safe for concurrent use.
+var fold = cases.Fold()
+
 // appendFolded folds the decomposed text, because folding a composed one can leave an iota subscript (U+0345) out of
 // order: Unicode's D145 prescribes NFD for that reason.
 func appendFolded(dst []byte, value string) ([]byte, error) {
@@ -27,7 +30,7 @@ func appendFolded(dst []byte, value string) ([]byte, error) {
 	if !utf8.ValidString(value) {
 		return dst, ErrUTF8
 	}
-	folded := cases.Fold().String(norm.NFD.String(value))
+	folded := fold.String(norm.NFD.String(value))
 	folded = strings.Map(foldCherokee, folded)
 	return append(dst, strings.TrimSpace(norm.NFC.String(folded))...), nil
 }

@@ -25,10 +25,8 @@ var ErrAuthentication = errors.New("value was altered, or moved from another row
 //
 // The AES key schedule it holds cannot be zeroed: it lasts until the garbage collector reuses its memory.
 type Key struct {
-	id uint32
-	// Behind a pointer because fmt walks structs and interfaces in unexported fields without asking for methods,
-	// and stops at a pointer.
-	aead *cipher.AEAD
+	id   uint32
+	aead func() cipher.AEAD // A function, because fmt cannot look into one: see Format.
 }
 
 // NewKey expands the data key of the given id. It returns [ErrKeyID] for an id outside 1 … MaxKeyID, and an error
@@ -48,7 +46,7 @@ func NewKey(id uint32, key []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("expanding data key %d: %w", id, err)
 	}
-	return &Key{id: id, aead: &aead}, nil
+	return &Key{id: id, aead: func() cipher.AEAD { return aead }}, nil
 }
 
 // ID is the data key's id, 1 … MaxKeyID.
@@ -87,7 +85,7 @@ func (k *Key) Seal(dst []byte, s *Scratch, p *Place, pad int, plaintext []byte) 
 	begin := len(dst) + headerSize
 	text := dst[begin : begin+paddedSize(len(plaintext), pad)]
 	putPadding(text[copy(text, plaintext):])
-	return (*k.aead).Seal(appendHeader(dst, k.id), nil, text, ad), nil
+	return k.aead().Seal(appendHeader(dst, k.id), nil, text, ad), nil
 }
 
 // Open appends the plaintext of a sealed value, found in place p and a field with the given pad, to dst. It does
@@ -118,7 +116,7 @@ func (k *Key) Open(dst []byte, s *Scratch, p *Place, pad int, sealed []byte) ([]
 
 // openBox appends the padded text in box, nonce ‖ ciphertext ‖ tag, to dst.
 func (k *Key) openBox(dst, box, ad []byte) ([]byte, error) {
-	out, err := (*k.aead).Open(dst, nil, box, ad)
+	out, err := k.aead().Open(dst, nil, box, ad)
 	if err != nil {
 		return nil, ErrAuthentication
 	}
