@@ -59,6 +59,21 @@ func TestDestroyedSubkeyMakesNoToken(t *testing.T) {
 	}
 }
 
+func TestSecretsAreZeroed(t *testing.T) {
+	subkey := testSubkey(t, blindindex.Text)
+	hasher := subkey.NewHasher()
+	if _, err := hasher.AppendToken(nil, "199-172-056"); err != nil {
+		t.Fatal(err)
+	}
+	if room := blindindex.HasherRoom(hasher); len(room) == 0 || len(bytes.Trim(room, "\x00")) > 0 {
+		t.Errorf("a hasher keeps %q", room)
+	}
+	subkey.Destroy()
+	if key := blindindex.SubkeyBytes(subkey); len(bytes.Trim(key, "\x00")) > 0 {
+		t.Error("Destroy leaves the subkey")
+	}
+}
+
 // TestSubkeyIsSafeForConcurrentUse destroys a subkey in use: each token is the right one or none.
 func TestSubkeyIsSafeForConcurrentUse(t *testing.T) {
 	subkey := testSubkey(t, blindindex.IP)

@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -25,7 +26,8 @@ func TestKeyPrintsNothing(t *testing.T) {
 		any     any
 	}
 	var printed strings.Builder
-	for _, v := range []any{key, *key, holder{*key, key, *key}, &holder{*key, key, key}, []any{*key}, map[int]envelope.Key{1: *key}} {
+	held := holder{*key, key, *key}
+	for _, v := range []any{key, *key, held, &held, []any{*key}, map[int]envelope.Key{1: *key}} {
 		for _, verb := range "vdsqxXotTcbUp" {
 			for _, flag := range []string{"", "+", "#", " "} {
 				fmt.Fprintf(&printed, "%"+flag+string(verb)+"\n", v)
@@ -39,7 +41,8 @@ func TestKeyPrintsNothing(t *testing.T) {
 		for _, form := range []string{
 			string(part), fmt.Sprintf("%x", part), fmt.Sprintf("%X", part),
 			strings.Trim(fmt.Sprint(part), "[]"), strings.Trim(fmt.Sprintf("%#v", part), "[]byte{}"),
-			fmt.Sprintf("%08x", uint32(part[0])<<24|uint32(part[1])<<16|uint32(part[2])<<8|uint32(part[3])),
+			fmt.Sprintf("%x", binary.BigEndian.Uint32(part)), fmt.Sprint(binary.BigEndian.Uint32(part)),
+			fmt.Sprintf("%x", binary.LittleEndian.Uint32(part)), fmt.Sprint(binary.LittleEndian.Uint32(part)),
 		} {
 			if strings.Contains(printed.String(), form) {
 				t.Errorf("bytes %d to %d of the key are printed as %q", n, n+3, form)

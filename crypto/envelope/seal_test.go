@@ -22,7 +22,9 @@ func testKey(t testing.TB, id uint32) *envelope.Key {
 }
 
 func testPlace() envelope.Place {
-	return envelope.Place{Vault: [16]byte{1}, Dataset: "login", Field: "ip", Row: [16]byte{2}, Date: "2026-03-14", Subject: "user-1"}
+	return envelope.Place{
+		Vault: [16]byte{1}, Dataset: "login", Field: "ip", Row: [16]byte{2}, Date: "2026-03-14", Subject: "user-1",
+	}
 }
 
 func genPlace() *rapid.Generator[envelope.Place] {
@@ -154,6 +156,26 @@ func TestNoTextRemains(t *testing.T) {
 	}
 	if bytes.Contains(buf[:cap(buf)], text[:4]) {
 		t.Error("Open leaves unauthenticated text in dst")
+	}
+}
+
+// TestNoBadlyPaddedTextRemains is the same for values that are authentic, but refused.
+func TestNoBadlyPaddedTextRemains(t *testing.T) {
+	for _, v := range readVectors(t) {
+		if v.Want != "padding" {
+			continue
+		}
+		key, err := envelope.NewKey(v.KeyID, v.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf, p := make([]byte, 0, 200), v.Place.place()
+		if _, err := key.Open(buf, nil, &p, v.Pad, v.Sealed); !errors.Is(err, envelope.ErrPadding) {
+			t.Fatal(err)
+		}
+		if bytes.Contains(buf[:cap(buf)], []byte("d")) {
+			t.Errorf("%s: Open leaves text in dst", v.Name)
+		}
 	}
 }
 
