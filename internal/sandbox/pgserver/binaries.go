@@ -50,9 +50,8 @@ func findBinaries(ctx context.Context, major int) (binaries, error) {
 		return oldestMajor <= b.major && b.major <= newestMajor
 	}
 	var refused []string
-	for _, group := range [][]string{onPath(ctx), inUsualPlaces()} {
-		var found []binaries
-		for _, dir := range group {
+	look := func(dirs []string) (found []binaries) {
+		for _, dir := range dirs {
 			b, err := inspect(ctx, dir)
 			switch {
 			case err != nil: // not an installation, or one that does not run
@@ -62,10 +61,13 @@ func findBinaries(ctx context.Context, major int) (binaries, error) {
 				refused = append(refused, fmt.Sprintf("%d in %s", b.major, b.dir))
 			}
 		}
-		if len(found) > 0 {
-			slices.SortStableFunc(found, func(a, b binaries) int { return b.major - a.major })
-			return found[0], nil
-		}
+		return found
+	}
+	if found := look(onPath(ctx)); len(found) > 0 {
+		return found[0], nil
+	}
+	if found := look(inUsualPlaces()); len(found) > 0 {
+		return slices.MaxFunc(found, func(a, b binaries) int { return a.major - b.major }), nil
 	}
 	b, err := downloadedBinaries(ctx, major)
 	if err == nil {

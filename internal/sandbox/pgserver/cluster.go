@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -42,6 +43,7 @@ func (s *Server) initdbWith(ctx context.Context, ctype string) error {
 		"--no-sync", "--no-instructions")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = s.place.dir, environment(), s.account.attr()
+	cmd.Cancel = func() error { return signal(-cmd.Process.Pid, syscall.SIGKILL) } // its children, too
 	cmd.WaitDelay = time.Second
 	child, err := startChild(cmd)
 	if err == nil {

@@ -2,6 +2,7 @@ package pgserver
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -78,9 +79,13 @@ func download(version embeddedpostgres.PostgresVersion, home string) error {
 		RuntimePath(filepath.Join(scratch, "run")).
 		DataPath(filepath.Join(scratch, "data")).
 		BinariesPath(unpacked).
+		// For the second that it runs, nobody else shall get in.
+		Password(rand.Text()).
+		StartParameters(map[string]string{"unix_socket_directories": ""}).
 		Logger(io.Discard))
 	if err := pg.Start(); err != nil {
-		return errors.New(strings.Join(strings.Fields(err.Error()), " ")) // it quotes a whole log
+		line, _, _ := strings.Cut(err.Error(), "\n") // a whole log may follow
+		return errors.New(line)
 	}
 	if err := pg.Stop(); err != nil {
 		return err

@@ -16,8 +16,9 @@ type process struct {
 	state       byte // as ps prints it: T stopped, Z zombie
 }
 
-// Kill ends the postmaster and all its children at once, by SIGKILL, as a crash
-// of the machine would. The data stay; Restart recovers them.
+// Kill ends the postmaster and all its children, by SIGKILL: a crash of Postgres,
+// not of the machine, whose file system keeps what was written without fsync.
+// The data stay; Restart recovers them.
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,58 +2,41 @@ package pgserver_test
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
+	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/pgserver"
 )
 
-// running says whether a process exists and is no zombie.
-func running(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(b), ") Z ")
-}
-
-// childrenOf lists the living processes that a postmaster forked.
-func childrenOf(t *testing.T, postmaster int) []int {
+// family is a postmaster and what it forked.
+func family(t *testing.T, postmaster int) []int {
 	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	pids, err := pgserver.Children(postmaster)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pids []int
-	for _, path := range stats {
-		b, _ := os.ReadFile(path)
-		if strings.Contains(string(b), fmt.Sprintf(" %d ", postmaster)) {
-			if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))); pid != postmaster {
-				pids = append(pids, pid)
-			}
-		}
+	pids = append(pids, postmaster)
+	if len(pids) < 3 || !slices.ContainsFunc(pids, pgserver.Alive) {
+		t.Fatalf("postmaster %d with a family of %v: the test cannot see it", postmaster, pids)
 	}
 	return pids
 }
 
 func TestKillLosesNothingCommitted(t *testing.T) {
-	s := start(t, pgserver.Config{})
+	s := pgtest.Server(t, pgserver.Config{})
 	db := open(t, superURL(s))
 	db.MustExec("CREATE TABLE coats AS SELECT n FROM generate_series(1, 1000) n")
 	tx := db.MustBegin()
 	tx.MustExec("INSERT INTO coats VALUES (0)")
 
-	postmaster, children := s.PID(), childrenOf(t, s.PID())
-	if len(children) < 2 {
-		t.Fatalf("postmaster %d has children %v: the test cannot see them", postmaster, children)
-	}
+	pids := family(t, s.PID())
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for _, pid := range append(children, postmaster) {
-		if running(pid) {
+	for _, pid := range pids {
+		if pgserver.Alive(pid) {
 			t.Errorf("process %d survived", pid)
 		}
 	}
@@ -69,7 +52,7 @@ func TestKillLosesNothingCommitted(t *testing.T) {
 }
 
 func TestPauseHangsClients(t *testing.T) {
-	s := start(t, pgserver.Config{})
+	s := pgtest.Server(t, pgserver.Config{})
 	db := open(t, superURL(s))
 	if err := s.Pause(); err != nil {
 		t.Fatal(err)
@@ -100,7 +83,7 @@ func TestPauseHangsClients(t *testing.T) {
 }
 
 func TestStopWhilePaused(t *testing.T) {
-	s := start(t, pgserver.Config{})
+	s := pgtest.Server(t, pgserver.Config{})
 	open(t, superURL(s))
 	if err := s.Pause(); err != nil {
 		t.Fatal(err)

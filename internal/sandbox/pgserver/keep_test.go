@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/pgserver"
 )
 
 func TestDirIsKept(t *testing.T) {
-	dir := filepath.Join(keptDir(t), "a", "b")
+	dir := filepath.Join(pgtest.Dir(t), "a", "b")
 	first, err := pgserver.Start(t.Context(), pgserver.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -23,7 +24,7 @@ func TestDirIsKept(t *testing.T) {
 	if err := first.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	second := start(t, pgserver.Config{Dir: dir})
+	second := pgtest.Server(t, pgserver.Config{Dir: dir})
 	if n := get[int](t, open(t, superURL(second)), "SELECT n FROM coats"); n != 7 {
 		t.Errorf("read %d back", n)
 	}
@@ -31,8 +32,8 @@ func TestDirIsKept(t *testing.T) {
 
 // A directory too deep for a socket still works: the socket goes elsewhere.
 func TestDirTooLongForSocket(t *testing.T) {
-	dir := filepath.Join(keptDir(t), strings.Repeat("long/", 30))
-	s := start(t, pgserver.Config{Dir: dir})
+	dir := filepath.Join(pgtest.Dir(t), strings.Repeat("long/", 30))
+	s := pgtest.Server(t, pgserver.Config{Dir: dir})
 	url := superURL(s)
 	open(t, url)
 	if err := s.Stop(); err != nil {
@@ -46,7 +47,7 @@ func TestDirTooLongForSocket(t *testing.T) {
 
 func TestRestartKeepsAddressAndData(t *testing.T) {
 	for _, tcp := range []bool{false, true} {
-		s := start(t, pgserver.Config{Dir: filepath.Join(keptDir(t), "kept"), TCP: tcp})
+		s := pgtest.Server(t, pgserver.Config{Dir: filepath.Join(pgtest.Dir(t), "kept"), TCP: tcp})
 		url := superURL(s)
 		open(t, url).MustExec("CREATE TABLE coats AS SELECT 7 AS n")
 		for _, end := range []func() error{s.Stop, s.Kill, func() error { return nil }} {
@@ -63,19 +64,6 @@ func TestRestartKeepsAddressAndData(t *testing.T) {
 	}
 }
 
-// keptDir is a temporary directory that Postgres's account can enter, which
-// t.TempDir is not when we are root.
-func keptDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir)} {
-		if err := os.Chmod(d, 0o711); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 func TestDirThatTheAccountCannotEnter(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("an ordinary user runs Postgres itself")
@@ -87,8 +75,14 @@ func TestDirThatTheAccountCannotEnter(t *testing.T) {
 	}
 	// A throwaway server goes to /tmp instead.
 	t.Setenv("TMPDIR", dir)
-	s := start(t, pgserver.Config{})
+	s, err := pgserver.Start(t.Context(), pgserver.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if filepath.Dir(s.Dir()) != "/tmp" {
 		t.Errorf("directory %s", s.Dir())
+	}
+	if err := s.Stop(); err != nil {
+		t.Error(err)
 	}
 }

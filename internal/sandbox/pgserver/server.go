@@ -36,7 +36,8 @@ const superUser = "postgres"
 // Config says what to start. The zero value is a throwaway server on a socket.
 type Config struct {
 	// Dir keeps the cluster, the socket and the log. An existing cluster in it
-	// is used again. Empty: a fresh private directory, removed by Stop.
+	// is used again. When we are root, Postgres's account must be able to enter
+	// it (mode 0711 on all directories above does). Empty: a fresh private directory, removed by Stop.
 	Dir string
 
 	// Memory makes the fresh directory in memory, where the system has a file
@@ -96,6 +97,9 @@ func (s *Server) first(ctx context.Context) error {
 		return err
 	}
 	if s.bin, err = findBinaries(ctx, major); err != nil {
+		return err
+	}
+	if err := s.account.reach(s.bin.dir); err != nil {
 		return err
 	}
 	if major == 0 {

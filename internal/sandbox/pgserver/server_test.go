@@ -13,22 +13,9 @@ import (
 	_ "github.com/lib/pq"
 	"go.uber.org/goleak"
 
+	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/pgserver"
 )
-
-func start(t *testing.T, cfg pgserver.Config) *pgserver.Server {
-	t.Helper()
-	s, err := pgserver.Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
 
 func open(t *testing.T, url string) *sqlx.DB {
 	t.Helper()
@@ -91,7 +78,7 @@ func TestZeroConfig(t *testing.T) {
 	}
 	t.Logf("stop: %v", time.Since(begin))
 	missing(t, s.Dir())
-	if s.PID() != 0 || running(pid) {
+	if s.PID() != 0 || pgserver.Alive(pid) {
 		t.Errorf("process %d is still there", pid)
 	}
 	if err := s.Stop(); err != nil {
@@ -103,7 +90,7 @@ func TestZeroConfig(t *testing.T) {
 }
 
 func TestPrivate(t *testing.T) {
-	s := start(t, pgserver.Config{})
+	s := pgtest.Server(t, pgserver.Config{})
 	for _, name := range []string{"data", "run"} {
 		info, err := os.Stat(filepath.Join(s.Dir(), name))
 		if err != nil {
@@ -117,7 +104,7 @@ func TestPrivate(t *testing.T) {
 
 // The same URL has to do for lib/pq and for libpq's programs.
 func TestURLWithPrograms(t *testing.T) {
-	s := start(t, pgserver.Config{})
+	s := pgtest.Server(t, pgserver.Config{})
 	db := open(t, superURL(s))
 	db.MustExec(`CREATE ROLE "o'neil@x" LOGIN`)
 	db.MustExec(`CREATE DATABASE "a b?c" OWNER "o'neil@x"`)
@@ -145,7 +132,7 @@ func TestURLWithPrograms(t *testing.T) {
 }
 
 func TestTCPWantsPassword(t *testing.T) {
-	s := start(t, pgserver.Config{TCP: true})
+	s := pgtest.Server(t, pgserver.Config{TCP: true})
 	open(t, superURL(s)).MustExec(`CREATE ROLE alice LOGIN PASSWORD 'p@ss/word'`)
 	if got := get[string](t, open(t, s.TCPURL("alice", "p@ss/word", "postgres")), "SELECT session_user"); got != "alice" {
 		t.Errorf("logged in as %q", got)
@@ -157,7 +144,7 @@ func TestTCPWantsPassword(t *testing.T) {
 }
 
 func TestSettingsAndLog(t *testing.T) {
-	s := start(t, pgserver.Config{Settings: map[string]string{
+	s := pgtest.Server(t, pgserver.Config{Settings: map[string]string{
 		"log_statement":    "all",
 		"log_line_prefix":  `it's [%p] a \ prefix: `,
 		"application_name": "wardrobe",
@@ -187,22 +174,22 @@ func TestSettingsRefused(t *testing.T) {
 }
 
 func TestFailedStartSaysWhy(t *testing.T) {
-	dir := filepath.Join(keptDir(t), "kept")
+	dir := filepath.Join(pgtest.Dir(t), "kept")
 	_, err := pgserver.Start(t.Context(), pgserver.Config{Dir: dir, Settings: map[string]string{"shared_buffers": "lots"}})
 	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "shared_buffers"`) {
 		t.Errorf("error without Postgres's own words: %v", err)
 	}
 	// The directory is free again, and its cluster sound.
-	start(t, pgserver.Config{Dir: dir})
+	pgtest.Server(t, pgserver.Config{Dir: dir})
 }
 
 func TestStartCancelled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	dir := filepath.Join(keptDir(t), "kept")
+	dir := filepath.Join(pgtest.Dir(t), "kept")
 	if s, err := pgserver.Start(ctx, pgserver.Config{Dir: dir}); err == nil {
 		s.Stop()
-		t.Skip("this machine makes a cluster in less than 100 ms")
+		t.Log("this machine makes a cluster in less than 100 ms")
 	}
-	start(t, pgserver.Config{Dir: dir}) // the half-made cluster is not used
+	pgtest.Server(t, pgserver.Config{Dir: dir}) // the half-made cluster is not used
 }
