@@ -15,6 +15,8 @@ type Call struct {
 	Op        string // the operation, without the service's prefix
 	AccessKey string // from the signature; empty when the request was not signed
 	Host      string // as the client wrote it, so that a URL in an answer leads back to where the client came from
+	Remote    string // where the client called from, with its port
+	UserAgent string
 	Start     time.Time
 	Body      []byte // the request
 	Out       []byte // the answer: appended to

@@ -51,7 +51,7 @@ var ErrDropped = errors.New("connection dropped by a fault")
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall()
 	defer c.release()
-	c.Host = r.Host
+	c.Host, c.Remote, c.UserAgent = r.Host, r.RemoteAddr, r.UserAgent()
 	c.Start = e.now()
 
 	outcome := e.call(r, c)

@@ -5,12 +5,15 @@ import (
 	"os"
 	"testing"
 
-	"cloakroom/internal/sandbox/conformance"
-	"cloakroom/internal/sandbox/sqsserver"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"go.uber.org/goleak"
+
+	"cloakroom/internal/sandbox/conformance"
+	"cloakroom/internal/sandbox/kmsserver"
+	"cloakroom/internal/sandbox/sqsserver"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,4 +51,14 @@ func TestSQS(t *testing.T) {
 	})
 	client := sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: staticCredentials, HTTPClient: httpClient(t)})
 	conformance.SQS(t, client, nil)
+}
+
+func TestKMS(t *testing.T) {
+	url := endpoint(t, "AWS_ENDPOINT_URL_KMS", func() (string, func() error, error) {
+		srv := kmsserver.New(kmsserver.Config{Secrets: map[string]string{"conformance": "a secret of 16 and more"}})
+		err := srv.Start()
+		return srv.URL(), srv.Close, err
+	})
+	client := kms.New(kms.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: staticCredentials, HTTPClient: httpClient(t)})
+	conformance.KMS(t, client, nil)
 }

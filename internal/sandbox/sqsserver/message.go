@@ -4,8 +4,9 @@ import (
 	"crypto/md5"
 	"time"
 
-	"cloakroom/internal/sandbox/awswire"
 	"github.com/google/uuid"
+
+	"cloakroom/internal/sandbox/awswire"
 )
 
 // Message is a message as tests put it in and see it: what lies in a queue, not what a receive answers.

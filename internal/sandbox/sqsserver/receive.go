@@ -7,8 +7,9 @@ import (
 	"strconv"
 	"sync"
 
-	"cloakroom/internal/sandbox/awswire"
 	"github.com/google/uuid"
+
+	"cloakroom/internal/sandbox/awswire"
 )
 
 type receiveRequest struct {
