@@ -66,6 +66,8 @@ func Open(c Config) (*sqlx.DB, error) {
 	cfg.Runtime["lock_timeout"] = milliseconds(c.LockTimeout)
 	cfg.Runtime["idle_in_transaction_session_timeout"] = milliseconds(10 * time.Second)
 	cfg.Runtime["timezone"] = "UTC"
+	// The fence needs it, and the server's default may be another.
+	cfg.Runtime["default_transaction_isolation"] = "read committed"
 	if c.Role != "" {
 		cfg.Runtime["role"] = c.Role
 	}

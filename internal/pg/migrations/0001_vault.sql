@@ -124,6 +124,8 @@ GRANT EXECUTE ON FUNCTION cloakroom.reserve_data_key() TO cloakroom_ingest, cloa
 CREATE FUNCTION cloakroom.register_data_key(p_id integer, p_month date, p_kek text, p_kek_id text, p_wrapped bytea, p_key_check bytea)
 RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  -- What it seals may be committed durably by another session, so the key must be, too.
+  SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
   INSERT INTO cloakroom.data_keys (id, month, kek, kek_id, wrapped, key_check)
   VALUES (p_id, p_month, p_kek, p_kek_id, p_wrapped, p_key_check)
 $$;

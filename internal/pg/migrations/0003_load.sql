@@ -37,6 +37,17 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+CREATE FUNCTION cloakroom.require_durable_commit() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- The source forgets the events once this transaction is committed: committed must mean on disk.
+  IF current_setting('synchronous_commit') = 'off' THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 CREATE FUNCTION cloakroom.require_epoch(p_epoch bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -86,11 +97,12 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
-CREATE FUNCTION cloakroom.load(p_epoch bigint, p_key_ids integer[], p_key_checks bytea[], OUT stored bigint, OUT duplicates bigint, OUT rejected bigint)
+CREATE FUNCTION cloakroom.load(p_epoch bigint, p_key_ids integer[], p_key_checks bytea[], OUT stored bigint, OUT duplicates bigint, OUT rejections jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   staged bigint;
   staged_rejections bigint;
+  rejected bigint := 0;
   first_date date;
   last_date date;
 BEGIN
@@ -98,6 +110,7 @@ BEGIN
   PERFORM cloakroom.require_staging('cloakroom_stage_rejections');
   PERFORM cloakroom.require_epoch(p_epoch);
   PERFORM cloakroom.require_data_keys(p_key_ids, p_key_checks);
+  PERFORM cloakroom.require_durable_commit();
 
   SELECT count(*), min(create_date), max(create_date) INTO staged, first_date, last_date FROM pg_temp.cloakroom_stage;
   SELECT count(*) INTO staged_rejections FROM pg_temp.cloakroom_stage_rejections;
@@ -120,14 +133,17 @@ BEGIN
   ON CONFLICT DO NOTHING;
   GET DIAGNOSTICS stored = ROW_COUNT;
 
-  rejected := 0;
+  rejections := '{}';
   IF staged_rejections > 0 THEN
-    INSERT INTO cloakroom.rejections
-      SELECT s.* FROM pg_temp.cloakroom_stage_rejections s
-       WHERE NOT EXISTS (SELECT FROM cloakroom.user_logins u WHERE u.message_id = s.message_id AND u.create_date = s.create_date)
-       ORDER BY s.message_id
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS rejected = ROW_COUNT;
+    WITH new AS (
+      INSERT INTO cloakroom.rejections
+        SELECT s.* FROM pg_temp.cloakroom_stage_rejections s
+         WHERE NOT EXISTS (SELECT FROM cloakroom.user_logins u WHERE u.message_id = s.message_id AND u.create_date = s.create_date)
+         ORDER BY s.message_id
+      ON CONFLICT DO NOTHING
+      RETURNING reason)
+    SELECT coalesce(sum(n), 0), coalesce(jsonb_object_agg(reason, n), '{}') INTO rejected, rejections
+      FROM (SELECT reason, count(*) AS n FROM new GROUP BY reason) AS by_reason;
   END IF;
   duplicates := staged + staged_rejections - stored - rejected;
 END $$;

@@ -1,0 +1,100 @@
+package etl
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"cloakroom/keys"
+)
+
+// batch is a batch of protected events, ready for COPY.
+type batch struct {
+	state      *writerState
+	messages   []*Message
+	rows       []byte // COPY text
+	rejections []byte // COPY text
+	nRows      int
+	nRejected  int
+	keys       []monthKey // the data keys that sealed it
+}
+
+// monthKey is a data key with what is left of the share that the batch acquired.
+type monthKey struct {
+	*keys.SealingKey
+	seals int
+	bytes int
+}
+
+// buffers are reused: a batch of 2,000 rows is a megabyte.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func newBatch(state *writerState, messages []*Message) *batch {
+	return &batch{
+		state: state, messages: messages,
+		rows: (*buffers.Get().(*[]byte))[:0], rejections: (*buffers.Get().(*[]byte))[:0],
+	}
+}
+
+// release gives the buffers back. The batch is not used afterwards.
+func (b *batch) release() {
+	for _, buffer := range []*[]byte{&b.rows, &b.rejections} {
+		if kept := *buffer; cap(kept) <= maxKeptBuffer {
+			buffers.Put(&kept)
+		}
+		*buffer = nil
+	}
+}
+
+// maxKeptBuffer keeps one batch of huge rejections from holding memory for ever, in bytes.
+const maxKeptBuffer = 8 << 20
+
+func (b *batch) addRow(row []byte) {
+	b.rows = append(b.rows, row...)
+	b.nRows++
+}
+
+func (b *batch) addRejection(row []byte) {
+	b.rejections = append(b.rejections, row...)
+	b.nRejected++
+}
+
+// key gives a data key of the month of date with room for seals more values. At the first call for a month it acquires a
+// share for all the messages that are left, so that a batch asks the issuer once.
+func (b *batch) key(ctx context.Context, issuer *keys.Issuer, date time.Time, rest []*Message, seals int) (*keys.SealingKey, error) {
+	month := keys.MonthOf(date)
+	size := len(rest[0].Body)
+	for i := range b.keys {
+		k := &b.keys[i]
+		if k.Month.Equal(month) && k.seals >= seals && k.bytes >= size {
+			k.seals -= seals
+			k.bytes -= size
+			return k.SealingKey, nil
+		}
+	}
+	wantSeals, wantBytes := 0, 0
+	for _, m := range rest {
+		wantSeals += seals
+		wantBytes += len(m.Body)
+	}
+	k, err := issuer.Acquire(ctx, date, uint64(wantSeals), uint64(wantBytes))
+	if err != nil {
+		return nil, err
+	}
+	b.keys = append(b.keys, monthKey{SealingKey: k, seals: wantSeals - seals, bytes: wantBytes - size})
+	return k, nil
+}
+
+// keyIDs and keyChecks are what load() compares with the vault, each key once.
+func (b *batch) keyIDs() (ids []int64, checks [][]byte) {
+	seen := map[uint32]bool{}
+	for i := range b.keys {
+		k := b.keys[i]
+		if !seen[k.ID()] {
+			seen[k.ID()] = true
+			ids = append(ids, int64(k.ID()))
+			checks = append(checks, k.Check[:])
+		}
+	}
+	return ids, checks
+}

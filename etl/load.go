@@ -1,0 +1,162 @@
+package etl
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"cloakroom/internal/pg"
+)
+
+// Counts is what a load did with a batch: stored + duplicates + the rejections = the batch's messages.
+type Counts struct {
+	Stored     int64
+	Duplicates int64
+	Rejections map[Reason]int64
+}
+
+// errStale reports that the vault's state has passed: refresh, protect again, load again.
+var errStale = errors.New("the vault has moved on")
+
+// loader loads batches over one connection of its own, on which the staging tables live. Not for concurrent use.
+type loader struct {
+	db     *sqlx.DB
+	conn   *sqlx.Conn
+	staged *writerState // the state for which this connection's staging tables were made
+}
+
+// load commits a batch: COPY into the staging tables, then cloakroom.load(), in one transaction.
+//
+// Errors: errStale; one for which pg.IsDataError holds, where a row may be at fault; else the infrastructure's.
+// After any error the connection is given up: nothing of it is worth keeping.
+func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
+	counts, err := l.try(ctx, b)
+	if err != nil {
+		l.close()
+		switch pg.Code(err) {
+		case pg.StaleEpoch, pg.UnknownDataKey:
+			return Counts{}, fmt.Errorf("%w: %w", errStale, pg.Redact(err))
+		}
+		return Counts{}, fmt.Errorf("loading a batch: %w", pg.Redact(err))
+	}
+	return counts, nil
+}
+
+func (l *loader) try(ctx context.Context, b *batch) (Counts, error) {
+	if l.conn == nil {
+		conn, err := l.db.Connx(ctx)
+		if err != nil {
+			return Counts{}, err
+		}
+		l.conn, l.staged = conn, nil
+	}
+	if l.staged != b.state {
+		// Outside the batch's transaction, so that the tables outlive it.
+		if _, err := l.conn.ExecContext(ctx, `SELECT cloakroom.stage()`); err != nil {
+			return Counts{}, err
+		}
+		l.staged = b.state
+	}
+	tx, err := l.conn.BeginTxx(ctx, nil)
+	if err != nil {
+		return Counts{}, err
+	}
+	defer tx.Rollback()
+	if b.nRows > 0 {
+		if err := l.copyIn(ctx, "cloakroom_stage", b.state.columns, b.rows); err != nil {
+			return Counts{}, err
+		}
+	}
+	if b.nRejected > 0 {
+		if err := l.copyIn(ctx, "cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections); err != nil {
+			return Counts{}, err
+		}
+	}
+	var row struct {
+		Stored     int64  `db:"stored"`
+		Duplicates int64  `db:"duplicates"`
+		Rejections []byte `db:"rejections"`
+	}
+	ids, checks := b.keyIDs()
+	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3)`,
+		b.state.settings.Epoch, pq.Int64Array(ids), pq.ByteaArray(checks)); err != nil {
+		return Counts{}, err
+	}
+	counts := Counts{Stored: row.Stored, Duplicates: row.Duplicates}
+	if err := json.Unmarshal(row.Rejections, &counts.Rejections); err != nil {
+		return Counts{}, fmt.Errorf("reading the load's counts: %w", err)
+	}
+	return counts, tx.Commit()
+}
+
+// copyChunk is how much is handed to the driver at once, in bytes: a little less than its own buffer.
+const copyChunk = 60 << 10
+
+// copyIn runs a COPY with text that ends in a newline, in chunks: the driver's CopyData adds a newline to each, so a
+// chunk ends where a row does, without it.
+func (l *loader) copyIn(ctx context.Context, table string, columns []string, text []byte) error {
+	statement := "COPY pg_temp." + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN"
+	return l.conn.Raw(func(driverConn any) error {
+		preparer, ok := driverConn.(driver.ConnPrepareContext)
+		if !ok {
+			return errors.New("the database driver cannot prepare statements")
+		}
+		stmt, err := preparer.PrepareContext(ctx, statement)
+		if err != nil {
+			return err
+		}
+		defer stmt.Close()
+		in, ok := stmt.(interface {
+			CopyData(ctx context.Context, line string) (driver.Result, error)
+		})
+		if !ok {
+			return errors.New("the database driver cannot COPY")
+		}
+		for len(text) > 0 {
+			end := chunkEnd(text)
+			// The driver copies the chunk into its buffer before it returns.
+			if _, err := in.CopyData(ctx, unsafe.String(unsafe.SliceData(text), end)); err != nil {
+				return err
+			}
+			text = text[end+1:]
+		}
+		//lint:ignore SA1019 lib/pq ends a COPY by Exec without arguments, which has no newer form
+		_, err = stmt.Exec(nil)
+		return err
+	})
+}
+
+// chunkEnd is the index of the newline that ends the last row within copyChunk, or the first row if that is longer.
+func chunkEnd(text []byte) int {
+	if len(text) > copyChunk {
+		for i := copyChunk; i > 0; i-- {
+			if text[i-1] == '\n' {
+				return i - 1
+			}
+		}
+		for i := copyChunk; i < len(text); i++ {
+			if text[i] == '\n' {
+				return i
+			}
+		}
+	}
+	return len(text) - 1
+}
+
+// close gives the connection back, or up if it is broken.
+func (l *loader) close() {
+	if l.conn == nil {
+		return
+	}
+	// Never back into the pool after an error: a half-done COPY or a lost answer may linger.
+	_ = l.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = l.conn.Close()
+	l.conn, l.staged = nil, nil
+}

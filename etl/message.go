@@ -1,0 +1,31 @@
+package etl
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Message is one event as a source hands it over.
+type Message struct {
+	ID       uuid.UUID // the queue's message id, or MessageID of it
+	Date     time.Time // UTC date on which it was sent: redelivery does not change it
+	Body     []byte    // as received; not kept in clear beyond the batch
+	Receives int       // how often it has been delivered, 1 the first time
+
+	// Handle is the source's own; the pipeline carries it.
+	Handle any
+}
+
+// namespace is where cloakroom's UUIDv5 ids live (RFC 9562, section 5.5). Changing it would store every file again.
+var namespace = uuid.MustParse("6d9f0c7e-5b0a-5c1e-9a53-0d3b8f3b6a11")
+
+// MessageID is a queue's message id as a UUID: the id itself, or UUIDv5 of one that is no UUID.
+func MessageID(id string) uuid.UUID {
+	if len(id) == 36 {
+		if u, err := uuid.Parse(id); err == nil {
+			return u
+		}
+	}
+	return uuid.NewSHA1(namespace, []byte("message\x00"+id))
+}

@@ -1,0 +1,232 @@
+package etl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"cloakroom/crypto/blindindex"
+	"cloakroom/crypto/envelope"
+	"cloakroom/internal/dataset"
+	"cloakroom/keys"
+)
+
+// protector decodes events, makes their tokens, seals them and writes their rows for COPY. It reuses its buffers and is
+// not for concurrent use; each goroutine has its own, over one Writer.
+type protector struct {
+	writer    *Writer
+	decoder   *decoder
+	protected []int // positions of the protected members among the dataset's
+	state     *writerState
+	hashers   [][]*blindindex.Hasher // by version, then by protected member
+	scratch   envelope.Scratch
+	sealed    []byte
+	tokens    []byte
+	row       []byte
+	day       day
+}
+
+// day is a date and its text, kept because most events of a batch share it.
+type day struct {
+	date    time.Time
+	text    string
+	outside bool // of the policy's window
+}
+
+func newProtector(w *Writer) *protector {
+	p := &protector{writer: w, decoder: newDecoder(w.dataset)}
+	for i := range w.dataset.Members {
+		if w.dataset.Members[i].Protect != nil {
+			p.protected = append(p.protected, i)
+		}
+	}
+	return p
+}
+
+// protect turns messages into a batch that can be loaded. force, unless empty, is the reason under which all of them
+// become rejections. It fails only where no data key can be had.
+func (p *protector) protect(ctx context.Context, messages []*Message, force Reason) (*batch, error) {
+	p.use(p.writer.current())
+	b := newBatch(p.state, messages)
+	for i, m := range messages {
+		if err := p.add(ctx, b, m, messages[i:], force); err != nil {
+			b.release()
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// use takes over the vault's state: after a reindex began or ended, other subkeys.
+func (p *protector) use(state *writerState) {
+	if p.state == state {
+		return
+	}
+	p.state, p.hashers, p.day = state, nil, day{}
+	for _, k := range state.index {
+		hashers := make([]*blindindex.Hasher, len(k.Subkeys))
+		for i, s := range k.Subkeys {
+			hashers[i] = s.NewHasher()
+		}
+		p.hashers = append(p.hashers, hashers)
+	}
+}
+
+func (p *protector) add(ctx context.Context, b *batch, m *Message, rest []*Message, force Reason) error {
+	if !p.day.date.Equal(m.Date) || p.day.text == "" {
+		p.day = day{date: m.Date, text: m.Date.Format(time.DateOnly), outside: p.state.outside(m.Date)}
+	}
+	e, reason := p.decoder.decode(m.Body)
+	if reason == "" {
+		reason = force
+	}
+	if reason == "" && p.day.outside {
+		reason = BadDate
+	}
+	if reason == "" {
+		// Tokens first: what cannot be normalised is a rejection, and nothing has been sealed for it.
+		reason = p.tokenise(e)
+	}
+	if reason != "" {
+		return p.reject(ctx, b, m, rest, e, reason)
+	}
+	key, err := b.key(ctx, p.writer.issuer, m.Date, rest, len(p.protected))
+	if err != nil {
+		return err
+	}
+	if err := p.writeRow(key, m, e); err != nil {
+		return err
+	}
+	b.addRow(p.row)
+	return nil
+}
+
+// text is an event's value as a string that lives no longer than the event: no copy.
+func (v *value) string() string { return unsafe.String(unsafe.SliceData(v.text), len(v.text)) }
+
+// tokenise makes the tokens of all protected members under all live versions, one after another in p.tokens.
+func (p *protector) tokenise(e *event) Reason {
+	p.tokens = p.tokens[:0]
+	for v := range p.hashers {
+		for i, at := range p.protected {
+			if e.values[at].isNull() {
+				p.tokens = append(p.tokens, noToken...)
+				continue
+			}
+			var err error
+			p.tokens, err = p.hashers[v][i].AppendToken(p.tokens, e.values[at].string())
+			switch {
+			case err == nil:
+			case errors.Is(err, blindindex.ErrAddress):
+				return BadIP
+			case errors.Is(err, blindindex.ErrEmpty):
+				return MissingField
+			default:
+				return InvalidUTF8
+			}
+		}
+	}
+	return ""
+}
+
+// noToken stands in p.tokens where a protected member is null: as long as a token, and never one.
+var noToken = make([]byte, blindindex.TokenLength)
+
+// writeRow writes one row, in the order of dataset.Columns.
+func (p *protector) writeRow(key *keys.SealingKey, m *Message, e *event) error {
+	d := p.writer.dataset
+	row := appendCopyUUID(p.row[:0], m.ID)
+	row = append(row, '\t')
+	row = append(row, p.day.text...)
+	for i := range d.Members {
+		if d.Members[i].Protect == nil {
+			row = appendClear(row, &d.Members[i], &e.values[i])
+		}
+	}
+	place := envelope.Place{
+		Vault: p.state.settings.ID, Dataset: d.Name, Row: m.ID,
+		Date: p.day.text, Subject: e.values[p.decoder.subject].string(),
+	}
+	for _, at := range p.protected {
+		row = append(row, '\t')
+		if e.values[at].isNull() {
+			row = appendCopyNull(row)
+			continue
+		}
+		member := &d.Members[at]
+		place.Field = member.Name
+		var err error
+		p.sealed, err = key.Seal(p.sealed[:0], &p.scratch, &place, member.Protect.Pad, e.values[at].text)
+		if err != nil {
+			return fmt.Errorf("sealing %s: %w", member.Name, err)
+		}
+		row = appendCopyBytes(row, p.sealed)
+	}
+	for at := 0; at < len(p.tokens); at += blindindex.TokenLength {
+		row = append(row, '\t')
+		if token := p.tokens[at : at+blindindex.TokenLength]; token[0] == 0 {
+			row = appendCopyNull(row)
+		} else {
+			row = append(row, token...)
+		}
+	}
+	row = append(row, '\t')
+	row = appendCopyInt(row, int64(key.ID()))
+	p.row = append(row, '\n')
+	return nil
+}
+
+func appendClear(row []byte, m *dataset.Member, v *value) []byte {
+	row = append(row, '\t')
+	if v.isNull() {
+		row = appendCopyNull(row)
+		if m.Type == dataset.Version {
+			row = appendCopyNull(append(row, '\t'))
+		}
+		return row
+	}
+	if m.Type == dataset.Version {
+		row = append(appendCopyInt(row, int64(v.version)), '\t')
+	}
+	return appendCopyText(row, v.text)
+}
+
+// reject seals the whole event and writes it to the batch's rejections, in the order of rejectionColumns.
+func (p *protector) reject(ctx context.Context, b *batch, m *Message, rest []*Message, e *event, reason Reason) error {
+	date := m.Date
+	if p.day.outside {
+		// Its own month may lie centuries away: sealed under this month's key.
+		date = p.state.now()
+	}
+	key, err := b.key(ctx, p.writer.issuer, date, rest, 1)
+	if err != nil {
+		return err
+	}
+	place := keys.RejectionPlace(p.state.settings.ID, p.writer.dataset, m.ID)
+	p.sealed, err = key.Seal(p.sealed[:0], &p.scratch, &place, dataset.BodyPad, m.Body)
+	if err != nil {
+		return fmt.Errorf("sealing a rejection: %w", err)
+	}
+	row := appendCopyUUID(p.row[:0], m.ID)
+	row = append(append(row, '\t'), reason...)
+	row = append(row, '\t')
+	if subject := p.decoder.subjectOf(e); subject != nil {
+		row = appendCopyText(row, subject)
+	} else {
+		row = appendCopyNull(row)
+	}
+	row = append(append(row, '\t'), p.day.text...)
+	row = appendCopyInt(append(row, '\t'), int64(m.Receives))
+	row = appendCopyBytes(append(row, '\t'), p.sealed)
+	row = appendCopyInt(append(row, '\t'), int64(key.ID()))
+	p.row = append(row, '\n')
+	b.addRejection(p.row)
+	return nil
+}
+
+// rejectionColumns are the columns that reject writes.
+func rejectionColumns(d *dataset.Dataset) []string {
+	return []string{"message_id", "reason", d.Subject, "create_date", "receive_count", "sealed_body", "data_key"}
+}

@@ -1,0 +1,89 @@
+package etl
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cloakroom/internal/dataset"
+	"cloakroom/keys"
+)
+
+// Writer is what all protectors and loaders of a process share: the vault, its state as last read, and the data keys.
+type Writer struct {
+	vault   *keys.Vault
+	dataset *dataset.Dataset
+	issuer  *keys.Issuer
+	state   atomic.Pointer[writerState]
+	refresh sync.Mutex
+}
+
+// writerState is the vault's state under which events are protected; the load refuses one that has passed.
+type writerState struct {
+	settings keys.Settings
+	index    []keys.IndexKey
+	now      func() time.Time
+
+	columns          []string // of a row, as writeRow writes it
+	rejectionColumns []string
+}
+
+// outside reports whether a date lies outside the policy's window.
+func (s *writerState) outside(date time.Time) bool {
+	today := s.now().UTC().Truncate(24 * time.Hour)
+	return date.Before(today.AddDate(0, 0, -s.settings.DaysBack)) || date.After(today.AddDate(0, 0, s.settings.DaysAhead))
+}
+
+// NewWriter reads the vault's state and unwraps the index key.
+func NewWriter(ctx context.Context, v *keys.Vault, d *dataset.Dataset, caps keys.Caps) (*Writer, error) {
+	w := &Writer{vault: v, dataset: d}
+	state, err := w.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if w.issuer, err = keys.NewIssuer(v, state.settings, caps); err != nil {
+		return nil, err
+	}
+	w.state.Store(state)
+	return w, nil
+}
+
+func (w *Writer) read(ctx context.Context) (*writerState, error) {
+	// The epoch first: if a rotation step comes between, the load refuses the older epoch and all is read again.
+	s, err := w.vault.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	index, err := w.vault.IndexKeys(ctx, s, w.dataset)
+	if err != nil {
+		return nil, err
+	}
+	versions := make([]uint32, len(index))
+	for i := range index {
+		versions[i] = index[i].Version
+	}
+	return &writerState{
+		settings: s, index: index, now: time.Now,
+		columns: w.dataset.Columns(versions), rejectionColumns: rejectionColumns(w.dataset),
+	}, nil
+}
+
+func (w *Writer) current() *writerState { return w.state.Load() }
+
+// renew reads the vault's state again after the load refused the state old, and gives up the data keys in hand: a
+// raised epoch may have closed them. Of several loaders refused together, one does it.
+func (w *Writer) renew(ctx context.Context, old *writerState) error {
+	w.refresh.Lock()
+	defer w.refresh.Unlock()
+	if w.state.Load() != old {
+		return nil
+	}
+	state, err := w.read(ctx)
+	if err != nil {
+		return err
+	}
+	w.issuer.Discard()
+	w.state.Store(state)
+	return nil
+}
