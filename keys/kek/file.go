@@ -28,7 +28,7 @@ const fileVersion = 0x01
 type fileKEK struct {
 	uri  string
 	id   string
-	aead *cipher.AEAD // behind a pointer, so that fmt does not walk into the key schedule
+	aead func() cipher.AEAD // behind a function, so that fmt cannot walk into the key schedule
 }
 
 func openFile(uri string) (*fileKEK, error) {
@@ -53,11 +53,11 @@ func newFileKEK(uri string, key []byte) (*fileKEK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
 	}
-	fingerprint, err := envelope.Derive(key, []byte("cloakroom/v1/kek-id"), 16)
+	fingerprint, err := envelope.Derive(key, envelope.AppendFields(nil, "cloakroom/v1/kek-id"), 16)
 	if err != nil {
 		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
 	}
-	return &fileKEK{uri: uri, id: "file:" + hex.EncodeToString(fingerprint), aead: &aead}, nil
+	return &fileKEK{uri: uri, id: "file:" + hex.EncodeToString(fingerprint), aead: func() cipher.AEAD { return aead }}, nil
 }
 
 func readKeyFile(path string) (secret.Bytes, error) {
@@ -135,7 +135,7 @@ func (k *fileKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes,
 }
 
 func (k *fileKEK) wrap(_ context.Context, key secret.Bytes, c Context) (Wrapped, error) {
-	blob := (*k.aead).Seal([]byte{fileVersion}, nil, key.Expose(), fileContext(c))
+	blob := k.aead().Seal([]byte{fileVersion}, nil, key.Expose(), fileContext(c))
 	return Wrapped{KEK: k.uri, KEKID: k.id, Blob: blob}, nil
 }
 
@@ -143,7 +143,7 @@ func (k *fileKEK) Unwrap(_ context.Context, w Wrapped, c Context) (secret.Bytes,
 	if len(w.Blob) == 0 || w.Blob[0] != fileVersion {
 		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
 	}
-	key, err := (*k.aead).Open(nil, nil, w.Blob[1:], fileContext(c))
+	key, err := k.aead().Open(nil, nil, w.Blob[1:], fileContext(c))
 	if err != nil || len(key) != KeySize {
 		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
 	}

@@ -1,0 +1,33 @@
+package keys
+
+import (
+	"errors"
+
+	"cloakroom/internal/pg"
+	"cloakroom/keys/kek"
+)
+
+// Exit codes of the programs keys and ingest.
+const (
+	ExitOther       = 1 // usage, or anything else
+	ExitUnfinished  = 2 // not finished: run again
+	ExitIntegrity   = 5 // something does not open, or is not what it should be
+	ExitKey         = 6 // a key or the KEK is unavailable
+	ExitUnavailable = 8 // the database is unavailable
+)
+
+// ExitCode sorts an error into an exit code.
+func ExitCode(err error) int {
+	for _, e := range []error{kek.ErrUnavailable, kek.ErrDenied, kek.ErrDisabled, kek.ErrNotConfigured} {
+		if errors.Is(err, e) {
+			return ExitKey
+		}
+	}
+	if _, isData := blame(err); isData {
+		return ExitIntegrity
+	}
+	if pg.IsUnavailable(err) {
+		return ExitUnavailable
+	}
+	return ExitOther
+}
