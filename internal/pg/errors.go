@@ -57,6 +57,10 @@ func Redact(err error) error {
 	}
 	var e *pq.Error
 	if !errors.As(err, &e) {
+		var netErr *net.OpError
+		if errors.As(err, &netErr) && netErr.Op == "dial" {
+			return Unreachable(err)
+		}
 		return err
 	}
 	r := &Error{Code: string(e.Code), Constraint: e.Constraint, Table: e.Table, hint: hint(e)}
@@ -137,5 +141,8 @@ func IsUnavailable(err error) bool {
 
 // Unreachable is what a command prints when the database cannot be reached.
 func Unreachable(err error) error {
-	return fmt.Errorf("reaching the database: %w (check DATABASE_URL, that the server runs, and sslmode)", Redact(err))
+	if Code(err) != "" {
+		return fmt.Errorf("reaching the database: %w", Redact(err))
+	}
+	return fmt.Errorf("reaching the database: %w (check DATABASE_URL, that the server runs, and sslmode)", err)
 }

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/internal/cli"
+	"cloakroom/internal/pg"
+	"cloakroom/keys"
+	"cloakroom/keys/kek"
+)
+
+// openVault opens the vault of the configured database with the configured KEKs. The second result closes it.
+func openVault(cmd *cobra.Command) (*keys.Vault, func(), error) {
+	url, err := cli.DatabaseURL(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := kek.Open(cmd.Context(), cli.Value(cmd, "kek"))
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom keys"})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &keys.Vault{DB: db, KEK: set}, func() { db.Close() }, nil
+}
+
+// printJSON prints v on standard output, as --json asks.
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
