@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -85,11 +86,15 @@ func (q testQueue) attribute(name types.QueueAttributeName) string {
 	return out.Attributes[string(name)]
 }
 
-// counts are the visible, not visible and delayed messages.
-func (q testQueue) counts() [3]string {
-	return [3]string{
-		q.attribute(types.QueueAttributeNameApproximateNumberOfMessages),
-		q.attribute(types.QueueAttributeNameApproximateNumberOfMessagesNotVisible),
-		q.attribute(types.QueueAttributeNameApproximateNumberOfMessagesDelayed),
-	}
+// holds fails the check unless the queue soon counts so many visible, not visible and delayed messages. AWS calls its
+// counts approximate: they follow within a minute.
+func (q testQueue) holds(visible, notVisible, delayed string) {
+	want := [3]string{visible, notVisible, delayed}
+	q.soon(10*time.Second, fmt.Sprint("counts of ", want), func() bool {
+		return want == [3]string{
+			q.attribute(types.QueueAttributeNameApproximateNumberOfMessages),
+			q.attribute(types.QueueAttributeNameApproximateNumberOfMessagesNotVisible),
+			q.attribute(types.QueueAttributeNameApproximateNumberOfMessagesDelayed),
+		}
+	})
 }

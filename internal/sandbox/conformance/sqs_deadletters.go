@@ -1,8 +1,6 @@
 package conformance
 
 import (
-	"time"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -19,9 +17,9 @@ func withDeadLetters(t *trial, c *sqs.Client) (source, dead testQueue) {
 
 // kill receives a message as often as its queue allows, and once more.
 func (q testQueue) kill() types.Message {
-	first := q.one(0, nil)
+	first := q.one(2, nil)
 	q.noError(q.changeVisibility(first, 0), "giving back")
-	q.noError(q.changeVisibility(q.one(0, nil), 0), "giving back")
+	q.noError(q.changeVisibility(q.one(2, nil), 0), "giving back")
 	q.none(0, "a dead letter")
 	return first
 }
@@ -46,7 +44,7 @@ var deadLetterChecks = []check[*sqs.Client]{
 		source, dead := withDeadLetters(t, c)
 		source.send("x")
 		was := source.kill()
-		t.soon(5*time.Second, "the dead letter arrives", func() bool { return dead.counts()[0] == "1" })
+		dead.holds("1", "0", "0")
 		arn := dead.attribute(types.QueueAttributeNameQueueArn)
 		_, err := c.StartMessageMoveTask(t, &sqs.StartMessageMoveTaskInput{SourceArn: &arn})
 		t.noError(err, "starting a move task")
