@@ -140,9 +140,17 @@ func (f *File) id(position int64) uuid.UUID {
 	return uuid.NewSHA1(namespace, name)
 }
 
+// byteOrderMark is what some editors write at a file's start, as UTF-8. It belongs to no event.
+const byteOrderMark = "\ufeff"
+
 // eventsOf reads a JSON array if the first character is '[', else JSON Lines.
 func eventsOf(in io.Reader) (func() ([]byte, error), error) {
 	r := bufio.NewReaderSize(in, 64<<10)
+	if head, _ := r.Peek(len(byteOrderMark)); string(head) == byteOrderMark {
+		if _, err := r.Discard(len(byteOrderMark)); err != nil {
+			return nil, err
+		}
+	}
 	for {
 		c, err := r.ReadByte()
 		if err == io.EOF {
@@ -167,13 +175,16 @@ func eventsOf(in io.Reader) (func() ([]byte, error), error) {
 
 // arrayEvents reads the elements of one JSON array. What is wrong inside an element is for the decoder to say; where the
 // array itself is broken, reading ends with an error.
-func arrayEvents(r io.Reader) (func() ([]byte, error), error) {
+func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
+	r := &boundedReader{in: in, limit: MaxEvent}
 	d := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if _, err := d.ReadToken(); err != nil {
 		return nil, err
 	}
 	ended := false
 	return func() ([]byte, error) {
+		// The decoder takes in a whole value before it hands it over. Some of what it took in may be the next one's.
+		r.limit = d.InputOffset() + 2*MaxEvent
 		switch {
 		case ended:
 			return nil, io.EOF
@@ -189,13 +200,35 @@ func arrayEvents(r io.Reader) (func() ([]byte, error), error) {
 		}
 		body, err := d.ReadValue()
 		switch {
+		case errors.Is(err, errTooLong) || err == nil && len(body) > MaxEvent:
+			return nil, errTooLong
+		case r.err != nil:
+			return nil, r.err
 		case err != nil:
 			return nil, brokenArray(d)
-		case len(body) > MaxEvent:
-			return nil, tooLongError()
 		}
 		return bytes.Clone(body), nil
 	}, nil
+}
+
+// boundedReader fails beyond a limit, in bytes from the start, so that one endless value does not fill the memory. It
+// remembers how reading failed.
+type boundedReader struct {
+	in          io.Reader
+	read, limit int64
+	err         error
+}
+
+func (r *boundedReader) Read(b []byte) (int, error) {
+	if r.read >= r.limit {
+		return 0, errTooLong
+	}
+	n, err := r.in.Read(b[:min(int64(len(b)), r.limit-r.read)])
+	r.read += int64(n)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
 }
 
 // brokenArray does not quote the library's error, which may quote the input.
@@ -203,16 +236,22 @@ func brokenArray(d *jsontext.Decoder) error {
 	return fmt.Errorf("the file is no complete JSON array: it breaks off or is not JSON after byte %d (what stands before is loaded; mend the file and run again with the same --source and --date)", d.InputOffset())
 }
 
-func tooLongError() error {
-	return fmt.Errorf("it is longer than %d MiB", MaxEvent>>20)
-}
+var errTooLong = fmt.Errorf("it is longer than %d MiB", MaxEvent>>20)
 
-// lineEvents reads JSON Lines; blank lines do not count.
+// lineEvents reads JSON Lines; blank lines do not count. Only what JSON calls space is trimmed: whatever else stands in a
+// line is the decoder's to judge.
 func lineEvents(r *bufio.Reader) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		for {
 			line, err := readLine(r)
-			if line = bytes.TrimSpace(line); len(line) > 0 {
+			if err != nil && err != io.EOF {
+				return nil, err // a line half read is no event
+			}
+			line = bytes.Trim(line, " \t\r\n")
+			switch {
+			case len(line) > MaxEvent:
+				return nil, errTooLong
+			case len(line) > 0:
 				return line, nil
 			}
 			if err != nil {
@@ -228,8 +267,8 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 		part, err := r.ReadSlice('\n')
 		line = append(line, part...)
 		switch {
-		case len(line) > MaxEvent:
-			return nil, tooLongError()
+		case len(line) > MaxEvent+len("\r\n"):
+			return nil, errTooLong
 		case err == bufio.ErrBufferFull:
 		default:
 			return line, err
