@@ -12,6 +12,7 @@ type Message struct {
 	Date     time.Time // UTC date on which it was sent: redelivery does not change it
 	Body     []byte    // as received; not kept in clear beyond the batch
 	Receives int       // how often it has been delivered, 1 the first time
+	Sent     time.Time // when it was sent, where the source says; for the lag
 
 	// Handle is the source's own; the pipeline carries it.
 	Handle any

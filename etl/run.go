@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"runtime"
@@ -15,9 +14,9 @@ import (
 )
 
 // Source hands over events. Receive returns the next ones, waiting for them if need be; io.EOF means that there are no
-// more. After a Receive fails with another error, Run ends.
+// more. After a Receive fails with another error, Run commits what it has in hand and ends.
 //
-// It is called from Options.Receivers goroutines at once.
+// It is called from up to Options.Receivers goroutines at once.
 type Source interface {
 	Receive(ctx context.Context) ([]*Message, error)
 }
@@ -30,7 +29,7 @@ type Committer interface {
 
 // Options tune a run. Zero fields take the defaults named beside them.
 type Options struct {
-	Receivers  int           // goroutines calling Receive: 1
+	Receivers  int           // goroutines calling Receive at the most: 1
 	Protectors int           // goroutines that decode and seal: GOMAXPROCS
 	Loaders    int           // database connections that load: 2
 	BatchRows  int           // events in a batch at the most: 2000
@@ -43,9 +42,11 @@ type Options struct {
 	Observe   Observer     // told of each batch; may be nil
 }
 
-// Observer is told of each batch that was committed: for metrics and progress.
+// Observer is told of what a run does: for metrics and progress.
 type Observer interface {
-	BatchCommitted(rows int, took time.Duration, c Counts)
+	Received(messages int)
+	// BatchCommitted: took is the time from the first try to load it to its commit.
+	BatchCommitted(messages []*Message, took time.Duration, c Counts)
 }
 
 func (o Options) withDefaults() Options {
@@ -121,13 +122,12 @@ func (r *run) run(ctx context.Context) error {
 	batches := make(chan []*Message)
 	protected := make(chan *batch, r.Loaders)
 
-	var receivers errgroup.Group
-	for range r.Receivers {
-		receivers.Go(func() error { return r.receive(receiving, work, received) })
-	}
+	// A source that fails ends receiving, not the stages: what it handed over before is committed.
+	var sourceErr error
 	stages.Go(func() error {
 		defer close(received)
-		return receivers.Wait()
+		sourceErr = r.receiveAll(receiving, stopReceiving, work, received)
+		return nil
 	})
 	stages.Go(func() error {
 		defer close(batches)
@@ -144,7 +144,10 @@ func (r *run) run(ctx context.Context) error {
 	for range r.Loaders {
 		stages.Go(func() error { return r.load(work, protected) })
 	}
-	return stages.Wait()
+	if err := stages.Wait(); err != nil {
+		return err
+	}
+	return sourceErr
 }
 
 // afterGrace is a context that outlives ctx by a time in which what was begun is finished.
@@ -155,29 +158,6 @@ func afterGrace(ctx context.Context, grace time.Duration) (context.Context, cont
 		stop()
 		cancel()
 	}
-}
-
-func (r *run) receive(receiving, work context.Context, out chan<- []*Message) error {
-	for receiving.Err() == nil {
-		messages, err := r.source.Receive(receiving)
-		if len(messages) > 0 {
-			r.mu.Lock()
-			r.summary.Received += int64(len(messages))
-			r.mu.Unlock()
-			select {
-			case out <- messages:
-			case <-work.Done():
-				return nil
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF), err != nil && receiving.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-	return nil
 }
 
 // collect groups messages into batches: full, or as old as BatchDelay, or the last.
@@ -267,7 +247,7 @@ func (r *run) committed(messages []*Message, took time.Duration, c Counts) {
 	}
 	r.mu.Unlock()
 	if r.Observe != nil {
-		r.Observe.BatchCommitted(len(messages), took, c)
+		r.Observe.BatchCommitted(messages, took, c)
 	}
 	if source, ok := r.source.(Committer); ok {
 		source.Committed(messages)

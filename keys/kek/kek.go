@@ -92,10 +92,23 @@ type holder interface {
 	holds(w Wrapped) bool
 }
 
+// Observer is told of each call to a KEK, for metrics.
+type Observer interface {
+	KEKRequest(operation string, err error)
+}
+
 // Set is the KEKs that a process was given: the first wraps new keys, all unwrap.
 type Set struct {
 	uris      []string
 	providers []Provider
+	// Observe, if not nil, is told of each call. It is set before the set is used.
+	Observe Observer
+}
+
+func (s *Set) observe(operation string, err error) {
+	if s.Observe != nil {
+		s.Observe.KEKRequest(operation, err)
+	}
 }
 
 // Open opens the KEKs of a comma-separated list of URIs.
@@ -142,7 +155,9 @@ func (s *Set) Current() string { return s.uris[0] }
 
 // GenerateDataKey makes a new key under the current KEK.
 func (s *Set) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
-	return s.providers[0].GenerateDataKey(ctx, c)
+	key, w, err := s.providers[0].GenerateDataKey(ctx, c)
+	s.observe("GenerateDataKey", err)
+	return key, w, err
 }
 
 // Unwrap unwraps a key under whichever configured KEK it was wrapped with. It returns ErrNotConfigured where none is:
@@ -152,7 +167,9 @@ func (s *Set) Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes, e
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	return p.Unwrap(ctx, w, c)
+	key, err := p.Unwrap(ctx, w, c)
+	s.observe("Unwrap", err)
+	return key, err
 }
 
 func (s *Set) provider(w Wrapped, c Context) (Provider, error) {

@@ -1,0 +1,135 @@
+// Package metrics keeps the daemon's Prometheus metrics. Units are base units; no label holds an id or a value.
+package metrics
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cloakroom/etl"
+	"cloakroom/keys/kek"
+)
+
+// Metrics observes a run, its queue and its KEK.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	received, committed, duplicates prometheus.Counter
+	rejected                        *prometheus.CounterVec
+	sqsRequests                     *prometheus.CounterVec
+	sqsSeconds                      *prometheus.HistogramVec
+	extensions                      *prometheus.CounterVec
+	lag, batchRows, batchSeconds    prometheus.Histogram
+	kmsRequests                     *prometheus.CounterVec
+}
+
+// New makes the metrics on a registry of their own.
+func New() *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "cloakroom_" + name, Help: help})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cloakroom_" + name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "cloakroom_" + name, Help: help, Buckets: buckets})
+	}
+	m.received = counter("messages_received_total", "Messages received from the source, redeliveries included.")
+	m.committed = counter("events_committed_total", "Events stored as rows.")
+	m.duplicates = counter("events_duplicate_total", "Events dropped because they were stored already.")
+	m.rejected = counters("events_rejected_total", "Events stored as rejections, by reason code.", "reason")
+	m.sqsRequests = counters("sqs_requests_total", "Calls to SQS.", "op", "outcome")
+	m.sqsSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "cloakroom_sqs_request_duration_seconds", Help: "Duration of calls to SQS; a receive includes its long poll.",
+		Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 5, 20, 30},
+	}, []string{"op"})
+	m.extensions = counters("visibility_extensions_total", "Messages whose visibility was to be extended.", "outcome")
+	m.lag = histogram("end_to_end_lag_seconds", "From an event's sending to its commit.", []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400})
+	m.batchRows = histogram("batch_rows", "Events in a committed batch.", []float64{1, 10, 50, 100, 500, 1000, 2000, 5000})
+	m.batchSeconds = histogram("batch_commit_duration_seconds", "From the first try to load a batch to its commit.", []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600})
+	m.kmsRequests = counters("kms_requests_total", "Calls to the KEK.", "op", "outcome")
+	m.registry.MustRegister(m.received, m.committed, m.duplicates, m.rejected, m.sqsRequests, m.sqsSeconds, m.extensions,
+		m.lag, m.batchRows, m.batchSeconds, m.kmsRequests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Gauges registers what is read when it is scraped: how many messages are held, and the data keys in hand.
+func (m *Metrics) Gauges(held func() int, dataKey func() (age time.Duration, seals uint64)) {
+	gauge := func(name, help string, f func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cloakroom_" + name, Help: help}, f))
+	}
+	gauge("messages_in_flight", "Messages received and not yet deleted.", func() float64 { return float64(held()) })
+	gauge("data_key_age_seconds", "Age of the oldest data key in hand.", func() float64 {
+		age, _ := dataKey()
+		return age.Seconds()
+	})
+	gauge("data_key_seals", "Values sealed so far under the data keys in hand.", func() float64 {
+		_, seals := dataKey()
+		return float64(seals)
+	})
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Received implements etl.Observer.
+func (m *Metrics) Received(messages int) { m.received.Add(float64(messages)) }
+
+// BatchCommitted implements etl.Observer.
+func (m *Metrics) BatchCommitted(messages []*etl.Message, took time.Duration, c etl.Counts) {
+	m.committed.Add(float64(c.Stored))
+	m.duplicates.Add(float64(c.Duplicates))
+	for reason, n := range c.Rejections {
+		m.rejected.WithLabelValues(string(reason)).Add(float64(n))
+	}
+	m.batchRows.Observe(float64(len(messages)))
+	m.batchSeconds.Observe(took.Seconds())
+	// One observation a batch: its oldest event's.
+	var oldest time.Time
+	for _, message := range messages {
+		if !message.Sent.IsZero() && (oldest.IsZero() || message.Sent.Before(oldest)) {
+			oldest = message.Sent
+		}
+	}
+	if !oldest.IsZero() {
+		m.lag.Observe(max(0, time.Since(oldest).Seconds()))
+	}
+}
+
+// SQSRequest implements queue.Observer.
+func (m *Metrics) SQSRequest(operation string, err error, took time.Duration) {
+	m.sqsRequests.WithLabelValues(operation, outcome(err)).Inc()
+	m.sqsSeconds.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// Extended implements queue.Observer.
+func (m *Metrics) Extended(messages, failed int) {
+	m.extensions.WithLabelValues("ok").Add(float64(messages))
+	m.extensions.WithLabelValues("failed").Add(float64(failed))
+}
+
+// KEKRequest implements kek.Observer.
+func (m *Metrics) KEKRequest(operation string, err error) {
+	m.kmsRequests.WithLabelValues(operation, outcome(err)).Inc()
+}
+
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, kek.ErrDenied):
+		return "denied"
+	case errors.Is(err, kek.ErrDisabled):
+		return "disabled"
+	case errors.Is(err, kek.ErrUnwrap):
+		return "invalid"
+	}
+	return "failed"
+}

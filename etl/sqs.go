@@ -1,0 +1,204 @@
+package etl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"cloakroom/internal/queue"
+)
+
+// SQSOptions say how a queue is read. Zero fields take the defaults named beside them.
+type SQSOptions struct {
+	// Once ends the source when the queue is empty: two polls of a second in a row brought nothing, and SQS counts no
+	// message visible, invisible or delayed.
+	Once bool
+	// OnceWait is how long Once waits for messages that somebody else holds, such as a killed process: the visibility
+	// timeout.
+	OnceWait time.Duration
+	// MaxOutage is how long the queue may be away before Receive fails; 0: for ever.
+	MaxOutage time.Duration
+	Log       *slog.Logger // slog.Default
+}
+
+// SQS is a source that reads a queue, and deletes what is committed.
+type SQS struct {
+	SQSOptions
+	queue    *queue.Queue
+	consumer *queue.Consumer
+
+	mu       sync.Mutex
+	empties  int       // polls in a row that brought nothing
+	waiting  time.Time // since when Once waits for what others hold
+	drained  error     // io.EOF or ErrNotDrained once Once has ended
+	undated  bool      // it was said that the server sends no SentTimestamp
+	failures failureSpan
+}
+
+// ErrNotDrained reports that messages are left which somebody else holds.
+var ErrNotDrained = errors.New("messages are left that another process holds")
+
+// NewSQS starts to hold messages of a queue. Close it.
+func NewSQS(q *queue.Queue, o SQSOptions) *SQS {
+	setDefault(&o.OnceWait, q.Visibility())
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return &SQS{SQSOptions: o, queue: q, consumer: q.Consume(o.Log)}
+}
+
+// oncePoll is how long a poll of Once waits.
+const oncePoll = time.Second
+
+// Receive polls once. Where the queue is away it waits, with jitter, and returns nothing, until MaxOutage has passed.
+func (s *SQS) Receive(ctx context.Context) ([]*Message, error) {
+	var wait time.Duration
+	if s.Once {
+		wait = oncePoll
+		if err := s.ended(); err != nil {
+			return nil, err
+		}
+	}
+	received, err := s.consumer.Receive(ctx, wait)
+	if ctx.Err() != nil && len(received) == 0 {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	s.mu.Lock()
+	s.failures = failureSpan{}
+	if len(received) > 0 {
+		s.empties, s.waiting = 0, time.Time{}
+	} else {
+		s.empties++
+	}
+	look := s.Once && s.empties >= 2
+	s.mu.Unlock()
+	if look {
+		return nil, s.lookForEnd(ctx)
+	}
+	return s.messages(received), nil
+}
+
+func (s *SQS) messages(received []*queue.Message) []*Message {
+	out := make([]*Message, len(received))
+	for i, m := range received {
+		out[i] = &Message{ID: MessageID(m.ID), Date: s.dateOf(m), Body: m.Body, Receives: max(1, m.Receives), Sent: m.Sent, Handle: m}
+	}
+	return out
+}
+
+// dateOf is the UTC date on which a message was sent. A server that does not say (AWS always does) leaves the date of
+// receipt, with which a redelivery after midnight would be stored again: said once.
+func (s *SQS) dateOf(m *queue.Message) time.Time {
+	sent := m.Sent
+	if sent.IsZero() {
+		sent = time.Now().UTC()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.undated {
+			s.undated = true
+			s.Log.Warn("this server sends no SentTimestamp: create_date is the date of receipt, and a message redelivered after midnight UTC would be stored twice; SQS itself always sends it")
+		}
+	}
+	return time.Date(sent.Year(), sent.Month(), sent.Day(), 0, 0, 0, 0, time.UTC)
+}
+
+// Committed deletes messages from the queue, soon.
+func (s *SQS) Committed(messages []*Message) {
+	done := make([]*queue.Message, len(messages))
+	for i, m := range messages {
+		done[i] = m.Handle.(*queue.Message)
+	}
+	s.consumer.Done(done)
+}
+
+// Held is how many messages are held or being deleted.
+func (s *SQS) Held() int { return s.consumer.Held() }
+
+// Close deletes what is committed and makes the rest visible at once.
+func (s *SQS) Close(ctx context.Context) {
+	undeleted, released := s.consumer.Close(ctx)
+	if undeleted > 0 {
+		s.Log.Warn("some committed messages could not be deleted: they will come back and be dropped as duplicates", "messages", undeleted)
+	}
+	if released > 0 {
+		s.Log.Info("gave back what was not committed", "messages", released)
+	}
+}
+
+func (s *SQS) ended() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drained
+}
+
+// lookForEnd decides whether the queue is empty. It returns nil where there is reason to poll again.
+func (s *SQS) lookForEnd(ctx context.Context) error {
+	if s.consumer.Held() > 0 {
+		return nil // our own are still on their way
+	}
+	a, err := s.queue.Attributes(ctx)
+	if err != nil {
+		return s.failed(ctx, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.empties < 2:
+		return nil // another receiver found something meanwhile
+	case a.Empty():
+		s.drained = io.EOF
+		return s.drained
+	case s.waiting.IsZero():
+		s.waiting = time.Now()
+	}
+	if a.Visible == 0 && time.Since(s.waiting) >= s.OnceWait {
+		s.drained = fmt.Errorf("%w: %d invisible, %d delayed, after %v: run again later", ErrNotDrained, a.Invisible, a.Delayed, s.OnceWait)
+		return s.drained
+	}
+	return nil
+}
+
+// failureSpan is a run of failures without a success between.
+type failureSpan struct {
+	began  time.Time
+	logged time.Time
+	pause  *backoff.ExponentialBackOff
+}
+
+// failed waits after a failure, and gives the failure back once it has lasted too long.
+func (s *SQS) failed(ctx context.Context, err error) error {
+	s.mu.Lock()
+	f := &s.failures
+	now := time.Now()
+	if f.began.IsZero() {
+		f.began = now
+		f.pause = backoff.NewExponentialBackOff()
+		f.pause.InitialInterval = 200 * time.Millisecond
+		f.pause.MaxInterval = 15 * time.Second
+	}
+	if s.MaxOutage > 0 && now.Sub(f.began) >= s.MaxOutage {
+		s.mu.Unlock()
+		return gaveUp(err, now.Sub(f.began))
+	}
+	if now.Sub(f.logged) >= logEvery {
+		f.logged = now
+		s.Log.Error("the queue is away: trying again", "error", err, "since", f.began.UTC().Format(time.RFC3339))
+	}
+	pause := f.pause.NextBackOff()
+	s.mu.Unlock()
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,280 @@
+// Package queue takes messages off an SQS queue and gives them back.
+//
+// What it promises:
+//
+//   - A message is deleted only after Done was called for it.
+//   - What is held is kept invisible to others: its visibility is extended at half time, by a goroutine that shares
+//     nothing with the database, until Config.MaxHold.
+//   - A delete that fails is tried again, entry by entry, with the newest receipt handle of the message.
+//   - Close deletes what is done, and makes visible at once what is not.
+//
+// Receiving, deleting and extending go through SDK clients of their own, because the SDK's retry budget is shared by all
+// calls of one client: a queue that refuses deletes would starve the heartbeat.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+)
+
+// maxBatch is SQS's limit on the entries of one call.
+const maxBatch = 10
+
+// Config says which queue, and how it is used. Zero fields take the defaults named beside them.
+type Config struct {
+	URL        string
+	Wait       time.Duration // long poll, up to 20 s: 20 s; in whole seconds
+	Visibility time.Duration // of a received message: 30 s; in whole seconds
+	MaxHold    time.Duration // after which a message is no longer kept invisible: 6 h; SQS allows 12 h
+	MaxHeld    int           // messages held at the most: 20,000
+	MaxBytes   int64         // body bytes held at the most, but for one receive: 256 MiB
+	Deleters   int           // concurrent delete calls at the most: 8
+	Observe    Observer      // told of each call; may be nil
+}
+
+// Observer is told of each call to SQS, for metrics.
+type Observer interface {
+	SQSRequest(operation string, err error, took time.Duration)
+	Extended(messages, failed int)
+}
+
+func (c Config) withDefaults() (Config, error) {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Wait, 20*time.Second)
+	def(&c.Visibility, 30*time.Second)
+	def(&c.MaxHold, 6*time.Hour)
+	if c.MaxHeld == 0 {
+		c.MaxHeld = 20_000
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 256 << 20
+	}
+	if c.Deleters == 0 {
+		c.Deleters = 8
+	}
+	switch {
+	case c.URL == "":
+		return c, errors.New("no queue is configured: set CLOAKROOM_QUEUE_URL or --queue-url")
+	case c.Wait < time.Second || c.Wait > 20*time.Second:
+		return c, fmt.Errorf("a long poll lasts 1 to 20 s, not %v", c.Wait)
+	case c.Visibility < time.Second || c.Visibility > 12*time.Hour:
+		return c, fmt.Errorf("a visibility timeout lasts 1 s to 12 h, not %v", c.Visibility)
+	case c.MaxHold < c.Visibility || c.MaxHold > 12*time.Hour:
+		return c, fmt.Errorf("the hold lasts from the visibility timeout (%v) to 12 h, not %v", c.Visibility, c.MaxHold)
+	}
+	return c, nil
+}
+
+// Queue is an SQS queue. It is safe for concurrent use.
+type Queue struct {
+	config    Config
+	receiver  *sqs.Client
+	deleter   *sqs.Client
+	heartbeat *sqs.Client
+}
+
+// Open prepares the clients; region, credentials and endpoint come from the AWS SDK's own configuration (AWS_REGION,
+// AWS_PROFILE, AWS_ENDPOINT_URL_SQS, instance roles and so on). It makes no call.
+func Open(ctx context.Context, c Config) (*Queue, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	// One pool of connections, wide enough that no call waits for one or opens one anew.
+	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = 256, 256
+	})
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(transport))
+	if err != nil {
+		return nil, fmt.Errorf("opening the queue: reading the AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("opening the queue: no AWS region is configured: set AWS_REGION")
+	}
+	return &Queue{config: c, receiver: sqs.NewFromConfig(cfg), deleter: sqs.NewFromConfig(cfg), heartbeat: sqs.NewFromConfig(cfg)}, nil
+}
+
+// Visibility is the effective visibility timeout.
+func (q *Queue) Visibility() time.Duration { return q.config.Visibility }
+
+// Message is a message as SQS delivered it.
+type Message struct {
+	ID       string
+	Body     []byte
+	Sent     time.Time // SentTimestamp; zero where the server does not say
+	Receives int       // ApproximateReceiveCount; 0 where the server does not say
+
+	handle string
+}
+
+// deadline bounds one call: a long poll's wait, and 10 s.
+const callTimeout = 10 * time.Second
+
+// Receive makes one call: a long poll for up to 10 messages.
+func (q *Queue) receive(ctx context.Context, wait time.Duration) ([]*Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
+	defer cancel()
+	began := time.Now()
+	out, err := q.receiver.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+		QueueUrl: &q.config.URL, MaxNumberOfMessages: maxBatch,
+		WaitTimeSeconds: int32(wait.Seconds()), VisibilityTimeout: int32(q.config.Visibility.Seconds()),
+		// Nothing that is not needed: the SDK's parsing of a response is the larger part of an event's cost.
+		MessageSystemAttributeNames: []types.MessageSystemAttributeName{
+			types.MessageSystemAttributeNameSentTimestamp, types.MessageSystemAttributeNameApproximateReceiveCount,
+		},
+	})
+	q.observe("ReceiveMessage", err, began)
+	if err != nil {
+		return nil, explain("receiving messages", err)
+	}
+	messages := make([]*Message, 0, len(out.Messages))
+	for i := range out.Messages {
+		m := &out.Messages[i]
+		if m.MessageId == nil || m.ReceiptHandle == nil {
+			continue // nothing could be done with it, not even deleting
+		}
+		messages = append(messages, &Message{
+			ID: *m.MessageId, Body: []byte(aws.ToString(m.Body)), handle: *m.ReceiptHandle,
+			Sent:     epochMillis(m.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)]),
+			Receives: atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]),
+		})
+	}
+	return messages, nil
+}
+
+func epochMillis(text string) time.Time {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(n).UTC()
+}
+
+func atoi(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (q *Queue) observe(operation string, err error, began time.Time) {
+	if q.config.Observe != nil && !errors.Is(err, context.Canceled) {
+		q.config.Observe.SQSRequest(operation, err, time.Since(began))
+	}
+}
+
+// entryError is one entry of a batch that SQS refused.
+type entryError struct {
+	index int
+	code  string
+	gone  bool // no retry will help: the handle is no longer good
+}
+
+// deleteBatch deletes up to 10 messages and says which entries failed. Entries and results are matched by index.
+func (q *Queue) deleteBatch(ctx context.Context, handles []string) ([]entryError, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	entries := make([]types.DeleteMessageBatchRequestEntry, len(handles))
+	for i := range handles {
+		entries[i] = types.DeleteMessageBatchRequestEntry{Id: &ids[i], ReceiptHandle: &handles[i]}
+	}
+	began := time.Now()
+	out, err := q.deleter.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.config.URL, Entries: entries})
+	q.observe("DeleteMessageBatch", err, began)
+	if err != nil {
+		return nil, explain("deleting messages", err)
+	}
+	// Only what is confirmed is deleted: an entry in neither list counts as failed.
+	confirmed := make([]bool, len(handles))
+	for _, s := range out.Successful {
+		if i, ok := indexOf(s.Id, len(handles)); ok {
+			confirmed[i] = true
+		}
+	}
+	return failures(confirmed, out.Failed), nil
+}
+
+// changeBatch sets the visibility of up to 10 messages, from now, and says which entries failed.
+func (q *Queue) changeBatch(ctx context.Context, handles []string, visibility time.Duration) ([]entryError, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	seconds := int32(visibility.Seconds())
+	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(handles))
+	for i := range handles {
+		entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{Id: &ids[i], ReceiptHandle: &handles[i], VisibilityTimeout: seconds}
+	}
+	began := time.Now()
+	out, err := q.heartbeat.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.config.URL, Entries: entries})
+	q.observe("ChangeMessageVisibilityBatch", err, began)
+	if err != nil {
+		return nil, explain("extending visibility", err)
+	}
+	confirmed := make([]bool, len(handles))
+	for _, s := range out.Successful {
+		if i, ok := indexOf(s.Id, len(handles)); ok {
+			confirmed[i] = true
+		}
+	}
+	return failures(confirmed, out.Failed), nil
+}
+
+var ids = [maxBatch]string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
+
+func indexOf(id *string, n int) (int, bool) {
+	if id == nil || len(*id) != 1 || (*id)[0] < '0' || int((*id)[0]-'0') >= n {
+		return 0, false
+	}
+	return int((*id)[0] - '0'), true
+}
+
+func failures(confirmed []bool, failed []types.BatchResultErrorEntry) []entryError {
+	var out []entryError
+	for i, ok := range confirmed {
+		if ok {
+			continue
+		}
+		e := entryError{index: i, code: "NoAnswer"}
+		for _, f := range failed {
+			if at, known := indexOf(f.Id, len(confirmed)); known && at == i {
+				e.code = aws.ToString(f.Code)
+			}
+		}
+		switch e.code {
+		case "ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight":
+			e.gone = true
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// explain says what to do about an error of SQS.
+func explain(doing string, err error) error {
+	var missing *types.QueueDoesNotExist
+	var api smithy.APIError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", doing, context.Canceled)
+	case errors.As(err, &missing):
+		return fmt.Errorf("%s: the queue does not exist: check --queue-url and AWS_REGION: %w", doing, err)
+	case errors.As(err, &api) && (api.ErrorCode() == "AccessDenied" || api.ErrorCode() == "AccessDeniedException"):
+		return fmt.Errorf("%s: the credentials may not: see deploy/iam: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
