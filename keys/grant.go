@@ -14,7 +14,7 @@ import (
 )
 
 // Roles are the roles that a login can be granted.
-var Roles = []string{"ingest", "analyst", "auditor", "approver", "rotator", "breakglass"}
+var Roles = []string{"ingest", "analyst", "auditor", "approver", "rotator", "breakglass", "witness"}
 
 // holdsIndexKey lists the roles whose work needs the index key. Whoever holds it and reads tokens finds every IPv4
 // address behind them within minutes, so none of these may also be an analyst.

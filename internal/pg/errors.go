@@ -21,6 +21,7 @@ const (
 	AuditUnavailable  = "CR011" // the audit log cannot be written or is not flushed
 	RequestRefused    = "CR012" // a recover request breaks the policy, or the actor may not
 	NotAllowedByVault = "CR013" // a vault operation whose conditions do not hold
+	NotLoggedYet      = "CR014" // an intent is not flushed, or no checkpoint covers it, yet: try again in a moment
 )
 
 // Error is a database error that may be shown and logged: it quotes no row and no parameter.

@@ -7,7 +7,7 @@ DECLARE
 BEGIN
   FOREACH role_name IN ARRAY ARRAY[
     'cloakroom_owner', 'cloakroom_ingest', 'cloakroom_analyst', 'cloakroom_auditor', 'cloakroom_approver',
-    'cloakroom_rotator', 'cloakroom_breakglass'] LOOP
+    'cloakroom_rotator', 'cloakroom_breakglass', 'cloakroom_witness'] LOOP
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
     END IF;
