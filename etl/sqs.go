@@ -39,6 +39,7 @@ type SQS struct {
 	drained  error     // io.EOF or ErrNotDrained once Once has ended
 	undated  bool      // it was said that the server sends no SentTimestamp
 	failures failureSpan
+	polled   time.Time // when the last poll ended
 }
 
 // ErrNotDrained reports that messages are left which somebody else holds.
@@ -50,7 +51,7 @@ func NewSQS(q *queue.Queue, o SQSOptions) *SQS {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &SQS{SQSOptions: o, queue: q, consumer: q.Consume(o.Log)}
+	return &SQS{SQSOptions: o, queue: q, consumer: q.Consume(o.Log), polled: time.Now()}
 }
 
 // oncePoll is how long a poll of Once waits.
@@ -65,7 +66,7 @@ func (s *SQS) Receive(ctx context.Context) ([]*Message, error) {
 			return nil, err
 		}
 	}
-	received, err := s.consumer.Receive(ctx, wait)
+	received, err := s.poll(ctx, wait)
 	if ctx.Err() != nil && len(received) == 0 {
 		return nil, ctx.Err()
 	}
@@ -85,6 +86,35 @@ func (s *SQS) Receive(ctx context.Context) ([]*Message, error) {
 		return nil, s.lookForEnd(ctx)
 	}
 	return s.messages(received), nil
+}
+
+func (s *SQS) poll(ctx context.Context, wait time.Duration) ([]*queue.Message, error) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.polled = time.Now()
+	}()
+	return s.consumer.Receive(ctx, wait)
+}
+
+// LastPoll is when the last poll ended; the source's start before the first.
+func (s *SQS) LastPoll() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.polled
+}
+
+// Full reports that no more is received because as much is held as may be: an outage downstream, not a stuck loop.
+func (s *SQS) Full() bool { return s.consumer.Full() }
+
+// Healthy returns an error while the queue is away.
+func (s *SQS) Healthy() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures.began.IsZero() {
+		return nil
+	}
+	return fmt.Errorf("the queue has been away since %s", s.failures.began.UTC().Format(time.RFC3339))
 }
 
 func (s *SQS) messages(received []*queue.Message) []*Message {

@@ -69,6 +69,9 @@ func (w *Writer) read(ctx context.Context) (*writerState, error) {
 	}, nil
 }
 
+// DataKeys says how old the oldest data key in hand is and how many values those in hand have sealed, for metrics.
+func (w *Writer) DataKeys() (age time.Duration, seals uint64) { return w.issuer.Oldest() }
+
 func (w *Writer) current() *writerState { return w.state.Load() }
 
 // renew reads the vault's state again after the load refused the state old, and gives up the data keys in hand: a

@@ -45,9 +45,11 @@ func Main(root *cobra.Command, classify func(error) int) int {
 	root.PersistentFlags().String("config", "", "YAML file with settings")
 	AddLogFlags(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if _, err := Resolve(cmd); err != nil {
+		settings, err := resolve(cmd)
+		if err != nil {
 			return err
 		}
+		cmd.SetContext(context.WithValue(cmd.Context(), settingsKey{}, settings))
 		return SetUpLog(cmd)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

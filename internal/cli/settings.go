@@ -47,9 +47,20 @@ func MarkSecret(flags *pflag.FlagSet, flag string) {
 
 func isSecret(f *pflag.Flag) bool { return f.Annotations[secretAnnotation] != nil }
 
-// Resolve gives every flag that was not on the command line its value from the environment, the file or its default, and
+type settingsKey struct{}
+
+// Settings are the effective settings of a command that runs, and where each came from.
+func Settings(cmd *cobra.Command) ([]Setting, error) {
+	settings, ok := cmd.Context().Value(settingsKey{}).([]Setting)
+	if !ok {
+		return nil, errors.New("the settings are not resolved yet")
+	}
+	return slices.Clone(settings), nil
+}
+
+// resolve gives every flag that was not on the command line its value from the environment, the file or its default, and
 // says where each came from.
-func Resolve(cmd *cobra.Command) ([]Setting, error) {
+func resolve(cmd *cobra.Command) ([]Setting, error) {
 	environment := koanf.New("\x00")
 	if err := environment.Load(env.Provider("\x00", env.Opt{Prefix: "CLOAKROOM_"}), nil); err != nil {
 		return nil, fmt.Errorf("reading the environment: %w", err)

@@ -108,6 +108,15 @@ func Loopback(url string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// SSLMode is the sslmode of a database URL, as lib/pq understands it.
+func SSLMode(url string) string {
+	cfg, err := pq.NewConfig(url)
+	if err != nil || cfg.SSLMode == "" {
+		return "require"
+	}
+	return string(cfg.SSLMode)
+}
+
 type deadlineDialer struct {
 	connect time.Duration
 	silence time.Duration // 0: none

@@ -76,10 +76,22 @@ func (c *Consumer) waitForRoom(ctx context.Context) bool {
 	})()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for ctx.Err() == nil && !c.ended && (c.count >= c.queue.config.MaxHeld || c.bytes >= c.queue.config.MaxBytes) {
+	for ctx.Err() == nil && !c.ended && c.full() {
 		c.room.Wait()
 	}
 	return ctx.Err() == nil && !c.ended
+}
+
+// full: as much is held as may be. The lock is held.
+func (c *Consumer) full() bool {
+	return c.count >= c.queue.config.MaxHeld || c.bytes >= c.queue.config.MaxBytes
+}
+
+// Full reports that as much is held as may be, so that nothing more is received.
+func (c *Consumer) Full() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.full()
 }
 
 // take holds what was received. A message that is held already was delivered again: its newest handle counts.

@@ -173,3 +173,14 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 -- +goose StatementEnd
 GRANT EXECUTE ON FUNCTION cloakroom.rejection_counts() TO cloakroom_ingest, cloakroom_rotator, cloakroom_auditor;
+
+-- +goose StatementBegin
+CREATE FUNCTION cloakroom.rejection_list(p_reason text, p_limit integer)
+RETURNS TABLE (message_id uuid, reason text, create_date date, receive_count integer, rejected_at timestamptz)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT message_id, reason, create_date, receive_count, rejected_at FROM cloakroom.rejections
+   WHERE p_reason IS NULL OR reason = p_reason ORDER BY rejected_at DESC, message_id LIMIT p_limit
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION cloakroom.rejection_list(text, integer) IS 'the newest rejections, by reason or all: ids and never content';
+GRANT EXECUTE ON FUNCTION cloakroom.rejection_list(text, integer) TO cloakroom_ingest, cloakroom_rotator, cloakroom_auditor;

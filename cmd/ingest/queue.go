@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/etl"
+	"cloakroom/etl/metrics"
+	"cloakroom/internal/queue"
+)
+
+// ingestQueue reads the queue: as a daemon, or once until it is empty.
+func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
+	ctx := cmd.Context()
+	m := metrics.New()
+	config := f.queueConfig()
+	config.Observe = m
+	q, err := queue.Open(ctx, config)
+	if err != nil {
+		return err
+	}
+	w, v, closeVault, err := openWriter(cmd, f)
+	if err != nil {
+		return err
+	}
+	defer closeVault()
+	v.KEK.Observe = m
+	// A queue that is not there, or not ours, is said at once and not by a daemon that waits for it.
+	if _, err := q.Attributes(ctx); err != nil {
+		return err
+	}
+
+	o := f.options()
+	source := etl.NewSQS(q, etl.SQSOptions{Once: f.once || f.dryRun, OnceWait: f.onceWait, MaxOutage: o.MaxOutage, Log: slog.Default()})
+	o.Observe = m
+	m.Gauges(source.Held, w.DataKeys)
+	stopServing, err := serve(f.httpAddr, m, &health{vault: v, source: source})
+	if err != nil {
+		return err
+	}
+	defer stopServing()
+	stopProgress := showProgress(cmd, &o, source.Held)
+	if !f.once && !f.dryRun {
+		slog.Info("ingesting", "queue", f.queueURL, "receivers", f.receivers, "loaders", f.loaders)
+	}
+
+	var s etl.Summary
+	if f.dryRun {
+		s, err = etl.DryRun(ctx, w, source)
+	} else {
+		s, err = etl.Run(ctx, w, source, o)
+	}
+	stopProgress()
+	// The process may have been asked to stop: what is committed is deleted all the same.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	source.Close(closing)
+	if ctx.Err() != nil && err == nil && !f.once {
+		// A daemon that was told to stop, and gave back what it had not committed, has done its work.
+		s.Abandoned = 0
+	}
+	return finish(cmd, f, s, err)
+}
+
+// closeTimeout bounds the deletes that are left when the run has ended.
+const closeTimeout = 15 * time.Second

@@ -1,0 +1,82 @@
+package etl
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloakroom/internal/queue"
+	"cloakroom/internal/sandbox/sqsserver"
+	"cloakroom/keys/keystest"
+)
+
+// newQueue starts a stand-in for SQS with one queue, and points the AWS SDK at it.
+func newQueue(t *testing.T, attributes map[string]string) (*sqsserver.Server, string) {
+	t.Helper()
+	server := sqsserver.New(sqsserver.Config{})
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	url, err := server.CreateQueue("logins", attributes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ENDPOINT_URL_SQS", server.URL())
+	t.Setenv("AWS_REGION", "us-east-1")
+	t.Setenv("AWS_ACCESS_KEY_ID", "ingest")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "a secret of sixteen and more")
+	return server, url
+}
+
+func login(n int) string {
+	return fmt.Sprintf(`{"user_id":"user-%d","app_version":"2.%d","device_type":"ios","ip":"198.51.%d.%d","locale":"RU","device_id":"device-%d"}`,
+		n, n%100, n/250%250, n%250, n)
+}
+
+func openSQS(t *testing.T, url string, o SQSOptions) *SQS {
+	t.Helper()
+	q, err := queue.Open(t.Context(), queue.Config{URL: url, Visibility: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewSQS(q, o)
+}
+
+func TestQueueOnce(t *testing.T) {
+	env := keystest.New(t)
+	w := newWriter(t, env)
+	server, url := newQueue(t, nil)
+	const events = 500
+	for n := range events {
+		body := login(n)
+		if n%50 == 0 {
+			body = `{"foo":"oops_wrong_msg_type"}`
+		}
+		if err := server.Put("logins", sqsserver.Message{Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.DeliverTwice("logins", 12)
+
+	source := openSQS(t, url, SQSOptions{Once: true})
+	s, err := Run(t.Context(), w, source, Options{Receivers: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Close(context.Background())
+	s.Seconds = 0
+	want := Summary{Received: events + 12, Stored: 490, Duplicates: 12, Rejected: 10, Rejections: map[Reason]int64{MissingField: 10}}
+	if diff := cmp.Diff(want, s); diff != "" {
+		t.Errorf("summary (-want +got):\n%s", diff)
+	}
+	if left := server.Counts("logins"); left.Total() != 0 {
+		t.Errorf("left in the queue: %+v", left)
+	}
+	if report := verifyAll(t, env); report.Opened != 490 || report.FailureCount != 0 {
+		t.Errorf("verification: %+v", report)
+	}
+}
