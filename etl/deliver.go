@@ -25,6 +25,7 @@ func (d *delivery) deliver(ctx context.Context, b *batch, forced Reason) error {
 	messages := b.messages
 	began := time.Now()
 	outage := newOutage(d.run, "loading a batch")
+	turns := 0
 	for {
 		counts, err := d.loader.load(ctx, b)
 		switch {
@@ -39,6 +40,12 @@ func (d *delivery) deliver(ctx context.Context, b *batch, forced Reason) error {
 			stale := b.state
 			b.release()
 			d.Log.Info("the vault has moved on: protecting a batch again", "events", len(messages))
+			if turns++; turns > staleTurns {
+				// The vault does not move on so often: something is wrong with it, and new keys do not help.
+				if err := outage.wait(ctx, err); err != nil {
+					return err
+				}
+			}
 			if b, err = d.again(ctx, stale, messages, forced); err != nil {
 				return err
 			}
@@ -53,6 +60,9 @@ func (d *delivery) deliver(ctx context.Context, b *batch, forced Reason) error {
 		}
 	}
 }
+
+// staleTurns is how often a batch is protected again at once: a rotation step or a restore may come between two reads.
+const staleTurns = 5
 
 // again reads the vault's state anew and protects the messages under it.
 func (d *delivery) again(ctx context.Context, stale *writerState, messages []*Message, forced Reason) (*batch, error) {
