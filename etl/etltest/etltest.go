@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -98,12 +99,15 @@ func (s *Source) Receive(context.Context) ([]*etl.Message, error) {
 	return s.parts[s.next-1], nil
 }
 
-// Run runs a source to its end and fails the test where that fails, or where the summary does not add up. An outage ends
-// the run after ten seconds.
+// Run runs a source to its end and fails the test where that fails, or where the summary does not add up. Unless the
+// options say otherwise it logs nothing, and an outage ends it after ten seconds.
 func Run(t testing.TB, w *etl.Writer, source etl.Source, o etl.Options) etl.Summary {
 	t.Helper()
 	if o.MaxOutage == 0 {
 		o.MaxOutage = 10 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s, err := etl.Run(context.Background(), w, source, o)
 	if err != nil {
