@@ -187,7 +187,7 @@ func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*M
 				return flush()
 			}
 			for _, m := range messages {
-				if len(batch) > 0 && (len(batch) >= r.BatchRows || size+len(m.Body) > r.BatchBytes) {
+				if size+len(m.Body) > r.BatchBytes {
 					if err := flush(); err != nil {
 						return err
 					}
@@ -197,6 +197,11 @@ func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*M
 				}
 				batch = append(batch, m)
 				size += len(m.Body)
+				if len(batch) >= r.BatchRows {
+					if err := flush(); err != nil {
+						return err
+					}
+				}
 			}
 		case <-timer.C:
 			if err := flush(); err != nil {
