@@ -3,6 +3,7 @@ package keys
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -148,6 +149,10 @@ func (i *Issuer) start(m *monthKeys, month time.Time) {
 		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 		defer cancel()
 		f.key, f.err = i.make(ctx, month)
+		// Closed before it sealed anything: whoever raised the epoch closed it among the others.
+		for tries := 1; errors.Is(f.err, errClosed) && tries < closedTries; tries++ {
+			f.key, f.err = i.make(ctx, month)
+		}
 		i.mu.Lock()
 		if m.fetch == f { // not discarded meanwhile
 			m.fetch = nil
@@ -161,6 +166,12 @@ func (i *Issuer) start(m *monthKeys, month time.Time) {
 		close(f.done)
 	}()
 }
+
+// errClosed reports a new data key that is no longer active when it is read back.
+var errClosed = errors.New("the new data key was closed at once: a rotation step is under way, try again")
+
+// closedTries is how many keys are made in a row where each is closed at once.
+const closedTries = 3
 
 // make reserves an id, has a key made under it, commits it wrapped, and reads it back, before anything is sealed.
 func (i *Issuer) make(ctx context.Context, month time.Time) (*SealingKey, error) {
@@ -189,8 +200,11 @@ func (i *Issuer) make(ctx context.Context, month time.Time) (*SealingKey, error)
 	if err := db.GetContext(ctx, &back, `SELECT * FROM cloakroom.registered_data_key($1)`, id); err != nil {
 		return nil, fmt.Errorf("reading %s back: %w", c, pg.Redact(err))
 	}
-	if !bytes.Equal(back.Wrapped, wrapped.Blob) || !bytes.Equal(back.KeyCheck, check[:]) || !MonthOf(back.Month).Equal(month) || back.State != "active" {
+	if !bytes.Equal(back.Wrapped, wrapped.Blob) || !bytes.Equal(back.KeyCheck, check[:]) || !MonthOf(back.Month).Equal(month) {
 		return nil, fmt.Errorf("reading %s back: the vault holds something else than was registered: %w", c, ErrKeyCheck)
+	}
+	if back.State != "active" {
+		return nil, fmt.Errorf("reading %s back: %w", c, errClosed)
 	}
 	expanded, err := envelope.NewKey(id, key.Expose())
 	if err != nil {
