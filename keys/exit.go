@@ -16,6 +16,14 @@ const (
 	ExitUnavailable = 8 // the database is unavailable
 )
 
+// Errors of the rotation job that have an exit code of their own.
+var (
+	// ErrUnfinished: what was done is kept; run it again.
+	ErrUnfinished = errors.New("not finished")
+	// ErrQuarantined: rows do not open, so the key or the column they need stays.
+	ErrQuarantined = errors.New("they do not open and are quarantined: compare them with a backup (docs/rotation.md)")
+)
+
 // ExitCode sorts an error into an exit code.
 func ExitCode(err error) int {
 	for _, e := range []error{kek.ErrUnavailable, kek.ErrDenied, kek.ErrDisabled, kek.ErrNotConfigured} {
@@ -23,8 +31,11 @@ func ExitCode(err error) int {
 			return ExitKey
 		}
 	}
-	if _, isData := blame(err); isData {
+	if _, isData := Blame(err); isData || errors.Is(err, ErrQuarantined) {
 		return ExitIntegrity
+	}
+	if errors.Is(err, ErrUnfinished) {
+		return ExitUnfinished
 	}
 	if pg.IsUnavailable(err) {
 		return ExitUnavailable

@@ -24,8 +24,8 @@ type Row struct {
 	Tokens  [][]sql.NullString // by version, then by member
 }
 
-// rowColumns is the select list that scanRow reads.
-func rowColumns(d *dataset.Dataset, versions []uint32) string {
+// RowColumns is the select list that ScanRow reads.
+func RowColumns(d *dataset.Dataset, versions []uint32) string {
 	columns := []string{"message_id", "create_date", pq.QuoteIdentifier(d.Subject), "data_key"}
 	for _, m := range d.Protected() {
 		columns = append(columns, pq.QuoteIdentifier(m.SealedColumn()))
@@ -38,8 +38,8 @@ func rowColumns(d *dataset.Dataset, versions []uint32) string {
 	return strings.Join(columns, ", ")
 }
 
-// scanRow reads one row of rowColumns.
-func scanRow(rows interface{ Scan(...any) error }, protected, versions int) (Row, error) {
+// ScanRow reads one row of RowColumns.
+func ScanRow(rows interface{ Scan(...any) error }, protected, versions int) (Row, error) {
 	r := Row{Sealed: make([][]byte, protected), Tokens: make([][]sql.NullString, versions)}
 	dest := []any{&r.ID, &r.Date, &r.Subject, &r.DataKey}
 	for i := range r.Sealed {

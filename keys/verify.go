@@ -104,8 +104,8 @@ func (w *verifier) fail(f Failure) {
 	}
 }
 
-// blame says whether an error is the data's own fault, and so a finding, or means that verification cannot go on.
-func blame(err error) (problem string, isData bool) {
+// Blame says whether an error is the data's own fault, and so a finding, or means that verification cannot go on.
+func Blame(err error) (problem string, isData bool) {
 	for _, e := range []error{
 		ErrNoKey, ErrKeyCheck, kek.ErrUnwrap, envelope.ErrAuthentication, envelope.ErrVersion, envelope.ErrShort,
 		envelope.ErrTrailing, envelope.ErrKeyID, envelope.ErrPadding,
@@ -133,7 +133,7 @@ func (w *verifier) keys(ctx context.Context) error {
 		w.report.Keys++
 		group.Go(func() error {
 			_, err := w.ring.Key(ctx, k.ID)
-			if problem, isData := blame(err); isData {
+			if problem, isData := Blame(err); isData {
 				w.fail(Failure{Key: fmt.Sprintf("data key %d", k.ID), Problem: problem})
 				return nil
 			}
@@ -148,7 +148,7 @@ func (w *verifier) month(ctx context.Context, month time.Time, o VerifyOptions) 
 	for _, k := range w.index {
 		versions = append(versions, k.Version)
 	}
-	query := `SELECT ` + rowColumns(w.dataset, versions) + ` FROM cloakroom.scan_rows($1, $2, $3, $4)`
+	query := `SELECT ` + RowColumns(w.dataset, versions) + ` FROM cloakroom.scan_rows($1, $2, $3, $4)`
 	after, afterDate := uuid.UUID{}, month.AddDate(0, 0, -1)
 	if !o.All {
 		after = uuid.New()
@@ -179,7 +179,7 @@ func (w *verifier) page(ctx context.Context, query string, month time.Time, afte
 	defer rows.Close()
 	var page []Row
 	for rows.Next() {
-		r, err := scanRow(rows, len(w.protected), len(w.index))
+		r, err := ScanRow(rows, len(w.protected), len(w.index))
 		if err != nil {
 			return nil, err
 		}
@@ -265,7 +265,7 @@ func (c *rowChecker) check(ctx context.Context, r *Row) ([]Failure, error) {
 		return failures, nil
 	}
 	key, err := c.ring.Key(ctx, uint32(r.DataKey.Int32))
-	if problem, isData := blame(err); isData {
+	if problem, isData := Blame(err); isData {
 		return []Failure{{MessageID: r.ID.String(), Key: fmt.Sprintf("data key %d", r.DataKey.Int32), Problem: problem}}, nil
 	}
 	if err != nil {
@@ -288,7 +288,7 @@ func (c *rowChecker) checkField(key *envelope.Key, r *Row, i int) string {
 	place := r.Place(c.settings.ID, c.dataset, m.Name)
 	var err error
 	if c.text, err = key.Open(c.text[:0], &c.scratch, &place, m.Protect.Pad, r.Sealed[i]); err != nil {
-		problem, _ := blame(err)
+		problem, _ := Blame(err)
 		return problem
 	}
 	for v := range c.index {
@@ -325,7 +325,7 @@ func (w *verifier) rejections(ctx context.Context, o VerifyOptions) error {
 				place := RejectionPlace(w.settings.ID, w.dataset, r.ID)
 				_, err = key.Open(nil, nil, &place, dataset.BodyPad, r.Sealed)
 			}
-			if problem, isData := blame(err); isData {
+			if problem, isData := Blame(err); isData {
 				w.fail(Failure{MessageID: r.ID.String(), Field: dataset.BodyField, Problem: problem})
 				continue
 			}

@@ -1,0 +1,86 @@
+package rotation
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"cloakroom/keys"
+)
+
+// Options tune a step. Zero fields take the defaults named beside them.
+type Options struct {
+	Force     bool          // rotate: all data keys made before now are due, whatever their age
+	DryRun    bool          // say what would be done, change nothing
+	Workers   int           // database connections that work on slices: 2
+	BatchRows int           // rows in a transaction: 2000
+	Rate      float64       // rows a second, all workers together; 0: no limit
+	MaxLag    time.Duration // pause while a standby's replay lags by more; 0: do not look
+	PauseFile string        // pause while this file exists
+	Patience  time.Duration // how long locks, outages and old snapshots are waited for: 10 min
+	// Owner connects as cloakroom_owner, for CREATE INDEX CONCURRENTLY, which no function can run. Nil: reindex builds its
+	// indexes in functions, which holds up loads while it does, and refuses that for large partitions.
+	Owner    *sqlx.DB
+	Progress func(Progress) // told of each batch; called from several goroutines; may be nil
+	Log      *slog.Logger   // slog.Default
+
+	hook func(at string) // called before and after each statement, for the test that kills us there
+}
+
+// Progress is how far a pass over the rows has come.
+type Progress struct {
+	Step string // reseal, rejections, backfill, check, clear
+	Done int64  // rows looked at by this run
+	Rows int64  // rows there are, about; 0: unknown
+}
+
+func (o Options) withDefaults() Options {
+	if o.Workers <= 0 {
+		o.Workers = 2
+	}
+	if o.BatchRows <= 0 {
+		o.BatchRows = 2000
+	}
+	if o.Patience <= 0 {
+		o.Patience = 10 * time.Minute
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.hook == nil {
+		o.hook = func(string) {}
+	}
+	return o
+}
+
+// Report is what a run did. In a dry run it is what would be done, as far as that can be told.
+type Report struct {
+	DryRun      bool               `json:"dry_run,omitempty"`
+	MonthsMade  int                `json:"months_made"`
+	Purged      int64              `json:"rejections_purged"`
+	Rewrapped   int                `json:"rewrapped"`
+	Closed      []uint32           `json:"closed"`   // data keys that seal no more
+	NewKeys     []uint32           `json:"new_keys"` // data keys made to reseal
+	Due         []uint32           `json:"due"`      // data keys whose values were to be resealed
+	Resealed    int64              `json:"resealed"` // rows
+	Rejections  int64              `json:"resealed_rejections"`
+	Retired     []uint32           `json:"retired"`
+	Kept        []uint32           `json:"kept"` // closed, and still needed
+	Shredded    []uint32           `json:"shredded"`
+	Reindexed   *Reindexed         `json:"reindexed,omitempty"`
+	Quarantined []Quarantined      `json:"quarantined,omitempty"`
+	Verified    *keys.Verification `json:"verified,omitempty"`
+	Seconds     float64            `json:"seconds"`
+}
+
+// Quarantined is a row, or a rejection, that did not open. It names no value.
+type Quarantined struct {
+	MessageID string `db:"message_id" json:"message_id"`
+	Date      string `db:"create_date" json:"create_date"` // -infinity for a rejection
+	DataKey   uint32 `db:"data_key" json:"data_key"`
+	Problem   string `db:"problem" json:"problem"`
+}

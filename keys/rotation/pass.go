@@ -1,0 +1,152 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"cloakroom/keys"
+)
+
+// slice is a range of message ids of one month, claimed for one transaction.
+type slice struct {
+	Month     time.Time `db:"month"`
+	Slice     int       `db:"slice"`
+	AfterID   uuid.UUID `db:"after_id"`
+	AfterDate string    `db:"after_date"`
+	LastID    uuid.UUID `db:"last_id"`
+}
+
+// batch is what a worker did with the next rows of a slice.
+type batch struct {
+	read    int // rows looked at
+	changed int // rows written
+	afterID uuid.UUID
+	after   string // create_date of the last row
+	done    bool   // nothing is left in the slice
+}
+
+// worker works on batches of one pass, in a transaction that it is given. Not for concurrent use.
+type worker interface {
+	batch(ctx context.Context, s session, at slice) (batch, error)
+}
+
+// pass runs workers over the slices of a pass until all are done, sharing them with other rotators. It returns how many rows
+// this run changed.
+func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker func() worker) (int64, error) {
+	var changed, read atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range j.o.Workers {
+		group.Go(func() error {
+			w := newWorker()
+			for {
+				b, ok, err := j.claim(ctx, rotation, name, w)
+				if err != nil || !ok {
+					return err
+				}
+				changed.Add(int64(b.changed))
+				j.o.Progress(Progress{Step: name, Done: read.Add(int64(b.read))})
+				if err := j.throttle.wait(ctx, b.read); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	err := group.Wait()
+	return changed.Load(), err
+}
+
+// claim works on one batch. It waits while every slice that is left is another's; it reports false when none is left.
+func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) (batch, bool, error) {
+	for {
+		var b batch
+		var claimed bool
+		err := j.tx(ctx, "working on a slice ("+name+")", func(s session) error {
+			var at slice
+			var err error
+			claimed, err = one(s.get(ctx, &at, `SELECT month, slice, after_id, after_date::text AS after_date, last_id FROM cloakroom.claim_slice($1, $2)`, rotation, name))
+			if err != nil || !claimed {
+				return err
+			}
+			if b, err = w.batch(ctx, s, at); err != nil {
+				return err
+			}
+			if b.read == 0 {
+				b.afterID, b.after = at.AfterID, at.AfterDate
+			}
+			return s.exec(ctx, `SELECT cloakroom.advance_slice($1, $2, $3, $4, $5, $6, $7, $8)`,
+				rotation, name, day(at.Month), at.Slice, b.afterID, b.after, b.done, b.changed)
+		})
+		if err != nil || claimed {
+			return b, claimed, err
+		}
+		left, _, err := j.left(ctx, rotation, name)
+		if err != nil || left == 0 {
+			return batch{}, false, err
+		}
+		// Another worker's transaction holds what is left, or died holding it.
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return batch{}, false, err
+		}
+	}
+}
+
+func (j *job) left(ctx context.Context, rotation int64, name string) (slices, rows int64, err error) {
+	var p struct {
+		Slices int64 `db:"slices_left"`
+		Rows   int64 `db:"rows_done"`
+	}
+	err = j.call(ctx, "looking for slices", func(s session) error {
+		return s.get(ctx, &p, `SELECT * FROM cloakroom.pass_progress($1, $2)`, rotation, name)
+	})
+	return p.Slices, p.Rows, err
+}
+
+// complete runs a pass, and again while the count says that rows are left and the last pass changed some: rows that another
+// transaction held, or changed, or that were added.
+func (j *job) complete(ctx context.Context, rotation int64, names []string, newWorker func(name string) worker, count func() (int64, error)) (map[string]int64, error) {
+	changed := map[string]int64{}
+	for idle := 0; ; {
+		var now int64
+		for _, name := range names {
+			n, err := j.pass(ctx, rotation, name, func() worker { return newWorker(name) })
+			changed[name] += n
+			now += n
+			if err != nil {
+				return changed, err
+			}
+		}
+		left, err := count()
+		if err != nil || left == 0 {
+			return changed, err
+		}
+		if now > 0 {
+			idle = 0
+		} else if idle++; idle == 2 { // once may be another rotator's doing
+			return changed, fmt.Errorf("%d rows are left: %w", left, keys.ErrQuarantined)
+		}
+		for _, name := range names {
+			err := j.call(ctx, "beginning another pass", func(s session) error {
+				return s.exec(ctx, `SELECT cloakroom.restart_pass($1, $2)`, rotation, name)
+			})
+			if err != nil {
+				return changed, err
+			}
+		}
+	}
+}
+
+func day(t time.Time) string { return t.Format(time.DateOnly) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,242 @@
+package rotation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"cloakroom/crypto/envelope"
+	"cloakroom/keys"
+)
+
+// reseal moves what closed data keys made before a time hold to new data keys, or resumes the reseal that is under way.
+func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) error {
+	var begun struct {
+		Rotation *int64        `db:"rotation"`
+		DataKeys pq.Int32Array `db:"data_keys"`
+		Resumed  *bool         `db:"resumed"`
+	}
+	err := j.call(ctx, "beginning to reseal", func(s session) error {
+		return s.get(ctx, &begun, `SELECT * FROM cloakroom.begin_reseal($1)`, madeBefore)
+	})
+	if err != nil || begun.Rotation == nil {
+		return err
+	}
+	report.Due = ids(begun.DataKeys)
+	newWorker := func(name string) worker {
+		if name == "rejections" {
+			return &rejectionResealer{job: j, rotation: *begun.Rotation}
+		}
+		return &resealer{rowReader: newRowReader(j, nil), rotation: *begun.Rotation}
+	}
+	changed, err := j.complete(ctx, *begun.Rotation, []string{"reseal", "rejections"}, newWorker, func() (int64, error) {
+		var left int64
+		err := j.tx(ctx, "counting what is left to reseal", func(s session) error {
+			return s.get(ctx, &left, `SELECT cloakroom.finish_reseal($1)`, *begun.Rotation)
+		})
+		return left, err
+	})
+	report.Resealed += changed["reseal"]
+	report.Rejections += changed["rejections"]
+	if errors.Is(err, keys.ErrQuarantined) {
+		list, listErr := j.quarantined(ctx, "reseal")
+		report.Quarantined = append(report.Quarantined, list...)
+		return errors.Join(err, listErr)
+	}
+	return err
+}
+
+// resealer reseals rows.
+type resealer struct {
+	*rowReader
+	rotation int64
+	scratch  envelope.Scratch
+	text     []byte
+	again    []byte
+}
+
+// replacement is what is to be written over a page of rows: arrays for the owner's function, member after member.
+type replacement struct {
+	ids, dates textArray
+	old, new   [][][]byte // by member, then by row
+}
+
+func (r *replacement) flat() (old, new byteArray) {
+	for i := range r.old {
+		old = append(old, r.old[i]...)
+		new = append(new, r.new[i]...)
+	}
+	return old, new
+}
+
+func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error) {
+	rows, err := w.read(ctx, s, `cloakroom.reseal_page($1, $2, $3, $4, $5, $6)`,
+		w.rotation, day(at.Month), at.AfterID, at.AfterDate, at.LastID, w.o.BatchRows)
+	if err != nil || len(rows) == 0 {
+		return batch{done: true}, err
+	}
+	key, err := w.sealingKey(ctx, at.Month, rows)
+	if err != nil {
+		return batch{}, err
+	}
+	r := replacement{old: make([][][]byte, len(w.protected)), new: make([][][]byte, len(w.protected))}
+	var q quarantine
+	for i := range rows {
+		if err := w.add(ctx, &r, &q, key, &rows[i]); err != nil {
+			return batch{}, err
+		}
+	}
+	last := rows[len(rows)-1]
+	b := batch{read: len(rows), afterID: last.ID, after: day(last.Date), done: len(rows) < w.o.BatchRows}
+	if len(r.ids) > 0 {
+		old, new := r.flat()
+		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_rows($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			w.epoch(), day(at.Month), w.members, r.ids, r.dates, old, new, key.ID(), key.Check[:]); err != nil {
+			return batch{}, err
+		}
+	}
+	return b, q.write(ctx, s, "reseal")
+}
+
+// sealingKey is a data key of the month with room for the rows. Their sealed sizes stand for those of their texts.
+func (j *job) sealingKey(ctx context.Context, month time.Time, rows []keys.Row) (*keys.SealingKey, error) {
+	seals, size := 0, 0
+	for i := range rows {
+		for _, sealed := range rows[i].Sealed {
+			seals++
+			size += len(sealed)
+		}
+	}
+	return j.acquire(ctx, month, seals, size)
+}
+
+func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*keys.SealingKey, error) {
+	key, err := j.issuer.Acquire(ctx, month, uint64(seals), uint64(size))
+	if err != nil {
+		return nil, err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.newKeys[key.ID()] = true
+	return key, nil
+}
+
+// add reseals one row into r, or into the quarantine.
+func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *keys.SealingKey, row *keys.Row) error {
+	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
+	if problem, isData := keys.Blame(err); isData {
+		q.add(row, problem)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	resealed := make([][]byte, len(row.Sealed))
+	for i, sealed := range row.Sealed {
+		if sealed == nil {
+			continue
+		}
+		resealed[i], err = w.resealField(opening, key, row, i)
+		if problem, isData := keys.Blame(err); isData {
+			q.add(row, w.protected[i].Name+": "+problem)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.ids, r.dates = append(r.ids, row.ID.String()), append(r.dates, day(row.Date))
+	for i := range resealed {
+		r.old[i], r.new[i] = append(r.old[i], row.Sealed[i]), append(r.new[i], resealed[i])
+	}
+	return nil
+}
+
+// resealField opens a value and seals it under another key; what it returns was opened and compared.
+func (w *resealer) resealField(from *envelope.Key, to *keys.SealingKey, row *keys.Row, i int) ([]byte, error) {
+	pad := w.protected[i].Protect.Pad
+	place := row.Place(w.settings.ID, w.dataset, w.protected[i].Name)
+	defer func() { clear(w.text); clear(w.again) }()
+	var err error
+	if w.text, err = from.Open(w.text[:0], &w.scratch, &place, pad, row.Sealed[i]); err != nil {
+		return nil, err
+	}
+	return reseal(to.Key, &w.scratch, &place, pad, w.text, &w.again)
+}
+
+// reseal seals a text and opens what it made. A difference would be a fault of this machine, and stops the job.
+func reseal(key *envelope.Key, s *envelope.Scratch, place *envelope.Place, pad int, text []byte, again *[]byte) ([]byte, error) {
+	sealed, err := key.Seal(nil, s, place, pad, text)
+	if err != nil {
+		return nil, fmt.Errorf("sealing under data key %d: %w", key.ID(), err)
+	}
+	*again, err = key.Open((*again)[:0], s, place, pad, sealed)
+	if err != nil || !bytes.Equal(*again, text) {
+		return nil, fmt.Errorf("opening what data key %d has just sealed: it is not what was sealed; nothing was written, check this machine's memory", key.ID())
+	}
+	return sealed, nil
+}
+
+// rejectionResealer reseals rejections.
+type rejectionResealer struct {
+	*job
+	rotation int64
+	scratch  envelope.Scratch
+	text     []byte
+	again    []byte
+}
+
+// Bounds of a page of rejections: a body may be 1 MiB.
+const (
+	rejectionRows  = 500
+	rejectionBytes = 4 << 20
+)
+
+type sealedRejection struct {
+	ID      uuid.UUID `db:"message_id"`
+	Sealed  []byte    `db:"sealed_body"`
+	DataKey uint32    `db:"data_key"`
+}
+
+func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (batch, error) {
+	var page []sealedRejection
+	if err := s.list(ctx, &page, `SELECT message_id, sealed_body, data_key FROM cloakroom.reseal_rejections_page($1, $2, $3, $4, $5)`,
+		w.rotation, day(at.Month), at.AfterID, rejectionRows, rejectionBytes); err != nil || len(page) == 0 {
+		return batch{done: true}, err
+	}
+	size := 0
+	for i := range page {
+		size += len(page[i].Sealed)
+	}
+	key, err := w.acquire(ctx, at.Month, len(page), size)
+	if err != nil {
+		return batch{}, err
+	}
+	var names textArray
+	var old, new byteArray
+	var q quarantine
+	for i := range page {
+		resealed, err := w.resealBody(ctx, key, &page[i])
+		if problem, isData := keys.Blame(err); isData {
+			q.addRejection(page[i].ID, page[i].DataKey, problem)
+			continue
+		}
+		if err != nil {
+			return batch{}, err
+		}
+		names, old, new = append(names, page[i].ID.String()), append(old, page[i].Sealed), append(new, resealed)
+	}
+	b := batch{read: len(page), afterID: page[len(page)-1].ID, after: at.AfterDate}
+	if len(names) > 0 {
+		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_rejections($1, $2, $3, $4, $5, $6, $7)`,
+			w.epoch(), day(at.Month), names, old, new, key.ID(), key.Check[:]); err != nil {
+			return batch{}, err
+		}
+	}
+	return b, q.write(ctx, s, "reseal")
+}

@@ -1,0 +1,86 @@
+package rotation_test
+
+import (
+	"testing"
+
+	"cloakroom/etl"
+	"cloakroom/etl/etltest"
+	"cloakroom/internal/dataset"
+	"cloakroom/keys"
+	"cloakroom/keys/keystest"
+	"cloakroom/keys/rotation"
+)
+
+// stock is a vault with rows that came the real way: n logins, and two events that cannot be stored.
+type stock struct {
+	*keystest.Env
+	writer *etl.Writer
+	vault  *keys.Vault // as the rotator
+	n      int
+}
+
+func newStock(t testing.TB, n int) *stock {
+	t.Helper()
+	env := keystest.New(t)
+	s := &stock{Env: env, writer: etltest.NewWriter(t, env, "ingest"), vault: env.Vault(t, env.As(t, "rotator", "rotator")), n: n}
+	s.ingest(t, etltest.Logins(0, n))
+	s.ingest(t, []*etl.Message{etltest.Message(-1, `{"user_id":"user-1"}`), etltest.Message(-2, `no JSON at all`)})
+	return s
+}
+
+func (s *stock) ingest(t testing.TB, messages []*etl.Message) {
+	t.Helper()
+	if _, err := etl.Run(t.Context(), s.writer, etltest.NewSource(etltest.Parts(messages, 500)...), etl.Options{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verify opens everything.
+func (s *stock) verify(t testing.TB, rows int) {
+	t.Helper()
+	report, err := s.vault.Verify(t.Context(), dataset.Login(), keys.VerifyOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Rows != rows || report.Opened != rows || report.FailureCount > 0 || report.RejectionsOpened != report.Rejections {
+		t.Errorf("verification: %+v, want %d rows", report, rows)
+	}
+}
+
+// states are the data keys' states by id.
+func (s *stock) states(t testing.TB) map[uint32]string {
+	t.Helper()
+	list, err := s.vault.DataKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[uint32]string{}
+	for _, k := range list {
+		states[k.ID] = k.State
+	}
+	return states
+}
+
+func TestRotateForce(t *testing.T) {
+	s := newStock(t, 5000)
+	report, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", report)
+	if report.Resealed != 5000 || report.Rejections != 2 || len(report.Retired) != 1 || len(report.NewKeys) != 1 {
+		t.Errorf("report: %+v", report)
+	}
+	s.verify(t, 5000)
+	if states := s.states(t); states[report.Retired[0]] != "retired" || states[report.NewKeys[0]] != "active" {
+		t.Errorf("states: %v", states)
+	}
+	// The daemon, which still has the old key in hand, goes on.
+	s.ingest(t, etltest.Logins(5000, 5100))
+	s.verify(t, 5100)
+
+	report, err = rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{})
+	if err != nil || report.Resealed+report.Rejections > 0 || len(report.Closed)+len(report.Retired) > 0 {
+		t.Errorf("nothing was due: %+v (%v)", report, err)
+	}
+}

@@ -1,0 +1,82 @@
+package rotation
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"golang.org/x/time/rate"
+
+	"cloakroom/internal/pg"
+)
+
+// throttle holds the job back: by a rate, while a standby lags, while a file exists. All workers share one.
+type throttle struct {
+	db      *sqlx.DB
+	o       Options
+	limiter *rate.Limiter // nil: no limit
+}
+
+func newThrottle(db *sqlx.DB, o Options) *throttle {
+	t := &throttle{db: db, o: o}
+	if o.Rate > 0 {
+		t.limiter = rate.NewLimiter(rate.Limit(o.Rate), max(o.BatchRows, 1))
+	}
+	return t
+}
+
+// pauseEvery is how often a pause looks whether it is over.
+const pauseEvery = 500 * time.Millisecond
+
+// wait waits until the job may go on after a batch of so many rows. It is called between transactions.
+func (t *throttle) wait(ctx context.Context, rows int) error {
+	if t.limiter != nil && rows > 0 {
+		if err := t.limiter.WaitN(ctx, min(rows, t.limiter.Burst())); err != nil {
+			return err
+		}
+	}
+	for told := false; ; told = true {
+		why, err := t.pause(ctx)
+		if err != nil || why == "" {
+			return err
+		}
+		if !told {
+			t.o.Log.Info("pausing", "because", why)
+		}
+		if err := sleep(ctx, pauseEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// pause says why the job must not go on now, if so.
+func (t *throttle) pause(ctx context.Context) (string, error) {
+	if t.o.PauseFile != "" {
+		if _, err := os.Stat(t.o.PauseFile); err == nil {
+			return "the file " + t.o.PauseFile + " exists", nil
+		}
+	}
+	if t.o.MaxLag <= 0 {
+		return "", nil
+	}
+	var lag struct {
+		Standbys int             `db:"standbys"`
+		Hidden   int             `db:"hidden"`
+		Seconds  sql.NullFloat64 `db:"seconds"`
+	}
+	err := t.db.GetContext(ctx, &lag, `
+		SELECT count(*) AS standbys, count(*) FILTER (WHERE state IS NULL) AS hidden, extract(epoch FROM max(replay_lag))::float8 AS seconds
+		  FROM pg_stat_replication`)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("measuring the standbys' lag: %w", pg.Redact(err))
+	case lag.Hidden > 0:
+		return "", fmt.Errorf("measuring the standbys' lag: this login may not see it: GRANT pg_read_all_stats to it, or leave out --max-lag")
+	case lag.Seconds.Float64 > t.o.MaxLag.Seconds():
+		return fmt.Sprintf("a standby lags by %.1f s", lag.Seconds.Float64), nil
+	}
+	return "", nil
+}
