@@ -40,7 +40,7 @@ type Endpoint struct {
 	Do func(ctx context.Context, c *Call) error
 	// Observe is told of every call when it is over, including refused and dropped ones; may be nil.
 	Observe func(c *Call, outcome error)
-	// Now is the clock of Call.Start and of signatures; nil is time.Now.
+	// Now is the clock of Call.Start; nil is time.Now.
 	Now func() time.Time
 }
 

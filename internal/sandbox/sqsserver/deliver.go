@@ -43,6 +43,9 @@ func (q *queue) deliver(ctx context.Context, d demand, out []delivery, find func
 		if len(dead) > 0 {
 			q.mu.Unlock()
 			grave.bury(dead, q.arn)
+			if len(out) == 0 {
+				continue // look again: what came meanwhile found nobody waiting
+			}
 			q.mu.Lock()
 		}
 		if len(out) > 0 || last || wait == 0 {

@@ -192,3 +192,26 @@ func TestPutWithIDsAndTimes(t *testing.T) {
 	b.counts(sqsserver.Counts{})
 	b.delete(got) // of a message that is gone
 }
+
+func TestALongPollThatBuriesADeadLetterWaitsOn(t *testing.T) {
+	b := newBench(t, sqsserver.Config{}, nil)
+	if _, err := b.srv.CreateQueue("dead", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &b.url, Attributes: map[string]string{
+		"RedrivePolicy": `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":1}`,
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	b.put("x")
+	b.receive(1)
+	b.srv.Redeliver(queueName)
+	time.AfterFunc(100*time.Millisecond, func() { _ = b.srv.Put(queueName, sqsserver.Message{Body: "y"}) })
+	begin := time.Now()
+	if got, err := b.tryReceive(20); err != nil || len(got) != 1 || *got[0].Body != "y" || time.Since(begin) > 5*time.Second {
+		t.Errorf("after %v: %d messages, %v", time.Since(begin), len(got), err)
+	}
+	if got := b.srv.Counts("dead"); got != (sqsserver.Counts{Visible: 1}) {
+		t.Errorf("dead letters: %+v", got)
+	}
+}
