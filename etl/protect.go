@@ -79,7 +79,7 @@ func (p *protector) add(ctx context.Context, b *batch, m *Message, rest []*Messa
 		p.day = day{date: m.Date, text: m.Date.Format(time.DateOnly), outside: p.state.outside(m.Date)}
 	}
 	e, reason := p.decoder.decode(m.Body)
-	if reason == "" {
+	if force != "" {
 		reason = force
 	}
 	if reason == "" && p.day.outside {

@@ -57,7 +57,9 @@ GRANT SELECT ON public.user_logins, public.user_login_duplicates TO cloakroom_an
 
 CREATE TABLE cloakroom.rejections (
   message_id    uuid PRIMARY KEY,
-  reason        text NOT NULL CHECK (reason ~ '^[a-z_]{1,32}$'),
+  reason        text NOT NULL CHECK (reason IN (
+    'not_json', 'not_object', 'duplicate_member', 'invalid_utf8', 'nul', 'too_deep', 'missing_field', 'null_field',
+    'wrong_type', 'too_long', 'bad_ip', 'bad_version', 'bad_date', 'db_data')),
   user_id       varchar(128),
   create_date   date NOT NULL,
   receive_count integer NOT NULL,
