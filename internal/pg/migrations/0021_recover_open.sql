@@ -23,7 +23,7 @@ CREATE FUNCTION cloakroom.require_approved(r cloakroom.requests) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   needed integer;
-  digest bytea := cloakroom.request_digest(r);
+  now_digest bytea := cloakroom.request_digest(r);
 BEGIN
   IF r.state IN ('opened', 'closed', 'failed') THEN
     RAISE EXCEPTION 'the request has been opened already' USING ERRCODE = 'CR010', HINT = 'An approval serves once: make a new request.';
@@ -34,7 +34,7 @@ BEGIN
   END IF;
   -- The policy of now and the request as it stands, not the word in its state column.
   SELECT CASE WHEN r.breakglass THEN 0 ELSE approvals END INTO STRICT needed FROM cloakroom.settings;
-  IF EXISTS (SELECT FROM cloakroom.approvals a WHERE a.request = r.id AND a.digest <> digest)
+  IF EXISTS (SELECT FROM cloakroom.approvals a WHERE a.request = r.id AND a.digest <> now_digest)
      OR r.reason_commit <> cloakroom.commitment(r.reason_salt, r.reason)
      OR r.query_commit <> cloakroom.commitment(r.query_salt, cloakroom.request_selector(r)) THEN
     RAISE EXCEPTION 'the request is not what was approved: it was altered' USING ERRCODE = 'CR010', HINT = 'Tell whoever guards the audit log.';
@@ -171,49 +171,60 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+CREATE FUNCTION cloakroom.payload(p_columns text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- SQL for: each value's length in 4 bytes, big endian, and its bytes; ffffffff for NULL. Unlike an array of bytea it
+  -- costs neither side any quoting.
+  SELECT coalesce(string_agg(format('coalesce(int4send(octet_length(%1$s)) || %1$s, ''\xffffffff''::bytea)', c), ' || ' ORDER BY n), '''''::bytea')
+    FROM unnest(p_columns) WITH ORDINALITY AS cs(c, n)
+$$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 CREATE FUNCTION cloakroom.hand_out(p_request uuid)
-RETURNS TABLE (kind text, id uuid, create_date date, subject text, data_key integer, clear text[], sealed bytea[], tokens text[],
+RETURNS TABLE (kind text, id uuid, create_date date, subject text, data_key integer, payload bytea,
                kek text, kek_id text, wrapped bytea, key_check bytea)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET max_parallel_workers_per_gather = 0 AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_own_request(p_request);
-  clear_columns text;
-  sealed_columns text;
-  token_columns text;
+  clear_columns text[];
+  sealed_columns text[];
+  token_columns text[];
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   PERFORM cloakroom.require_approved(r);
   PERFORM cloakroom.require_logged(r);
   UPDATE cloakroom.requests q SET state = 'opened' WHERE q.id = r.id;
-  -- Only what was asked for, in the order asked.
-  SELECT string_agg(format('u.%I::text', f), ', ' ORDER BY n) FILTER (WHERE f IN (SELECT cloakroom.clear_fields())),
-         string_agg(format('u.%I', 'sealed_' || f), ', ' ORDER BY n) FILTER (WHERE f IN (SELECT cloakroom.protected_fields()))
+  -- Only what was asked for, in the order asked; tokens version by version.
+  SELECT array_agg(format('convert_to(u.%I::text, ''UTF8'')', f) ORDER BY n) FILTER (WHERE f IN (SELECT cloakroom.clear_fields())),
+         array_agg(format('u.%I', 'sealed_' || f) ORDER BY n) FILTER (WHERE f IN (SELECT cloakroom.protected_fields()))
     INTO clear_columns, sealed_columns FROM unnest(r.fields) WITH ORDINALITY AS fs(f, n);
-  SELECT string_agg(format('u.%I', 'masked_' || f || '_v' || k.version), ', ' ORDER BY k.version, n) INTO token_columns
+  SELECT array_agg(format('convert_to(u.%I, ''UTF8'')', 'masked_' || f || '_v' || k.version) ORDER BY k.version, n) INTO token_columns
     FROM unnest(r.fields) WITH ORDINALITY AS fs(f, n), cloakroom.index_keys k
    WHERE k.state = 'live' AND f IN (SELECT cloakroom.protected_fields());
   -- One statement, one snapshot: a reseal between rows and keys would leave a row without its key. The keys come first.
   RETURN QUERY EXECUTE format($q$
     WITH opened AS MATERIALIZED (
-      SELECT 'login'::text AS kind, u.message_id, u.create_date, u.%I::text AS subject, u.data_key,
-             ARRAY[%s]::text[] AS clear, ARRAY[%s]::bytea[] AS sealed, ARRAY[%s]::text[] AS tokens
+      SELECT 'login'::text, u.message_id, u.create_date, u.user_id::text, u.data_key AS key, %s
         FROM unnest($1, $2) AS f(message_id, create_date) JOIN cloakroom.user_logins u USING (message_id, create_date)
       UNION ALL
-      SELECT 'rejection', j.message_id, j.create_date, j.user_id::text, j.data_key, ARRAY[j.reason], ARRAY[j.sealed_body], '{}'
+      SELECT 'rejection', j.message_id, j.create_date, j.user_id::text, j.data_key, %s
         FROM unnest($3) AS f(message_id) JOIN cloakroom.rejections j USING (message_id))
-    SELECT 'version'::text, NULL::uuid, NULL::date, NULL::text, k.version, NULL::text[], NULL::bytea[], NULL::text[], NULL::text, NULL::text, NULL::bytea, NULL::bytea
+    SELECT 'version'::text, NULL::uuid, NULL::date, NULL::text, k.version, NULL::bytea, NULL::text, NULL::text, NULL::bytea, NULL::bytea
       FROM (SELECT v.version FROM cloakroom.index_keys v WHERE v.state = 'live' ORDER BY v.version) AS k
     UNION ALL
-    SELECT 'key', NULL, NULL, NULL, k.id, NULL, NULL, NULL, k.kek, k.kek_id, k.wrapped, k.key_check
-      FROM cloakroom.data_keys k WHERE k.id IN (SELECT o.data_key FROM opened o)
+    SELECT 'key', NULL, NULL, NULL, k.id, NULL, k.kek, k.kek_id, k.wrapped, k.key_check
+      FROM cloakroom.data_keys k WHERE k.id IN (SELECT o.key FROM opened o)
     UNION ALL
-    SELECT o.*, NULL, NULL, NULL, NULL FROM opened o$q$, 'user_id', clear_columns, sealed_columns, token_columns)
+    SELECT o.*, NULL, NULL, NULL, NULL FROM opened o$q$,
+    cloakroom.payload(clear_columns || sealed_columns || token_columns),
+    cloakroom.payload(ARRAY['convert_to(j.reason, ''UTF8'')', 'j.sealed_body']))
     USING r.login_ids, r.login_dates, r.rejection_ids;
 END $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION cloakroom.hand_out(uuid) IS
-  'T3: versions of the index key, wrapped data keys, then the frozen rows with the fields asked for: sealed, and their tokens version by version';
+  'T3: versions of the index key, wrapped data keys, then the frozen rows; a payload holds the clear fields asked for, the sealed ones, and their tokens version by version';
 GRANT EXECUTE ON FUNCTION cloakroom.hand_out(uuid) TO cloakroom_auditor, cloakroom_breakglass;
 
 -- +goose StatementBegin

@@ -1,0 +1,119 @@
+package recover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"cloakroom/internal/dataset"
+)
+
+// Ask is what a request asks for. Zero fields take the defaults named beside them.
+type Ask struct {
+	Purpose string
+	Ticket  string
+	Reason  string // free text: it stays in the vault, erasable; the log holds a commitment
+	Fields  []string
+
+	// One of these selects the rows.
+	User      string
+	Message   uuid.UUID
+	Tokens    []string // of Field, or of any field where Field is empty
+	Rejection string   // a reason code: events that could not be stored
+
+	Field      string    // the field that Tokens belong to
+	From, To   time.Time // dates, inclusive; zero: no bound
+	Limit      int       // rows; 0: the policy's
+	Lifetime   time.Duration
+	BreakGlass bool // needs the role, no approval; few rows; flagged until reviewed
+}
+
+// AllFields is every field of the dataset and the body of rejections: what a subject-access request opens.
+func AllFields(d *dataset.Dataset) []string {
+	var fields []string
+	for i := range d.Members {
+		fields = append(fields, d.Members[i].Name)
+		if d.Members[i].Type == dataset.Version {
+			fields = append(fields, d.Members[i].TextColumn())
+		}
+	}
+	return append(fields, dataset.BodyField)
+}
+
+// PurposeSubjectAccess is the purpose of a request for one person's own data (GDPR, article 15).
+const PurposeSubjectAccess = "dsar"
+
+// Request files a request and returns its id.
+func (c *Client) Request(ctx context.Context, a Ask) (uuid.UUID, error) {
+	if a.Purpose == PurposeSubjectAccess && len(a.Fields) == 0 {
+		a.Fields = AllFields(c.Dataset)
+	}
+	if a.Rejection != "" && len(a.Fields) == 0 {
+		a.Fields = []string{dataset.BodyField}
+	}
+	var id uuid.UUID
+	err := c.Vault.DB.GetContext(ctx, &id, `SELECT cloakroom.request(
+		p_purpose => $1, p_ticket => $2, p_reason => $3, p_fields => $4, p_user => $5, p_message => $6, p_field => $7, p_tokens => $8,
+		p_rejection => $9, p_from => $10, p_to => $11, p_limit => $12, p_lifetime => make_interval(secs => $13), p_breakglass => $14,
+		p_source_identity => $15)`,
+		a.Purpose, a.Ticket, a.Reason, pq.Array(a.Fields), orNull(a.User), orNull(a.Message), orNull(a.Field), pq.Array(a.Tokens),
+		orNull(a.Rejection), date(a.From), date(a.To), orNull(a.Limit), orNull(a.Lifetime.Seconds()), a.BreakGlass, c.identity())
+	if err != nil {
+		return uuid.UUID{}, doing("filing the request", err)
+	}
+	return id, nil
+}
+
+func orNull[T comparable](v T) any {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return v
+}
+
+func date(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.Format(time.DateOnly)
+}
+
+// errNoField stands for a field that cannot be searched by value.
+var errNoField = errors.New("it is not a protected field of the dataset")
+
+// TokensOf turns a protected value into its tokens, under every live version of the index key: the value stays on this
+// machine. Errors say nothing of it.
+func (c *Client) TokensOf(ctx context.Context, field, value string) ([]string, error) {
+	position := -1
+	for i, m := range c.Dataset.Protected() {
+		if m.Name == field {
+			position = i
+		}
+	}
+	if position < 0 {
+		return nil, fmt.Errorf("making the token of a value of %q: %w", field, errNoField)
+	}
+	s, err := c.Vault.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	index, err := c.Vault.IndexKeys(ctx, s, c.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	var tokens []string
+	for _, k := range index {
+		token, err := k.Subkeys[position].Token(value)
+		k.Destroy()
+		if err != nil {
+			return nil, fmt.Errorf("making the token of a value of %s: %w", field, err)
+		}
+		tokens = append(tokens, token)
+	}
+	return tokens, nil
+}
