@@ -177,6 +177,10 @@ func (s *Server) URL(user, database string) string {
 	return u.String()
 }
 
+// SocketDir is the directory of the Unix socket, which has the port 5432 unless
+// Config.TCP asked for another.
+func (s *Server) SocketDir() string { return s.place.socketDir() }
+
 // TCPURL addresses a database over TCP. It needs Config.TCP and a role that has
 // a password.
 func (s *Server) TCPURL(user, password, database string) string {

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"cloakroom/internal/dataset"
+	"cloakroom/internal/pg"
+	"cloakroom/keys"
+)
+
+// sentValues are the protected values of an event as it was sent, by member; nil where it is no JSON object.
+func sentValues(body string) map[string]string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal([]byte(body), &members) != nil {
+		return nil
+	}
+	values := map[string]string{}
+	for _, m := range dataset.Login().Protected() {
+		var text string
+		if json.Unmarshal(members[m.Name], &text) == nil && text != "" {
+			values[m.Name] = text
+		}
+	}
+	return values
+}
+
+// compare opens every row, as only the rotator may, and compares what comes out with what was sent, byte for byte.
+func (s *show) compare(ctx context.Context, v *keys.Vault) error {
+	settings, err := v.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	ring := keys.NewKeyring(v, settings, nil)
+	defer ring.Close()
+	d := dataset.Login()
+	columns := []string{"r.message_id", "r.create_date", "r." + pq.QuoteIdentifier(d.Subject), "r.data_key"}
+	for _, m := range d.Protected() {
+		columns = append(columns, "r."+pq.QuoteIdentifier(m.SealedColumn()))
+	}
+	rows, err := v.DB.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+`
+		FROM cloakroom.months() AS m, cloakroom.scan_rows(m.month, $1, m.month - 1, 2147483647) AS r`, uuid.UUID{})
+	if err != nil {
+		return pg.Redact(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		row := keys.Row{Sealed: make([][]byte, len(d.Protected()))}
+		into := []any{&row.ID, &row.Date, &row.Subject, &row.DataKey}
+		for i := range row.Sealed {
+			into = append(into, &row.Sealed[i])
+		}
+		if err := rows.Scan(into...); err != nil {
+			return fmt.Errorf("reading a row: %w", err)
+		}
+		if _, ours := s.sent[row.ID]; !ours {
+			continue // of an earlier demo in a kept directory
+		}
+		same, err := s.opensToSent(ctx, ring, settings.ID, &row)
+		switch {
+		case err != nil:
+			return err
+		case same:
+			s.report.Opened++
+		default:
+			s.report.Mismatched++
+		}
+	}
+	return pg.Redact(rows.Err())
+}
+
+func (s *show) opensToSent(ctx context.Context, ring *keys.Keyring, vault uuid.UUID, row *keys.Row) (bool, error) {
+	if row.DataKey == (sql.NullInt32{}) {
+		return false, nil
+	}
+	key, err := ring.Key(ctx, uint32(row.DataKey.Int32))
+	if err != nil {
+		return false, err
+	}
+	want := sentValues(s.sent[row.ID])
+	for i, m := range dataset.Login().Protected() {
+		place := row.Place(vault, dataset.Login(), m.Name)
+		text, err := key.Open(nil, nil, &place, m.Protect.Pad, row.Sealed[i])
+		if err != nil || string(text) != want[m.Name] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// shortest is the length below which a value is no canary: it may stand anywhere by chance.
+const shortest = 8
+
+// countCanaries looks for every protected value that was sent in a dump of the database, in Postgres's own log, which has
+// every statement in it, and in ours.
+func (s *show) countCanaries(ctx context.Context) (int, error) {
+	canaries := map[string]bool{}
+	for _, e := range s.events {
+		for _, value := range sentValues(e.body) {
+			if len(value) >= shortest {
+				canaries[value] = true
+			}
+		}
+	}
+	dump, err := s.dump(ctx)
+	if err != nil {
+		return 0, err
+	}
+	log, err := os.ReadFile(s.Postgres.LogPath())
+	if err != nil {
+		return 0, fmt.Errorf("reading Postgres's log: %w", err)
+	}
+	if len(dump) == 0 || len(log) == 0 {
+		return 0, fmt.Errorf("the dump (%d bytes) or Postgres's log (%d bytes) is empty: nothing to look for canaries in", len(dump), len(log))
+	}
+	found := 0
+	for canary := range canaries {
+		for _, text := range [][]byte{dump, log, s.log.Bytes()} {
+			if bytes.Contains(text, []byte(canary)) {
+				found++
+			}
+		}
+	}
+	return found, nil
+}
+
+// dump is pg_dump's output; where Postgres came without pg_dump, every row of every table as text.
+func (s *show) dump(ctx context.Context) ([]byte, error) {
+	path := filepath.Join(s.Postgres.BinDir(), "pg_dump")
+	if _, err := os.Stat(path); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, path, "--dbname", s.URL("")).Output()
+		if err != nil {
+			return nil, fmt.Errorf("dumping the database: %w", err)
+		}
+		return out, nil
+	}
+	db, err := pg.Open(pg.Config{URL: s.URL("")})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	var tables []string
+	if err := db.SelectContext(ctx, &tables, `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'cloakroom'`); err != nil {
+		return nil, pg.Redact(err)
+	}
+	var all bytes.Buffer
+	for _, table := range tables {
+		var rows []string
+		if err := db.SelectContext(ctx, &rows, `SELECT t::text FROM `+table+` AS t`); err != nil {
+			return nil, pg.Redact(err)
+		}
+		for _, row := range rows {
+			all.WriteString(row + "\n")
+		}
+	}
+	return all.Bytes(), nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"cloakroom/internal/cli"
+)
+
+type demoFlags struct {
+	events               int
+	input                string
+	keep                 string
+	asJSON, serve, crack bool
+}
+
+func newDemoCommand() *cobra.Command {
+	var f demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show cloakroom whole on this machine; needs nothing but Go (and Postgres, or the network to fetch it)",
+		Long: `Show cloakroom whole on this machine: events go through a queue, are sealed and stored; an auditor recovers a value,
+approved by somebody else; every key is rotated; everything is verified. The queue, the KMS and the Postgres are
+stand-ins of this process and go with it.
+
+With --serve it starts those alone, prints how to reach them as one "export NAME=value" a line, and stays: for trying
+the programs keys, ingest and recover by hand.`,
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.events, "events", 500, "logins to generate")
+	flags.StringVar(&f.input, "input", "", "send the events of FILE (JSON Lines or a JSON array) instead of generated ones")
+	flags.StringVar(&f.keep, "keep", "", "keep the database and the KMS key in DIR, and go on there the next time")
+	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object at the end and nothing else on standard output")
+	flags.BoolVar(&f.serve, "serve", false, "start queue, KMS and Postgres, print how to reach them, and stay; runs nothing (events are sent only with --events or --input)")
+	flags.BoolVar(&f.crack, "crack", false, "show how long unsalted hashes and tokens stand up to somebody who tries every address")
+	flags.Lookup("keep").NoOptDefVal = "cloakroom-demo"
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.events < 1 || f.events > 1_000_000 {
+			return fmt.Errorf("--events takes 1 to 1000000, not %d", f.events)
+		}
+		if f.serve && f.crack {
+			return errors.New("--serve and --crack do not go together")
+		}
+		events, err := f.load()
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.crack:
+			return runCrack(cmd, events)
+		case f.serve:
+			if !cmd.Flags().Changed("events") && f.input == "" {
+				events = nil
+			}
+			return serve(cmd, f.keep, events)
+		}
+		return runDemo(cmd, &f, events)
+	}
+	return cmd
+}
+
+func (f *demoFlags) load() ([]event, error) {
+	if f.input != "" {
+		return readEvents(f.input)
+	}
+	return generate(f.events), nil
+}
+
+// runDemo walks through the product and checks that everything adds up.
+func runDemo(cmd *cobra.Command, f *demoFlags, events []event) error {
+	out := cmd.OutOrStdout()
+	p := &printer{out: out, quiet: f.asJSON}
+	if file, ok := out.(*os.File); ok && isatty.IsTerminal(file.Fd()) && os.Getenv("NO_COLOR") == "" {
+		p.colour = true
+	}
+	w, err := openWorld(cmd.Context(), f.keep)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	s := &show{world: w, printer: p, events: events, report: newReport()}
+	if err := s.run(cmd.Context()); err != nil {
+		return err
+	}
+	if f.asJSON {
+		if err := s.report.print(out); err != nil {
+			return err
+		}
+	}
+	if problems := s.report.problems(); len(problems) > 0 {
+		p.fail(problems)
+		return cli.Exit(1, fmt.Errorf("it does not add up: %s", problems[0]))
+	}
+	return nil
+}

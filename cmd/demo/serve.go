@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/internal/sandbox"
+)
+
+// serve starts the sandbox, sends events if there are any, prints how to reach it and stays until it is stopped.
+func serve(cmd *cobra.Command, keep string, events []event) error {
+	s, err := startSandbox(cmd.Context(), keep, nil)
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	w := &world{Sandbox: s}
+	if len(events) > 0 {
+		if _, err := w.send(cmd.Context(), events); err != nil {
+			return err
+		}
+	}
+	exports := append(s.Environment(sandbox.Admin),
+		sandbox.Var{Name: "DATABASE_URL", Value: s.URL("")},
+		sandbox.Var{Name: "CLOAKROOM_QUEUE_URL", Value: s.QueueURL},
+		sandbox.Var{Name: "CLOAKROOM_KEK", Value: kekURI},
+	)
+	for _, v := range exports {
+		fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", v.Name, shellQuote(v.Value))
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), `serving until interrupted (%d messages on the queue). In another shell, with the lines above:
+  keys init && ingest --once && keys verify --all
+KMS access keys: admin may do all; init, ingest, auditor, rotator may do what the role may (the same secret).
+`, s.SQS.Counts(sandbox.Queue).Total())
+	<-cmd.Context().Done()
+	return nil
+}
+
+// shellQuote quotes a value that a shell would take apart.
+func shellQuote(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// send puts events on the queue, with those marked so to be delivered twice. It returns the message ids.
+func (w *world) send(ctx context.Context, events []event) ([]string, error) {
+	q, err := w.queue(ctx, sandbox.Admin)
+	if err != nil {
+		return nil, err
+	}
+	bodies := make([]string, len(events))
+	twice := 0
+	for i, e := range events {
+		bodies[i] = e.body
+		if e.twice {
+			twice++
+		}
+	}
+	w.SQS.DeliverTwice(sandbox.Queue, twice)
+	return q.Send(ctx, bodies)
+}
