@@ -140,6 +140,9 @@ func (o *outage) wait(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if o.run.Holding != nil {
+		o.run.Holding(o.doing, err)
+	}
 	now := time.Now()
 	if o.began.IsZero() {
 		o.began = now

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/jmoiron/sqlx"
@@ -29,8 +30,13 @@ var errStale = errors.New("the vault has moved on")
 type loader struct {
 	db     *sqlx.DB
 	conn   *sqlx.Conn
+	since  time.Time    // when conn was taken
 	staged *writerState // the state for which this connection's staging tables were made
 }
+
+// maxSession is how long a loader keeps a connection. The pool's own limit does not reach one that never goes back, and
+// a staging table's relfrozenxid does not advance: a session of weeks would hold up the cluster's transaction ids.
+const maxSession = 30 * time.Minute
 
 // load commits a batch: COPY into the staging tables, then cloakroom.load(), in one transaction.
 //
@@ -50,12 +56,15 @@ func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
 }
 
 func (l *loader) try(ctx context.Context, b *batch) (Counts, error) {
+	if l.conn != nil && time.Since(l.since) >= maxSession {
+		l.close()
+	}
 	if l.conn == nil {
 		conn, err := l.db.Connx(ctx)
 		if err != nil {
 			return Counts{}, err
 		}
-		l.conn, l.staged = conn, nil
+		l.conn, l.since, l.staged = conn, time.Now(), nil
 	}
 	if l.staged != b.state {
 		// Outside the batch's transaction, so that the tables outlive it.

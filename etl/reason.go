@@ -21,3 +21,11 @@ const (
 	BadDate         Reason = "bad_date"         // sent on a day outside the policy's window
 	DBData          Reason = "db_data"          // the database refused the row (SQLSTATE class 22, or 23514)
 )
+
+// Reasons are all reason codes.
+func Reasons() []Reason {
+	return []Reason{
+		NotJSON, NotObject, DuplicateMember, InvalidUTF8, NUL, TooDeep, MissingField, NullField, WrongType, TooLong,
+		BadIP, BadVersion, BadDate, DBData,
+	}
+}

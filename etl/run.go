@@ -40,6 +40,8 @@ type Options struct {
 	MaxOutage time.Duration
 	Log       *slog.Logger // slog.Default
 	Observe   Observer     // told of each batch; may be nil
+	// Holding is told of each try that failed while the database or the KEK was away; may be nil.
+	Holding func(doing string, err error)
 }
 
 // Observer is told of what a run does: for metrics and progress.
@@ -94,11 +96,15 @@ type run struct {
 // Run moves events from a source into the database until the source ends or ctx does. When ctx ends it stops
 // receiving and commits what it has in hand, within Options.Grace.
 //
-// It returns an error where the source failed or an outage outlasted Options.MaxOutage; the summary is true in any case.
+// It returns an error where the source failed or an outage outlasted Options.MaxOutage, and none where ctx ended, even if
+// the grace was too short: Summary.Abandoned tells. The summary is true in any case.
 func Run(ctx context.Context, w *Writer, source Source, o Options) (Summary, error) {
 	r := &run{Options: o.withDefaults(), writer: w, source: source, summary: Summary{Rejections: map[Reason]int64{}}}
 	began := time.Now()
 	err := r.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.summary

@@ -19,6 +19,9 @@ type SQSOptions struct {
 	// Once ends the source when the queue is empty: two polls of a second in a row brought nothing, and SQS counts no
 	// message visible, invisible or delayed.
 	Once bool
+	// DryRun ends the source when two polls of a second in a row brought nothing, or as much is held as may be: nothing
+	// will be committed, and Close gives all of it back.
+	DryRun bool
 	// OnceWait is how long Once waits for messages that somebody else holds, such as a killed process: the visibility
 	// timeout.
 	OnceWait time.Duration
@@ -37,6 +40,8 @@ type SQS struct {
 	empties  int       // polls in a row that brought nothing
 	waiting  time.Time // since when Once waits for what others hold
 	drained  error     // io.EOF or ErrNotDrained once Once has ended
+	holding  int       // messages held when Once last looked for its end
+	since    time.Time // since when that many
 	undated  bool      // it was said that the server sends no SentTimestamp
 	failures failureSpan
 	polled   time.Time // when the last poll ended
@@ -60,7 +65,7 @@ const oncePoll = time.Second
 // Receive polls once. Where the queue is away it waits, with jitter, and returns nothing, until MaxOutage has passed.
 func (s *SQS) Receive(ctx context.Context) ([]*Message, error) {
 	var wait time.Duration
-	if s.Once {
+	if s.Once || s.DryRun {
 		wait = oncePoll
 		if err := s.ended(); err != nil {
 			return nil, err
@@ -80,7 +85,7 @@ func (s *SQS) Receive(ctx context.Context) ([]*Message, error) {
 	} else {
 		s.empties++
 	}
-	look := s.Once && s.empties >= 2
+	look := (s.Once || s.DryRun) && s.empties >= 2
 	s.mu.Unlock()
 	if look {
 		return nil, s.lookForEnd(ctx)
@@ -164,16 +169,25 @@ func (s *SQS) Close(ctx context.Context) {
 	}
 }
 
+// ended says whether Once or DryRun has found its end.
 func (s *SQS) ended() error {
+	full := s.DryRun && s.consumer.Full()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if full && s.drained == nil {
+		s.Log.Warn("a dry run looks at no more messages than may be in flight at once: raise --max-in-flight to see more", "messages", s.consumer.Held())
+		s.drained = io.EOF
+	}
 	return s.drained
 }
 
 // lookForEnd decides whether the queue is empty. It returns nil where there is reason to poll again.
 func (s *SQS) lookForEnd(ctx context.Context) error {
-	if s.consumer.Held() > 0 {
-		return nil // our own are still on their way
+	if s.DryRun {
+		return s.end(io.EOF)
+	}
+	if held := s.consumer.Held(); held > 0 {
+		return s.lookStuck(held)
 	}
 	a, err := s.queue.Attributes(ctx)
 	if err != nil {
@@ -190,11 +204,36 @@ func (s *SQS) lookForEnd(ctx context.Context) error {
 	case s.waiting.IsZero():
 		s.waiting = time.Now()
 	}
-	if a.Visible == 0 && time.Since(s.waiting) >= s.OnceWait {
-		s.drained = fmt.Errorf("%w: %d invisible, %d delayed, after %v: run again later", ErrNotDrained, a.Invisible, a.Delayed, s.OnceWait)
+	// What has just become visible gets polls of its own; SQS's counts may also lag behind by a minute.
+	waited := time.Since(s.waiting)
+	if waited >= s.OnceWait && (a.Visible == 0 || waited >= s.OnceWait+countsLag) {
+		s.drained = fmt.Errorf("%w: %d invisible, %d delayed, %d visible, after %v: run again later", ErrNotDrained, a.Invisible, a.Delayed, a.Visible, s.OnceWait)
 		return s.drained
 	}
 	return nil
+}
+
+// countsLag is how long Once goes on polling a queue that counts visible messages and hands over none.
+const countsLag = time.Minute
+
+// lookStuck gives up where our own messages are neither committed nor deleted for MaxOutage: the deletes fail.
+func (s *SQS) lookStuck(held int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held != s.holding {
+		s.holding, s.since = held, time.Now()
+	}
+	if stuck := time.Since(s.since); s.MaxOutage > 0 && stuck >= s.MaxOutage {
+		return gaveUp(fmt.Errorf("%d messages are neither committed nor deleted (the log says why): they come back, and are dropped as duplicates if they are stored", held), stuck)
+	}
+	return nil
+}
+
+func (s *SQS) end(with error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drained = with
+	return with
 }
 
 // failureSpan is a run of failures without a success between.

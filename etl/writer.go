@@ -82,6 +82,8 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	if w.state.Load() != old {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
 	state, err := w.read(ctx)
 	if err != nil {
 		return err
@@ -90,3 +92,7 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	w.state.Store(state)
 	return nil
 }
+
+// renewTimeout bounds one reading of the vault's state, so that a KMS which takes the call and never answers does not
+// hold everybody who waits for it.
+const renewTimeout = time.Minute

@@ -9,35 +9,8 @@ import (
 	"net/http"
 	"time"
 
-	"cloakroom/etl"
 	"cloakroom/etl/metrics"
-	"cloakroom/keys"
 )
-
-// health answers /livez and /readyz.
-type health struct {
-	vault  *keys.Vault
-	source *etl.SQS
-}
-
-// stuck is how long the receiving loop may stand still: longer than any single call that it waits for.
-const stuck = 3 * time.Minute
-
-// live: the loop moves.
-func (h *health) live(context.Context) error {
-	if idle := time.Since(h.source.LastPoll()); idle > stuck && !h.source.Full() {
-		return fmt.Errorf("the queue was last polled %v ago", idle.Round(time.Second))
-	}
-	return nil
-}
-
-// ready: the database, the queue and the keys answer.
-func (h *health) ready(ctx context.Context) error {
-	if _, err := h.vault.Settings(ctx); err != nil {
-		return err
-	}
-	return h.source.Healthy()
-}
 
 // serve starts the HTTP server, if an address is configured. The result stops it.
 func serve(addr string, m *metrics.Metrics, h *health) (func(), error) {
@@ -63,7 +36,7 @@ func serve(addr string, m *metrics.Metrics, h *health) (func(), error) {
 
 func answer(check func(context.Context) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 		defer cancel()
 		if err := check(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -34,10 +35,11 @@ func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
 	}
 
 	o := f.options()
-	source := etl.NewSQS(q, etl.SQSOptions{Once: f.once || f.dryRun, OnceWait: f.onceWait, MaxOutage: o.MaxOutage, Log: slog.Default()})
-	o.Observe = m
+	source := etl.NewSQS(q, etl.SQSOptions{Once: f.once, DryRun: f.dryRun, OnceWait: f.onceWait, MaxOutage: o.MaxOutage, Log: slog.Default()})
+	h := &health{next: m, vault: v, source: source}
+	o.Observe, o.Holding = h, h.hold
 	m.Gauges(source.Held, w.DataKeys)
-	stopServing, err := serve(f.httpAddr, m, &health{vault: v, source: source})
+	stopServing, err := serve(f.httpAddr, m, h)
 	if err != nil {
 		return err
 	}
@@ -58,12 +60,17 @@ func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	source.Close(closing)
-	if ctx.Err() != nil && err == nil && !f.once {
+	if ctx.Err() != nil && err == nil {
+		if f.once || f.dryRun {
+			return finish(cmd, f, s, errStopped)
+		}
 		// A daemon that was told to stop, and gave back what it had not committed, has done its work.
 		s.Abandoned = 0
 	}
 	return finish(cmd, f, s, err)
 }
+
+var errStopped = errors.New("stopped before the queue was empty: run again, nothing is lost or stored twice")
 
 // closeTimeout bounds the deletes that are left when the run has ended.
 const closeTimeout = 15 * time.Second

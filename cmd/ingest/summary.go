@@ -22,7 +22,7 @@ func finish(cmd *cobra.Command, f *ingestFlags, s etl.Summary, err error) error 
 		err = printErr
 	}
 	switch {
-	case errors.Is(err, etl.ErrNotDrained):
+	case errors.Is(err, etl.ErrNotDrained), errors.Is(err, errStopped):
 		return cli.Exit(keys.ExitUnfinished, err)
 	case err == nil && s.Abandoned > 0:
 		return cli.Exit(keys.ExitUnfinished, fmt.Errorf("stopped before %d events were committed: run again, nothing is lost or stored twice", s.Abandoned))

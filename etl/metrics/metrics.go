@@ -53,9 +53,28 @@ func New() *Metrics {
 	m.batchRows = histogram("batch_rows", "Events in a committed batch.", []float64{1, 10, 50, 100, 500, 1000, 2000, 5000})
 	m.batchSeconds = histogram("batch_commit_duration_seconds", "From the first try to load a batch to its commit.", []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600})
 	m.kmsRequests = counters("kms_requests_total", "Calls to the KEK.", "op", "outcome")
+	m.begin()
 	m.registry.MustRegister(m.received, m.committed, m.duplicates, m.rejected, m.sqsRequests, m.sqsSeconds, m.extensions,
 		m.lag, m.batchRows, m.batchSeconds, m.kmsRequests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// begin makes the series that alerts and dashboards ask for before their first event: a rate over a series that begins at
+// 1 misses the first.
+func (m *Metrics) begin() {
+	for _, reason := range etl.Reasons() {
+		m.rejected.WithLabelValues(string(reason))
+	}
+	for _, result := range []string{"ok", "failed"} {
+		m.extensions.WithLabelValues(result)
+		for _, op := range []string{"ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"} {
+			m.sqsRequests.WithLabelValues(op, result)
+		}
+	}
+	for _, result := range []string{"ok", "failed", "denied", "disabled", "invalid"} {
+		m.kmsRequests.WithLabelValues("GenerateDataKey", result)
+		m.kmsRequests.WithLabelValues("Unwrap", result)
+	}
 }
 
 // Gauges registers what is read when it is scraped: how many messages are held, and the data keys in hand.

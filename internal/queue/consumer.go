@@ -2,8 +2,10 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,8 +14,10 @@ import (
 type Consumer struct {
 	queue *Queue
 	log   *slog.Logger
-	stop  context.CancelFunc
-	tasks sync.WaitGroup
+
+	stopBeat, stopDeletes context.CancelFunc
+	beating, deleters     sync.WaitGroup
+	deleteLog, extendLog  seldom
 
 	mu    sync.Mutex
 	held  map[string]*hold // by message id
@@ -35,40 +39,73 @@ type hold struct {
 	size     int64
 	first    time.Time // of receipt
 	expires  time.Time // when it becomes visible to others, as far as we know
+	lost     bool      // the handle is no longer good: nothing can be extended until the message is received again
 	deleting bool
-	attempts int
+	attempts int // deletes of this very message that SQS refused
 }
 
 // Consume starts a consumer: a heartbeat, and Config.Deleters deleters.
 func (q *Queue) Consume(log *slog.Logger) *Consumer {
-	ctx, stop := context.WithCancel(context.Background())
-	c := &Consumer{queue: q, log: log, stop: stop, held: map[string]*hold{}}
+	c := &Consumer{queue: q, log: log, held: map[string]*hold{}}
 	c.room, c.ready = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
-	c.tasks.Go(func() { c.beat(ctx) })
+	var beats, deletes context.Context
+	beats, c.stopBeat = context.WithCancel(context.Background())
+	deletes, c.stopDeletes = context.WithCancel(context.Background())
+	c.beating.Go(func() { c.beat(beats) })
 	for range q.config.Deleters {
-		c.tasks.Go(func() { c.deleteLoop(ctx) })
+		c.deleters.Go(func() { c.deleteLoop(deletes) })
 	}
 	return c
 }
 
-// Receive waits for room, then polls once for up to wait (0: Config.Wait). It may return no message.
+// seldom lets a warning that recurs through now and then. Its zero value is ready.
+type seldom struct{ last atomic.Int64 }
+
+// warnEvery is how often a failure that goes on is logged.
+const warnEvery = 30 * time.Second
+
+func (s *seldom) now() bool {
+	now, last := time.Now().UnixNano(), s.last.Load()
+	return now-last >= int64(warnEvery) && s.last.CompareAndSwap(last, now)
+}
+
+var errClosed = errors.New("receiving messages: the consumer is closed")
+
+// pollGrace is how long a poll that is under way may go on after its context has ended: what SQS hands over while the
+// connection is cut stays invisible with nobody to handle it, and counts as a receive. A busy queue answers well within.
+const pollGrace = 500 * time.Millisecond
+
+// inGrace is a context that outlives ctx by pollGrace.
+func inGrace(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(pollGrace, cancel) })
+	return out, func() {
+		stop()
+		cancel()
+	}
+}
+
+// Receive waits for room, then polls once for up to wait (0: Config.Wait). It may return no message, and it may return
+// messages although ctx has ended meanwhile.
 func (c *Consumer) Receive(ctx context.Context, wait time.Duration) ([]*Message, error) {
 	if wait == 0 {
 		wait = c.queue.config.Wait
 	}
-	if !c.waitForRoom(ctx) {
-		return nil, ctx.Err()
+	if err := c.waitForRoom(ctx); err != nil {
+		return nil, err
 	}
+	poll, cancel := inGrace(ctx)
+	defer cancel()
 	// Visibility counts from when SQS answers, which is no earlier than the call and no later than its answer.
 	asked := time.Now()
-	messages, err := c.queue.receive(ctx, wait)
+	messages, err := c.queue.receive(poll, wait)
 	if len(messages) > 0 {
 		c.take(messages, asked)
 	}
 	return messages, err
 }
 
-func (c *Consumer) waitForRoom(ctx context.Context) bool {
+func (c *Consumer) waitForRoom(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -79,7 +116,10 @@ func (c *Consumer) waitForRoom(ctx context.Context) bool {
 	for ctx.Err() == nil && !c.ended && c.full() {
 		c.room.Wait()
 	}
-	return ctx.Err() == nil && !c.ended
+	if c.ended {
+		return errClosed
+	}
+	return ctx.Err()
 }
 
 // full: as much is held as may be. The lock is held.
@@ -107,7 +147,7 @@ func (c *Consumer) take(messages []*Message, asked time.Time) {
 			c.count++
 			c.bytes += h.size
 		}
-		h.handle = m.handle
+		h.handle, h.lost = m.handle, false
 		h.expires = asked.Add(c.queue.config.Visibility)
 	}
 }
@@ -150,63 +190,4 @@ func (c *Consumer) drop(h *hold) {
 		c.ready.Broadcast()
 	}
 	c.room.Broadcast()
-}
-
-// Close deletes what is done, makes the rest visible at once for others, and ends the consumer's goroutines, all within
-// ctx. It returns how many messages it could not delete and how many it gave back.
-func (c *Consumer) Close(ctx context.Context) (undeleted, released int) {
-	c.mu.Lock()
-	c.ended = true
-	c.ready.Broadcast()
-	c.room.Broadcast()
-	c.mu.Unlock()
-	// The deleters end when nothing is left to delete; past ctx they are told to.
-	stop := context.AfterFunc(ctx, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.stopped = true
-		c.room.Broadcast()
-		c.ready.Broadcast()
-	})
-	defer stop()
-	c.mu.Lock()
-	for c.deleting > 0 && !c.stopped {
-		c.room.Wait()
-	}
-	c.stopped = true
-	c.ready.Broadcast()
-	c.mu.Unlock()
-	c.stop()
-	c.tasks.Wait()
-
-	c.mu.Lock()
-	var back []*hold
-	for _, h := range c.held {
-		if h.deleting {
-			undeleted++
-			continue
-		}
-		back = append(back, h)
-	}
-	c.mu.Unlock()
-	return undeleted, c.release(ctx, back)
-}
-
-// release makes messages visible at once.
-func (c *Consumer) release(ctx context.Context, holds []*hold) (released int) {
-	for len(holds) > 0 {
-		n := min(maxBatch, len(holds))
-		handles := make([]string, n)
-		for i, h := range holds[:n] {
-			handles[i] = h.handle
-		}
-		failed, err := c.queue.changeBatch(ctx, handles, 0)
-		if err != nil {
-			c.log.Warn("releasing messages failed: they come back after their visibility timeout", "error", err, "messages", len(holds))
-			return released
-		}
-		released += n - len(failed)
-		holds = holds[n:]
-	}
-	return released
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// maxDeleteAttempts bounds how often one message's delete is tried. A message that stays comes back after its
-// visibility timeout and is dropped as a duplicate: late, not lost.
+// maxDeleteAttempts bounds how often SQS may refuse to delete one message. A message that stays comes back after its
+// visibility timeout and is dropped as a duplicate: late, not lost. Calls that fail as a whole do not count: through an
+// outage what is done is held, which ends receiving in time, instead of being received and dropped again and again.
 const maxDeleteAttempts = 20
 
 // linger is how long a deleter waits for a batch to fill.
@@ -67,41 +68,57 @@ func (c *Consumer) nextDeletes() []*hold {
 
 // deleteHolds deletes a batch. What failed goes back to the queue of deletes. It reports whether all went well.
 func (c *Consumer) deleteHolds(ctx context.Context, batch []*hold) bool {
-	handles := make([]string, len(batch))
-	c.mu.Lock()
-	for i, h := range batch {
-		handles[i] = h.handle
-	}
-	c.mu.Unlock()
+	handles := c.handles(batch)
 	failed, err := c.queue.deleteBatch(ctx, handles)
 	if err != nil {
-		failed = nil
-		for i := range batch {
-			failed = append(failed, entryError{index: i, code: "CallFailed"})
+		if ctx.Err() == nil && c.deleteLog.now() {
+			c.log.Warn("deleting committed messages failed: trying again", "error", err, "messages", len(batch))
 		}
-		if ctx.Err() == nil {
-			c.log.Warn("deleting messages failed: trying again", "error", err, "messages", len(batch))
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, h := range batch {
+			c.deleteAgain(h)
 		}
+		return false
+	}
+	refused := make(map[int]entryError, len(failed))
+	for _, f := range failed {
+		refused[f.index] = f
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	bad := map[int]entryError{}
-	for _, f := range failed {
-		bad[f.index] = f
-	}
 	for i, h := range batch {
-		f, isBad := bad[i]
+		f, isRefused := refused[i]
 		switch {
-		case !isBad:
+		case h.handle != handles[i]:
+			// Received again meanwhile: SQS may call a delete with the older handle a success and do nothing.
+			c.deleteAgain(h)
+		case !isRefused:
 			c.drop(h)
-		case f.gone && h.handle == handles[i], h.attempts+1 >= maxDeleteAttempts:
-			c.log.Warn("a message cannot be deleted: it will come back and be dropped as a duplicate", "message_id", h.id, "code", f.code)
+		case f.gone, h.attempts+1 >= maxDeleteAttempts:
+			c.log.Warn("a committed message cannot be deleted: if it comes back it is dropped as a duplicate", "message_id", h.id, "code", f.code)
 			c.drop(h)
 		default:
 			h.attempts++
-			c.done = append(c.done, h)
-			c.ready.Signal()
+			c.deleteAgain(h)
 		}
 	}
 	return len(failed) == 0
+}
+
+// deleteAgain puts a message back among those to be deleted. The lock is held.
+func (c *Consumer) deleteAgain(h *hold) {
+	c.done = append(c.done, h)
+	c.ready.Signal()
+}
+
+// handles are the newest receipt handles of a batch.
+func (c *Consumer) handles(batch []*hold) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	handles := make([]string, len(batch))
+	for i, h := range batch {
+		handles[i] = h.handle
+	}
+	return handles
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,66 +26,82 @@ func (c *Consumer) beat(ctx context.Context) {
 	}
 }
 
-// due lists what will pass half of its visibility before the next beat. What has been held too long is left to become
-// visible: a message that nobody can process must reach the dead-letter queue.
+// due lists what will pass half of its visibility before the next beat, the most urgent first. What has been held too
+// long is left to become visible: a message that nobody can process must reach the dead-letter queue.
 func (c *Consumer) due(every time.Duration) []*hold {
+	type urgent struct {
+		*hold
+		expires time.Time
+	}
 	now := time.Now()
-	half := c.queue.config.Visibility / 2
+	visibility := c.queue.config.Visibility
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	var due []*hold
+	var list []urgent
 	for _, h := range c.held {
-		if h.expires.Add(-half).Before(now.Add(every)) && now.Add(c.queue.config.Visibility).Sub(h.first) <= c.queue.config.MaxHold {
-			due = append(due, h)
+		if !h.lost && h.expires.Add(-visibility/2).Before(now.Add(every)) && now.Add(visibility).Sub(h.first) <= c.queue.config.MaxHold {
+			list = append(list, urgent{h, h.expires})
 		}
+	}
+	c.mu.Unlock()
+	slices.SortFunc(list, func(a, b urgent) int { return a.expires.Compare(b.expires) })
+	due := make([]*hold, len(list))
+	for i, u := range list {
+		due[i] = u.hold
 	}
 	return due
 }
 
+// extend extends what is due. A call that fails as a whole ends the round: the next beat begins with what has become
+// the most urgent by then.
 func (c *Consumer) extend(ctx context.Context, due []*hold) {
-	var group errgroup.Group
+	group, round := errgroup.WithContext(ctx)
 	group.SetLimit(concurrentExtensions)
-	for len(due) > 0 {
+	for len(due) > 0 && round.Err() == nil {
 		n := min(maxBatch, len(due))
 		batch := due[:n]
 		due = due[n:]
-		group.Go(func() error {
-			c.extendBatch(ctx, batch)
-			return nil
-		})
+		group.Go(func() error { return c.extendBatch(round, batch) })
 	}
-	_ = group.Wait() // the batches report by themselves
+	if err := group.Wait(); err != nil && ctx.Err() == nil && c.extendLog.now() {
+		c.log.Warn("extending visibility failed: trying again at the next beat", "error", err)
+	}
 }
 
-func (c *Consumer) extendBatch(ctx context.Context, batch []*hold) {
-	handles := make([]string, len(batch))
-	c.mu.Lock()
-	for i, h := range batch {
-		handles[i] = h.handle
-	}
-	c.mu.Unlock()
+// extendTimeout bounds one extension, so that one that hangs leaves time for another before the message is visible.
+func (c *Consumer) extendTimeout() time.Duration {
+	return min(callTimeout, max(c.queue.config.Visibility/4, time.Second))
+}
+
+func (c *Consumer) extendBatch(round context.Context, batch []*hold) error {
+	ctx, cancel := context.WithTimeout(round, c.extendTimeout())
+	defer cancel()
+	handles := c.handles(batch)
 	asked := time.Now()
 	failed, err := c.queue.changeBatch(ctx, handles, c.queue.config.Visibility)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		c.log.Warn("extending visibility failed: trying again", "error", err, "messages", len(batch))
+	switch {
+	case round.Err() != nil:
+		return nil // the consumer ended, or another batch's failure ended the round
+	case err != nil:
 		c.observeExtended(0, len(batch))
-		return
+		return err
 	}
 	c.observeExtended(len(batch)-len(failed), len(failed))
-	bad := map[int]bool{}
+	refused := make(map[int]entryError, len(failed))
 	for _, f := range failed {
-		bad[f.index] = true
+		refused[f.index] = f
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, h := range batch {
-		if !bad[i] {
+		f, isRefused := refused[i]
+		switch {
+		case !isRefused:
 			h.expires = asked.Add(c.queue.config.Visibility)
+		case f.gone && h.handle == handles[i]:
+			h.lost = true // somebody else has it, or will
 		}
 	}
+	return nil
 }
 
 func (c *Consumer) observeExtended(extended, failed int) {

@@ -122,10 +122,10 @@ type Message struct {
 	handle string
 }
 
-// deadline bounds one call: a long poll's wait, and 10 s.
+// callTimeout bounds one call with the SDK's retries; a long poll has its wait besides.
 const callTimeout = 10 * time.Second
 
-// Receive makes one call: a long poll for up to 10 messages.
+// receive makes one call: a long poll for up to 10 messages.
 func (q *Queue) receive(ctx context.Context, wait time.Duration) ([]*Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
@@ -264,7 +264,8 @@ func failures(confirmed []bool, failed []types.BatchResultErrorEntry) []entryErr
 	return out
 }
 
-// explain says what to do about an error of SQS.
+// explain says what to do about an error of SQS. Only context.Canceled can be unwrapped: a network error of the queue
+// must not pass for one of the database.
 func explain(doing string, err error) error {
 	var missing *types.QueueDoesNotExist
 	var api smithy.APIError
@@ -272,9 +273,9 @@ func explain(doing string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", doing, context.Canceled)
 	case errors.As(err, &missing):
-		return fmt.Errorf("%s: the queue does not exist: check --queue-url and AWS_REGION: %w", doing, err)
+		return fmt.Errorf("%s: the queue does not exist: check --queue-url and AWS_REGION: %v", doing, err)
 	case errors.As(err, &api) && (api.ErrorCode() == "AccessDenied" || api.ErrorCode() == "AccessDeniedException"):
-		return fmt.Errorf("%s: the credentials may not: see deploy/iam: %w", doing, err)
+		return fmt.Errorf("%s: the credentials may not: see deploy/iam: %v", doing, err)
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("%s: %v", doing, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -38,7 +39,13 @@ func openKMS(ctx context.Context, uri string) (*kmsKEK, error) {
 	return &kmsKEK{uri: uri, keyID: keyID, client: kms.NewFromConfig(cfg)}, nil
 }
 
+// callTimeout bounds one operation with the SDK's retries: its HTTP client waits for ever for a KMS that takes the call and
+// does not answer.
+const callTimeout = 20 * time.Second
+
 func (k *kmsKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	out, err := k.client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
 		KeyId: &k.keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: c.Map(),
 	})
@@ -54,6 +61,8 @@ func (k *kmsKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, 
 }
 
 func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: w.Blob, KeyId: &w.KEKID, EncryptionContext: c.Map()})
 	if err != nil {
 		return secret.Bytes{}, k.explain("unwrapping", c, "Decrypt", err)
