@@ -39,9 +39,9 @@ KMS access keys: admin may do all; init, ingest, auditor, rotator may do what th
 	return nil
 }
 
-// shellQuote quotes a value that a shell would take apart.
+// shellQuote quotes a value that a shell would take apart. (A "?" is safe: words after export are not expanded to files.)
 func shellQuote(s string) string {
-	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_?-") == "" {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
