@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/google/uuid"
 
@@ -45,7 +46,10 @@ func ExitCode(err error) int {
 	case pg.AuditUnavailable, pg.NotLoggedYet:
 		return ExitNotLogged
 	}
+	var file *fs.PathError // which passes for a net.Error
 	switch {
+	case errors.As(err, &file):
+		return ExitOther
 	case errors.Is(err, ErrLogInvalid):
 		return ExitLogInvalid
 	case errors.Is(err, keys.ErrNoKey):
