@@ -23,6 +23,9 @@ import (
 // fileVersion is the first byte of what a key file wraps.
 const fileVersion = 0x01
 
+// filePrefix begins the id of every key file; no KMS key's begins so.
+const filePrefix = "file:"
+
 // fileKEK is a KEK in a file: 32 bytes in base64. What it wraps is 0x01 ‖ nonce ‖ ciphertext ‖ tag, AES-256-GCM,
 // associated data E of the context's keys and values, sorted by key (docs/format.md).
 type fileKEK struct {
@@ -57,7 +60,7 @@ func newFileKEK(uri string, key []byte) (*fileKEK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
 	}
-	return &fileKEK{uri: uri, id: "file:" + hex.EncodeToString(fingerprint), aead: func() cipher.AEAD { return aead }}, nil
+	return &fileKEK{uri: uri, id: filePrefix + hex.EncodeToString(fingerprint), aead: func() cipher.AEAD { return aead }}, nil
 }
 
 func readKeyFile(path string) (secret.Bytes, error) {

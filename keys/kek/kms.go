@@ -1,6 +1,7 @@
 package kek
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,11 +54,11 @@ func (k *kmsKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, 
 		return secret.Bytes{}, Wrapped{}, k.explain("generating", c, "GenerateDataKey", err)
 	}
 	key := secret.New(out.Plaintext)
-	if key.Len() != KeySize || len(out.CiphertextBlob) == 0 || aws.ToString(out.KeyId) == "" {
+	if key.Len() != KeySize || len(out.CiphertextBlob) == 0 {
 		key.Destroy()
 		return secret.Bytes{}, Wrapped{}, fmt.Errorf("generating %s with %s: KMS answered %d bytes of key: %w", c, k.uri, len(out.Plaintext), ErrUnavailable)
 	}
-	return key, Wrapped{KEK: k.uri, KEKID: *out.KeyId, Blob: out.CiphertextBlob}, nil
+	return key, k.wrapped(out.KeyId, out.CiphertextBlob), nil
 }
 
 func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes, error) {
@@ -80,7 +81,12 @@ func (k *kmsKEK) wrap(ctx context.Context, key secret.Bytes, c Context) (Wrapped
 	if err != nil {
 		return Wrapped{}, k.explain("wrapping", c, "Encrypt", err)
 	}
-	return Wrapped{KEK: k.uri, KEKID: aws.ToString(out.KeyId), Blob: out.CiphertextBlob}, nil
+	return k.wrapped(out.KeyId, out.CiphertextBlob), nil
+}
+
+// wrapped names the key that KMS used: its ARN, which an alias that is pointed elsewhere later does not change.
+func (k *kmsKEK) wrapped(keyID *string, blob []byte) Wrapped {
+	return Wrapped{KEK: k.uri, KEKID: cmp.Or(aws.ToString(keyID), k.keyID), Blob: blob}
 }
 
 // reEncrypt moves a key to this KEK inside KMS. A second ReEncrypt, its result thrown away, proves that the new
@@ -99,11 +105,11 @@ func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, c Conte
 	}); err != nil {
 		return Wrapped{}, k.explain("checking the rewrapped", c, "ReEncrypt", err)
 	}
-	return Wrapped{KEK: k.uri, KEKID: aws.ToString(out.KeyId), Blob: out.CiphertextBlob}, nil
+	return k.wrapped(out.KeyId, out.CiphertextBlob), nil
 }
 
-// holds: any KMS key whose ARN the vault recorded. Which of them these credentials may use is IAM's to say.
-func (k *kmsKEK) holds(w Wrapped) bool { return strings.HasPrefix(w.KEKID, "arn:") }
+// holds: any KMS key that the vault recorded. Which of them these credentials may use is IAM's to say.
+func (k *kmsKEK) holds(w Wrapped) bool { return !strings.HasPrefix(w.KEKID, filePrefix) }
 
 // explain sorts a KMS error into what a caller can do about it. The SDK has retried by then (3 attempts).
 func (k *kmsKEK) explain(doing string, c Context, operation string, err error) error {
