@@ -106,7 +106,11 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 	if cfg.Region == "" {
 		return nil, errors.New("opening the queue: no AWS region is configured: set AWS_REGION")
 	}
-	return &Queue{config: c, receiver: sqs.NewFromConfig(cfg), deleter: sqs.NewFromConfig(cfg), heartbeat: sqs.NewFromConfig(cfg)}, nil
+	return newQueue(c, cfg), nil
+}
+
+func newQueue(c Config, cfg aws.Config) *Queue {
+	return &Queue{config: c, receiver: sqs.NewFromConfig(cfg), deleter: sqs.NewFromConfig(cfg), heartbeat: sqs.NewFromConfig(cfg)}
 }
 
 // Visibility is the effective visibility timeout.
