@@ -84,7 +84,7 @@ Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integri
 	flags.StringVar(&f.date, "date", "", "with --from: create_date of the events, YYYY-MM-DD (default: the file's modification date, UTC)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be stored or rejected; write and delete nothing")
 	flags.BoolVar(&f.asJSON, "json", false, "print the summary as JSON")
-	cmd.AddCommand(newCheckCommand(&f), newConfigCommand(cmd), newRejectionsCommand())
+	cmd.AddCommand(newCheckCommand(&f), newConfigCommand(cmd), newProbeCommand(&f), newRejectionsCommand())
 	return cmd
 }
 
