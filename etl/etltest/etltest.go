@@ -3,6 +3,7 @@ package etltest
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"io"
@@ -39,9 +40,10 @@ func WriterAt(t testing.TB, env *keystest.Env, url string, caps keys.Caps) *etl.
 // Today is the current date, UTC.
 func Today() time.Time { return time.Now().UTC().Truncate(24 * time.Hour) }
 
-// Message is an event of today whose id follows from n.
+// Message is an event of today whose id follows from n. Not by SHA-1, which a test may run without (fips140=only).
 func Message(n int, body string) *etl.Message {
-	return &etl.Message{ID: etl.MessageID(fmt.Sprintf("test %d", n)), Date: Today(), Body: []byte(body), Receives: 1}
+	id := uuid.NewHash(sha256.New(), uuid.Nil, fmt.Appendf(nil, "etltest %d", n), 8)
+	return &etl.Message{ID: id, Date: Today(), Body: []byte(body), Receives: 1}
 }
 
 // Login is message n with a login of its own: every n has its own user, address and device.

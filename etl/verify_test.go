@@ -1,0 +1,174 @@
+package etl_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"cloakroom/etl"
+	"cloakroom/etl/etltest"
+	"cloakroom/internal/dataset"
+	"cloakroom/keys"
+	"cloakroom/keys/keystest"
+)
+
+func verify(t *testing.T, env *keystest.Env) *keys.Verification {
+	t.Helper()
+	v := env.Vault(t, env.As(t, "verifier", "rotator"))
+	report, err := v.Verify(context.Background(), dataset.Login(), keys.VerifyOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// victim and other are two stored logins; the statements below name them as $1 and $2.
+var victim, other = etltest.Login(3).ID, etltest.Login(4).ID
+
+// keys verify finds every kind of damage, in the row that has it, and says what it is.
+func TestVerifyFindsDamage(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		damage string // SQL; $1 victim, $2 other
+		want   string // of a failure
+		rows   int    // that fail
+	}{
+		"a sealed value from another row": {
+			`UPDATE cloakroom.user_logins a SET sealed_ip = b.sealed_ip FROM cloakroom.user_logins b WHERE a.message_id = $1 AND b.message_id = $2`, "altered, or moved", 1},
+		"a sealed value from another column": {
+			`UPDATE cloakroom.user_logins SET sealed_ip = sealed_device_id WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
+		"a bit of a sealed value": {
+			`UPDATE cloakroom.user_logins SET sealed_device_id = set_byte(sealed_device_id, 40, get_byte(sealed_device_id, 40) # 1) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+		"a sealed value cut short": {
+			`UPDATE cloakroom.user_logins SET sealed_ip = substring(sealed_ip for 20) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
+		"a sealed value with something behind": {
+			`UPDATE cloakroom.user_logins SET sealed_ip = sealed_ip || '\x00' WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
+		"a sealed value of an unknown version": {
+			`UPDATE cloakroom.user_logins SET sealed_ip = set_byte(sealed_ip, 0, 2) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "version", 1},
+		"a sealed value gone": {
+			`UPDATE cloakroom.user_logins SET sealed_ip = NULL WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "nothing is sealed", 1},
+		"a token from another row": {
+			`UPDATE cloakroom.user_logins a SET masked_ip_v1 = b.masked_ip_v1 FROM cloakroom.user_logins b WHERE a.message_id = $1 AND b.message_id = $2`, "not that of the sealed value", 1},
+		"a token from another column": {
+			`UPDATE cloakroom.user_logins SET masked_ip_v1 = masked_device_id_v1 WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "not that of the sealed value", 1},
+		"a token gone": {
+			`UPDATE cloakroom.user_logins SET masked_device_id_v1 = NULL WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "not that of the sealed value", 1},
+		"the row given to another person": {
+			`UPDATE cloakroom.user_logins SET user_id = 'somebody' WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+		"the row given another date": {
+			`UPDATE cloakroom.user_logins SET create_date = create_date + CASE WHEN extract(day FROM create_date) > 1 THEN -1 ELSE 1 END WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+		"the row given another id": {
+			`UPDATE cloakroom.user_logins SET message_id = gen_random_uuid() WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+		"erased but for a token": {
+			`UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, data_key = NULL WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "a token is left", 1},
+		"the data key gone": {
+			`DELETE FROM cloakroom.data_keys WHERE $1::uuid <> $2::uuid`, "no such data key", 10},
+		"the data key's wrapped bytes damaged": {
+			`UPDATE cloakroom.data_keys SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1) WHERE $1::uuid <> $2::uuid`, "does not unwrap", 10},
+		"the data key's check damaged": {
+			`UPDATE cloakroom.data_keys SET key_check = set_byte(key_check, 3, get_byte(key_check, 3) # 1) WHERE $1::uuid <> $2::uuid`, "key check", 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := keystest.New(t)
+			db := env.Open(t, "")
+			etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(etltest.Logins(0, 10)), etl.Options{})
+			if report := verify(t, env); report.FailureCount != 0 || report.Opened != 10 {
+				t.Fatalf("before: %+v", report)
+			}
+			tamper(t, db, c.damage)
+			checkReport(t, verifyAgain(t, env), c.want, c.rows)
+		})
+	}
+}
+
+func tamper(t *testing.T, db *sqlx.DB, statement string) {
+	t.Helper()
+	result, err := db.Exec(statement, victim, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		t.Fatalf("%d rows were tampered with (%v)", n, err)
+	}
+}
+
+func checkReport(t *testing.T, report *keys.Verification, want string, rows int) {
+	t.Helper()
+	if report.Rows != 10 || report.Mismatched != rows || report.Opened != 10-rows || report.FailureCount < rows || report.Erased != 0 {
+		t.Errorf("%+v, want %d of 10 rows mismatched", report, rows)
+	}
+	for _, f := range report.Failures {
+		if !strings.Contains(f.Problem, want) {
+			t.Errorf("%+v, want %q", f, want)
+		}
+		for _, value := range []string{"device-3", "10.0.0.3"} {
+			if strings.Contains(f.Problem+f.Field+f.Key, value) {
+				t.Errorf("a failure quotes a value: %+v", f)
+			}
+		}
+	}
+}
+
+// verifyAgain verifies with a login of another name.
+func verifyAgain(t *testing.T, env *keystest.Env) *keys.Verification {
+	t.Helper()
+	v := env.Vault(t, env.URL(env.Role("verifier")))
+	report, err := v.Verify(context.Background(), dataset.Login(), keys.VerifyOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// A rejection that was tampered with is found as a row is.
+func TestVerifyFindsDamagedRejections(t *testing.T) {
+	t.Parallel()
+	env := keystest.New(t)
+	var messages []*etl.Message
+	for n := range 40 {
+		messages = append(messages, etltest.Message(n, "hello"))
+	}
+	etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(messages), etl.Options{})
+	if report := verify(t, env); report.Rejections != 40 || report.RejectionsOpened != 40 || report.FailureCount != 0 {
+		t.Fatalf("before: %+v", report)
+	}
+	tamper(t, env.Open(t, ""), `UPDATE cloakroom.rejections a SET sealed_body = b.sealed_body FROM cloakroom.rejections b
+		WHERE a.message_id = (SELECT message_id FROM cloakroom.rejections WHERE $1::uuid <> $2::uuid ORDER BY 1 LIMIT 1)
+		  AND b.message_id = (SELECT message_id FROM cloakroom.rejections ORDER BY 1 DESC LIMIT 1)`)
+	if report := verifyAgain(t, env); report.RejectionsOpened != 39 || report.FailureCount != 1 || report.Failures[0].Field != dataset.BodyField {
+		t.Errorf("%+v", report)
+	}
+}
+
+// Erased rows are counted as such, and open to nothing.
+func TestVerifyCountsErased(t *testing.T) {
+	t.Parallel()
+	env := keystest.New(t)
+	etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(etltest.Logins(0, 10)), etl.Options{})
+	tamper(t, env.Open(t, ""), `UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, masked_ip_v1 = NULL, masked_device_id_v1 = NULL, data_key = NULL
+		WHERE message_id IN ($1, $2)`)
+	if report := verify(t, env); report.Erased != 2 || report.Opened != 8 || report.FailureCount != 0 {
+		t.Errorf("%+v", report)
+	}
+}
+
+// Without --all a page of each month is looked at; progress is told.
+func TestVerifySample(t *testing.T) {
+	t.Parallel()
+	env := keystest.New(t)
+	messages := etltest.Logins(0, 100)
+	for n, m := range messages {
+		m.Date = time.Date(2026, time.Month(1+n%3), 1+n%28, 0, 0, 0, 0, time.UTC)
+	}
+	etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(messages), etl.Options{})
+	v := env.Vault(t, env.As(t, "verifier", "rotator"))
+	pages := 0
+	report, err := v.Verify(context.Background(), dataset.Login(), keys.VerifyOptions{Progress: func(int) { pages++ }})
+	if err != nil || report.FailureCount != 0 || report.Rows > 100 || pages < 3 {
+		t.Errorf("%+v after %d pages, %v", report, pages, err)
+	}
+}
