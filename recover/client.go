@@ -11,6 +11,7 @@ import (
 	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
+	"cloakroom/recover/auditlog"
 )
 
 // Client speaks to the vault as one person, the login of its database connections.
@@ -35,9 +36,6 @@ const (
 // ErrIntegrity reports a row that is not as it was stored. What is wrong is beside it; the value is not.
 var ErrIntegrity = errors.New("the row is not as it was stored")
 
-// ErrLogInvalid reports an audit log that does not verify.
-var ErrLogInvalid = errors.New("the audit log does not verify")
-
 // ExitCode sorts an error into an exit code.
 func ExitCode(err error) int {
 	switch pg.Code(err) {
@@ -50,7 +48,7 @@ func ExitCode(err error) int {
 	switch {
 	case errors.As(err, &file):
 		return ExitOther
-	case errors.Is(err, ErrLogInvalid):
+	case errors.Is(err, auditlog.ErrInvalid):
 		return ExitLogInvalid
 	case errors.Is(err, keys.ErrNoKey):
 		return ExitKey

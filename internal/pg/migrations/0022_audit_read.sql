@@ -2,6 +2,7 @@
 -- +goose Up
 
 GRANT USAGE ON SCHEMA cloakroom TO cloakroom_witness;
+GRANT EXECUTE ON FUNCTION cloakroom.vault() TO cloakroom_witness;
 
 -- +goose StatementBegin
 CREATE FUNCTION cloakroom.log_size() RETURNS bigint
