@@ -1,0 +1,169 @@
+package blackbox
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cloakroom/keys/kek"
+)
+
+// Canaries: values that stand nowhere but in the events.
+const (
+	canaryIP     = "203.0.113.77"
+	canaryIPv6   = "2001:db8:cafe:77::1"
+	canaryDevice = "canary-device-4711"
+	canaryBad    = "canary-bad-address"
+)
+
+// canaryEvents are good and bad in every way that reaches another part of the product.
+func canaryEvents() []string {
+	event := func(user, ip, device, rest string) string {
+		return fmt.Sprintf(`{"user_id":%q,"ip":%q,"device_id":%q%s}`, user, ip, device, rest)
+	}
+	return []string{
+		event("u1", canaryIP, canaryDevice, ""),
+		event("u2", canaryIPv6, canaryDevice, `,"app_version":"2.3.0"`),
+		event("u3", canaryIP+" ", canaryDevice, ""),                                                    // bad_ip
+		event("u4", canaryBad, canaryDevice, ""),                                                       // bad_ip
+		event("u5", canaryIP, strings.Repeat(canaryDevice, 100), ""),                                   // too_long
+		event("u6", canaryIP, canaryDevice, `,"app_version":"`+canaryDevice+`"`),                       // bad_version
+		event("u7", canaryIP, canaryDevice, `,"locale":17`),                                            // wrong_type
+		event("u8", canaryIP, canaryDevice+"\x00", ""),                                                 // a Go escape: not_json
+		strings.Replace(event("u9", canaryIP, canaryDevice, ""), `"}`, `\u0000"}`, 1),                  // nul
+		event("u10", canaryIP, canaryDevice, `,"ip":"`+canaryIPv6+`"`),                                 // duplicate_member
+		canaryIP + " " + canaryDevice,                                                                  // not_json
+		`["` + canaryIP + `","` + canaryDevice + `"]`,                                                  // not_object
+		"{\"user_id\":\"u11\",\"ip\":\"" + canaryIP + "\xff\",\"device_id\":\"" + canaryDevice + "\"}", // invalid_utf8
+		event("refused-by-the-database", canaryIP, canaryDevice, ""),                                   // db_data
+		event("refused-by-a-trigger", canaryIP, canaryDevice, ""),                                      // db_data, class 22
+	}
+}
+
+// No protected value and no key byte in clear, anywhere but in memory: not in Postgres's log at its most talkative, its
+// files, a dump, nor in what our programs print and log at debug level.
+func TestNothingInClear(t *testing.T) {
+	s := newSite(t, map[string]string{
+		"log_statement": "all", "log_min_duration_statement": "0", "log_parameter_max_length": "-1", "log_parameter_max_length_on_error": "-1",
+		"log_min_messages": "debug1", "log_min_error_statement": "debug5", "log_error_verbosity": "verbose",
+		"log_connections": "on", "log_disconnections": "on", "log_lock_waits": "on", "log_temp_files": "0", "log_replication_commands": "on",
+		"wal_level": "logical", "autovacuum": "off",
+	})
+	// The database itself refuses rows, in ways of which its log tells in detail.
+	s.admin.MustExec(`ALTER TABLE cloakroom.user_logins ADD CONSTRAINT refusing CHECK (user_id <> 'refused-by-the-database')`)
+	s.admin.MustExec(`CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN IF NEW.user_id = 'refused-by-a-trigger' THEN RAISE division_by_zero; END IF; RETURN NEW; END $$`)
+	s.admin.MustExec(`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+
+	file := filepath.Join(t.TempDir(), "events.jsonl")
+	if err := os.WriteFile(file, []byte(strings.Join(canaryEvents(), "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.must("ingest", "ingest", "--from", file)
+	s.must("ingest", "ingest", "--from", file, "--json", "--log-format", "json")
+	s.run("ingest", "ingest", "--from", filepath.Join(t.TempDir(), "missing"))
+	s.run("ingest", "ingest", "rejections")
+	s.run("ingest", "ingest", "config")
+	s.run("ingest", "ingest", "check")
+	s.run("rotator", "keys", "status", "--json")
+	s.run("rotator", "keys", "list")
+	s.must("rotator", "keys", "verify", "--all")
+	// What goes wrong may print more. The events are in doubt: the database hangs up in the middle.
+	s.admin.MustExec(`DROP TRIGGER refuse ON cloakroom.user_logins`)
+	s.admin.MustExec(`CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$`)
+	s.admin.MustExec(`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+	s.run("ingest", "ingest", "--from", file, "--source", "again", "--max-outage", "1s")
+
+	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections`); rows != 2 || rejections != 13 {
+		t.Errorf("%d rows and %d rejections, want 2 and 13", rows, rejections)
+	}
+	if n := s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'db_data'`); n != 2 {
+		t.Errorf("%d db_data, want 2", n)
+	}
+
+	needles := map[string]string{}
+	for name, value := range map[string]string{"an ip": canaryIP, "an IPv6": canaryIPv6, "a device_id": canaryDevice, "a bad ip": canaryBad} {
+		needles[name] = value
+		needles[name+" in base64"] = base64.RawStdEncoding.EncodeToString([]byte(value))[:len(value)]
+		needles[name+" in hex"] = hex.EncodeToString([]byte(value))
+	}
+	for name, key := range clearKeys(t, s) {
+		needles[name] = string(key)
+		needles[name+" in hex"] = hex.EncodeToString(key)
+		needles[name+" in base64"] = base64.RawStdEncoding.EncodeToString(key)
+		needles[name+" in base64url"] = base64.RawURLEncoding.EncodeToString(key)
+	}
+	s.admin.MustExec(`CHECKPOINT`)
+	places := s.files("base", "pg_wal", "log")
+	if dump := s.dump(); dump != "" {
+		places["pg_dump"] = dump
+	}
+	places["the programs"] = s.said.String()
+	rejected := 0 // files that hold the subject of a rejection: what is stored is searched
+	for place, text := range places {
+		if strings.Contains(place, "base") && strings.Contains(text, "refused-by-a-trigger") {
+			rejected++
+		}
+	}
+	log := places[s.LogPath()]
+	if !strings.Contains(log, "cloakroom.load") || !strings.Contains(log, "refused-by-the-database") || !strings.Contains(s.said.String(), "15 received") || rejected == 0 {
+		t.Error("the logs and files do not tell of the run: this test proves nothing")
+	}
+	for place, text := range places {
+		for name, needle := range needles {
+			if at := strings.Index(text, needle); at >= 0 {
+				t.Errorf("%s stands in %s: …%q…", name, place, text[max(0, at-100):min(len(text), at+100)])
+			}
+		}
+	}
+}
+
+// clearKeys are all keys of a site in the clear.
+func clearKeys(t *testing.T, s *site) map[string][]byte {
+	t.Helper()
+	set, err := kek.Open(t.Context(), "file://"+s.kek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(s.kek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][]byte{"the KEK": file}
+	var rows []struct {
+		Purpose, Vault string
+		ID             uint32
+		KEK            string
+		KEKID          string `db:"kek_id"`
+		Wrapped        []byte
+	}
+	if err := s.admin.Select(&rows, `
+		SELECT 'seal' AS purpose, vault_id AS vault, k.id, k.kek, k.kek_id, k.wrapped FROM cloakroom.data_keys k, cloakroom.settings
+		UNION ALL SELECT 'index', vault_id, k.version, k.kek, k.kek_id, k.wrapped FROM cloakroom.index_keys k, cloakroom.settings`); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		c := kek.Context{Purpose: kek.Purpose(r.Purpose), Key: r.ID}
+		if err := c.Vault.UnmarshalText([]byte(r.Vault)); err != nil {
+			t.Fatal(err)
+		}
+		key, err := set.Unwrap(t.Context(), kek.Wrapped{KEK: r.KEK, KEKID: r.KEKID, Blob: r.Wrapped}, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[c.String()] = key.Expose()
+	}
+	if len(out) < 3 {
+		t.Fatalf("%d keys, want the KEK, a data key and the index key", len(out))
+	}
+	return out
+}
