@@ -25,6 +25,7 @@ func serve(addr string, m *metrics.Metrics, h *health) (func(), error) {
 	mux.Handle("GET /metrics", m.Handler())
 	mux.HandleFunc("GET /livez", answer(h.live))
 	mux.HandleFunc("GET /readyz", answer(h.ready))
+	slog.Info("serving metrics and health", "address", listener.Addr().String())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

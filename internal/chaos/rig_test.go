@@ -1,0 +1,198 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	_ "github.com/lib/pq" // the driver
+	"github.com/rs/zerolog"
+
+	"cloakroom/internal/pg/pgtest"
+	"cloakroom/internal/sandbox/kmsserver"
+	"cloakroom/internal/sandbox/pgserver"
+	"cloakroom/internal/sandbox/sqsserver"
+)
+
+const (
+	queueName  = "logins"
+	deadName   = "dead"
+	password   = "sandbox"
+	maxReceive = 20 // of the redrive policy
+)
+
+// rig is a world of its own: servers, proxies before them, and a list of what was sent.
+type rig struct {
+	*testing.T
+	postgres *pgserver.Server
+	sqs      *sqsserver.Server
+	kms      *kmsserver.Server
+	admin    *sqlx.DB // superuser, past the proxy
+
+	toPostgres, toSQS, toKMS *toxiproxy.Proxy
+
+	mu   sync.Mutex
+	sent map[string]bool // message id: is it a login, or will it be rejected
+}
+
+func newRig(t *testing.T, settings map[string]string) *rig {
+	t.Helper()
+	r := &rig{T: t, sent: map[string]bool{}}
+	r.postgres = pgtest.Server(t, pgserver.Config{TCP: true, Settings: settings})
+	policies := kmsserver.Roles()
+	policies["admin"] = kmsserver.Administrator()
+	r.kms = kmsserver.New(kmsserver.Config{Policies: policies})
+	r.sqs = sqsserver.New(sqsserver.Config{CallLog: 100_000})
+	for _, start := range []func() error{r.kms.Start, r.sqs.Start} {
+		if err := start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		r.kms.Close()
+		r.sqs.Close()
+	})
+	r.createQueues()
+
+	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	r.toPostgres = r.proxy(proxies, "postgres", fmt.Sprintf("127.0.0.1:%d", r.postgres.Port()))
+	r.toSQS = r.proxy(proxies, "sqs", r.sqs.URL()[len("http://"):])
+	r.toKMS = r.proxy(proxies, "kms", r.kms.URL()[len("http://"):])
+	r.createVault()
+	return r
+}
+
+func (r *rig) createQueues() {
+	r.Helper()
+	if _, err := r.sqs.CreateQueue(deadName, nil); err != nil {
+		r.Fatal(err)
+	}
+	redrive := fmt.Sprintf(`{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:%s","maxReceiveCount":%d}`, deadName, maxReceive)
+	if _, err := r.sqs.CreateQueue(queueName, map[string]string{"RedrivePolicy": redrive}); err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rig) proxy(server *toxiproxy.ApiServer, name, upstream string) *toxiproxy.Proxy {
+	r.Helper()
+	p := toxiproxy.NewProxy(server, name, "127.0.0.1:0", upstream)
+	if err := p.Start(); err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(p.Stop)
+	return p
+}
+
+func (r *rig) createVault() {
+	r.Helper()
+	super := r.postgres.SuperUser()
+	root, err := sqlx.Connect("postgres", r.postgres.URL(super, "postgres"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	root.MustExec(`CREATE DATABASE cloakroom`)
+	root.Close()
+	r.admin = r.connect()
+	r.mustRun("init", r.postgres.URL(super, "cloakroom"), "keys", "init")
+	for login, role := range map[string]string{"ingest": "ingest", "rotator": "rotator"} {
+		r.admin.MustExec(fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD '%s'; GRANT cloakroom_%s TO %[1]s`, login, password, role))
+	}
+}
+
+func (r *rig) connect() *sqlx.DB {
+	r.Helper()
+	db, err := sqlx.Connect("postgres", r.postgres.URL(r.postgres.SuperUser(), "cloakroom"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { db.Close() })
+	return db
+}
+
+// databaseURL is where ingest finds the database: behind the proxy.
+func (r *rig) databaseURL() string {
+	return fmt.Sprintf("postgres://ingest:%s@%s/cloakroom?sslmode=disable", password, r.toPostgres.Listen)
+}
+
+// send puts messages on the queue; every twentieth is no login.
+func (r *rig) send(n int) {
+	r.Helper()
+	messages := make([]sqsserver.Message, n)
+	r.mu.Lock()
+	for i := range messages {
+		id := uuid.NewString()
+		login := len(r.sent)%20 != 7
+		r.sent[id] = login
+		messages[i] = sqsserver.Message{ID: id, Body: body(len(r.sent), login)}
+	}
+	r.mu.Unlock()
+	if err := r.sqs.Put(queueName, messages...); err != nil {
+		r.Error(err)
+	}
+}
+
+// canary is in every address that is sent, and nowhere else.
+const canary = "203.0."
+
+func body(n int, login bool) string {
+	if !login {
+		return `{"foo":"oops_wrong_msg_type"}`
+	}
+	return fmt.Sprintf(`{"user_id":"user-%d","app_version":"2.%d","device_type":"ios","ip":"%s%d.%d","locale":"RU","device_id":"device-%d"}`,
+		n, n%100, canary, n/250%250, n%250, n%500)
+}
+
+// feed sends messages at about this many a second until the result is called.
+func (r *rig) feed(perSecond int) (stop func()) {
+	const ticks = 20
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(time.Second / ticks)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				r.send(1 + perSecond/ticks)
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(ended)
+		<-done
+	})
+}
+
+// eventually waits until a condition holds.
+func (r *rig) eventually(what string, limit time.Duration, holds func() bool) {
+	r.Helper()
+	for deadline := time.Now().Add(limit); !holds(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.Fatalf("waited %v in vain until %s: queue %+v", limit, what, r.sqs.Counts(queueName))
+		}
+	}
+}
+
+func (r *rig) drained() bool { return r.sqs.Counts(queueName).Total() == 0 }
+
+// stored is how many messages are rows or rejections. It fails where the database is away.
+func (r *rig) stored() int {
+	r.Helper()
+	var n int
+	if err := r.admin.Get(&n, `SELECT (SELECT count(*) FROM cloakroom.user_logins) + (SELECT count(*) FROM cloakroom.rejections)`); err != nil {
+		r.Fatal(err)
+	}
+	return n
+}
+
+// between is a random duration.
+func between(random *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(random.Int64N(int64(high-low)))
+}
