@@ -14,6 +14,7 @@ import (
 	"github.com/lib/pq"
 
 	"cloakroom/internal/pg"
+	"cloakroom/keys"
 )
 
 // Counts is what a load did with a batch: stored + duplicates + the rejections = the batch's messages.
@@ -49,6 +50,11 @@ func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
 		switch pg.Code(err) {
 		case pg.StaleEpoch, pg.UnknownDataKey:
 			return Counts{}, fmt.Errorf("%w: %w", errStale, pg.Redact(err))
+		case undefinedColumn:
+			// A reindex has dropped the old tokens' columns since this batch was protected.
+			if s, now := (&keys.Vault{DB: l.db}).Settings(ctx); now == nil && s.Epoch != b.state.settings.Epoch {
+				return Counts{}, fmt.Errorf("%w: %w", errStale, pg.Redact(err))
+			}
 		}
 		return Counts{}, fmt.Errorf("loading a batch: %w", pg.Redact(err))
 	}
@@ -104,6 +110,9 @@ func (l *loader) try(ctx context.Context, b *batch) (Counts, error) {
 	}
 	return counts, tx.Commit()
 }
+
+// undefinedColumn is the SQLSTATE of a column that is not there.
+const undefinedColumn = "42703"
 
 // copyChunk is how much is handed to the driver at once, in bytes: a little less than its own buffer.
 const copyChunk = 60 << 10

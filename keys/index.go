@@ -2,10 +2,12 @@ package keys
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
 	"cloakroom/crypto/blindindex"
+	"cloakroom/crypto/envelope"
 	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys/kek"
@@ -52,6 +54,51 @@ func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (
 		out = append(out, derived)
 	}
 	return out, nil
+}
+
+// PendingIndexKey makes the index key of a reindex to come, unless one is waiting: generated, committed wrapped, read back
+// and unwrapped. Two callers at once end up with one key.
+func (v *Vault) PendingIndexKey(ctx context.Context, s Settings) (version uint32, err error) {
+	if version, err = v.checkPending(ctx, s); err != nil || version > 0 {
+		return version, err
+	}
+	if err := v.DB.GetContext(ctx, &version, `SELECT cloakroom.next_index_version()`); err != nil {
+		return 0, fmt.Errorf("numbering an index key: %w", pg.Redact(err))
+	}
+	key, w, err := v.KEK.GenerateDataKey(ctx, kek.Context{Vault: s.ID, Purpose: kek.Index, Key: version})
+	if err != nil {
+		return 0, err
+	}
+	defer key.Destroy()
+	check := envelope.Check(key.Expose(), version)
+	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_index_key($1, $2, $3, $4, $5)`, version, w.KEK, w.KEKID, w.Blob, check[:]); err != nil {
+		return 0, fmt.Errorf("registering index key v%d: %w", version, pg.Redact(err))
+	}
+	if version, err = v.checkPending(ctx, s); err == nil && version == 0 {
+		err = errors.New("registering an index key: another reindex took its number: run it again")
+	}
+	return version, err
+}
+
+// checkPending unwraps the pending index key; version 0: there is none.
+func (v *Vault) checkPending(ctx context.Context, s Settings) (uint32, error) {
+	var row struct {
+		Version uint32 `db:"version"`
+		WrappedKey
+	}
+	err := v.DB.GetContext(ctx, &row, `SELECT * FROM cloakroom.pending_index_key()`)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the pending index key: %w", pg.Redact(err))
+	}
+	key, err := v.unwrap(ctx, row.WrappedKey, kek.Context{Vault: s.ID, Purpose: kek.Index, Key: row.Version})
+	if err != nil {
+		return 0, err
+	}
+	key.Destroy()
+	return row.Version, nil
 }
 
 func deriveSubkeys(indexKey []byte, d *dataset.Dataset, version uint32) (IndexKey, error) {

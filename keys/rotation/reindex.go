@@ -1,8 +1,200 @@
 package rotation
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lib/pq"
+
+	"cloakroom/internal/dataset"
+	"cloakroom/keys"
+)
+
 // Reindexed is what a reindex did.
 type Reindexed struct {
 	From uint32 `json:"from"`
 	To   uint32 `json:"to"`
 	Rows int64  `json:"rows"` // whose tokens this run made
+}
+
+// Reindex makes a new index key and moves every token to it, or resumes the reindex that is under way. Analysts see the old
+// tokens until every row has a new one, and the new ones from one statement on.
+//
+// Errors: as of Rotate. keys.ErrUnfinished where an old transaction holds it up.
+func Reindex(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
+	return run(ctx, v, d, o, func(j *job, r *Report) error {
+		if o.DryRun {
+			return j.planReindex(ctx, r)
+		}
+		return j.reindex(ctx, r)
+	})
+}
+
+// reindexState is how far a reindex has come.
+type reindexState struct {
+	Phase string `db:"phase"`
+	State string `db:"state"`
+	To    uint32 `db:"version"`
+	From  uint32 `db:"old_version"`
+}
+
+func (j *job) reindex(ctx context.Context, r *Report) error {
+	running, err := j.running(ctx, "reindex")
+	if err != nil {
+		return err
+	}
+	if !running {
+		if _, err := j.vault.PendingIndexKey(ctx, j.settings); err != nil {
+			return err
+		}
+	}
+	var rotation int64
+	err = j.call(ctx, "beginning to reindex", func(s session) error {
+		return s.get(ctx, &rotation, `SELECT cloakroom.begin_reindex()`)
+	})
+	if err != nil {
+		return err
+	}
+	r.Reindexed = &Reindexed{}
+	for {
+		var at reindexState
+		err := j.call(ctx, "looking how far the reindex has come", func(s session) error {
+			return s.get(ctx, &at, `SELECT * FROM cloakroom.reindex_state($1)`, rotation)
+		})
+		if err != nil {
+			return err
+		}
+		r.Reindexed.From, r.Reindexed.To = at.From, at.To
+		if at.State == "done" {
+			return nil
+		}
+		j.o.Log.Debug("reindexing", "version", at.To, "phase", at.Phase)
+		if err := j.reindexPhase(ctx, rotation, at, r); err != nil {
+			return fmt.Errorf("reindexing under index key v%d: %w", at.To, err)
+		}
+	}
+}
+
+func (j *job) running(ctx context.Context, step string) (bool, error) {
+	var n int
+	err := j.call(ctx, "looking for a run under way", func(s session) error {
+		return s.get(ctx, &n, `SELECT count(*) FROM cloakroom.rotation_running($1)`, step)
+	})
+	return n > 0, err
+}
+
+// reindexPhase does one phase. Another rotator may do it meanwhile: then the owner's functions do nothing.
+func (j *job) reindexPhase(ctx context.Context, rotation int64, at reindexState, r *Report) error {
+	switch at.Phase {
+	case "columns":
+		return j.ddl(ctx, "adding token columns", `SELECT cloakroom.reindex_columns($1, $2)`, rotation, j.members)
+	case "live":
+		return j.ddl(ctx, "making the index key live", `SELECT cloakroom.reindex_live($1)`, rotation)
+	case "backfill":
+		return j.tokens(ctx, rotation, at, "backfill", r)
+	case "indexes":
+		return j.indexes(ctx, rotation)
+	case "check":
+		return j.tokens(ctx, rotation, at, "check", r)
+	case "snapshots":
+		return j.awaitSnapshots(ctx, rotation)
+	case "swap":
+		return j.ddl(ctx, "changing the view over", `SELECT cloakroom.reindex_swap($1, $2)`, rotation, j.members)
+	case "old":
+		return j.ddl(ctx, "retiring the old index key", `SELECT cloakroom.reindex_old($1)`, rotation)
+	case "drop":
+		return j.ddl(ctx, "dropping old token columns", `SELECT cloakroom.reindex_drop($1)`, rotation)
+	}
+	return fmt.Errorf("its phase is %q, which this program does not know: run one as new as the schema", at.Phase)
+}
+
+func (j *job) ddl(ctx context.Context, doing, query string, args ...any) error {
+	return j.tx(ctx, doing, func(s session) error { return s.exec(ctx, query, args...) })
+}
+
+// tokens runs the pass that makes tokens (backfill) or the one that compares them (check).
+func (j *job) tokens(ctx context.Context, rotation int64, at reindexState, pass string, r *Report) error {
+	index, err := j.indexKey(ctx, at.To)
+	if err != nil {
+		return err
+	}
+	defer index.Destroy()
+	newWorker := func(string) worker { return newTokenWorker(j, rotation, pass, index) }
+	changed, err := j.complete(ctx, rotation, []string{pass}, newWorker, func() (int64, error) {
+		var left int64
+		err := j.tx(ctx, "counting what is left ("+pass+")", func(s session) error {
+			return s.get(ctx, &left, `SELECT cloakroom.finish_`+pass+`($1, $2)`, rotation, j.members)
+		})
+		return left, err
+	})
+	r.Reindexed.Rows += changed["backfill"]
+	if errors.Is(err, keys.ErrQuarantined) {
+		list, listErr := j.quarantined(ctx, "reindex")
+		r.Quarantined = append(r.Quarantined, list...)
+		return errors.Join(err, listErr)
+	}
+	return err
+}
+
+func (j *job) indexKey(ctx context.Context, version uint32) (keys.IndexKey, error) {
+	live, err := j.vault.IndexKeys(ctx, j.settings, j.dataset)
+	if err != nil {
+		return keys.IndexKey{}, err
+	}
+	found := keys.IndexKey{}
+	for _, k := range live {
+		if k.Version == version {
+			found = k
+		} else {
+			k.Destroy()
+		}
+	}
+	if found.Version == 0 {
+		return found, fmt.Errorf("index key v%d is not live: %w", version, keys.ErrUnfinished)
+	}
+	return found, nil
+}
+
+// awaitSnapshots waits until no transaction is left that may see rows without their new tokens.
+func (j *job) awaitSnapshots(ctx context.Context, rotation int64) error {
+	began := time.Now()
+	for told := false; ; {
+		var holders pq.Int32Array
+		err := j.call(ctx, "waiting for old snapshots", func(s session) error {
+			return s.get(ctx, &holders, `SELECT cloakroom.reindex_snapshots($1)`, rotation)
+		})
+		if err != nil || len(holders) == 0 {
+			return err
+		}
+		if !told {
+			told = true
+			j.o.Log.Info("waiting for older transactions to end", "pids", []int32(holders))
+		}
+		if time.Since(began) > j.o.Patience {
+			return fmt.Errorf("waiting for old snapshots: %w: processes %v have transactions older than %v; the view changes over when they end (see pg_stat_activity); run it again", keys.ErrUnfinished, []int32(holders), j.o.Patience)
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (j *job) planReindex(ctx context.Context, r *Report) error {
+	list, err := j.vault.IndexKeyList(ctx)
+	if err != nil {
+		return err
+	}
+	r.Reindexed = &Reindexed{}
+	for _, k := range list {
+		if k.State == "live" && r.Reindexed.From == 0 {
+			r.Reindexed.From = k.Version
+		}
+		r.Reindexed.To = max(r.Reindexed.To, k.Version)
+	}
+	if r.Reindexed.To == r.Reindexed.From {
+		r.Reindexed.To++
+	}
+	return nil
 }

@@ -35,6 +35,9 @@ func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 		if err := j.resealDue(ctx, due.DataKeys, r); err != nil {
 			return err
 		}
+		if err := j.reindexDue(ctx, due.IndexKeys, r); err != nil {
+			return err
+		}
 		r.Verified, err = v.Verify(ctx, d, keys.VerifyOptions{})
 		return err
 	})
@@ -98,6 +101,28 @@ func (j *job) resealDue(ctx context.Context, due time.Time, r *Report) error {
 		return err
 	}
 	return j.retire(ctx, r)
+}
+
+// reindexDue reindexes if the live index key is older than the policy allows, and finishes a reindex under way.
+func (j *job) reindexDue(ctx context.Context, madeBefore time.Time, r *Report) error {
+	running, err := j.running(ctx, "reindex")
+	if err != nil {
+		return err
+	}
+	list, err := j.vault.IndexKeyList(ctx)
+	if err != nil {
+		return err
+	}
+	old := false
+	for _, k := range list {
+		if k.State == "live" {
+			old = k.CreatedAt.Before(madeBefore) // the newest live one counts, which is the last
+		}
+	}
+	if !running && !old {
+		return nil
+	}
+	return j.reindex(ctx, r)
 }
 
 func (j *job) closeKeys(ctx context.Context, madeBefore time.Time, r *Report) error {

@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"testing"
+	"time"
 
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
@@ -30,7 +31,7 @@ func newStock(t testing.TB, n int) *stock {
 
 func (s *stock) ingest(t testing.TB, messages []*etl.Message) {
 	t.Helper()
-	if _, err := etl.Run(t.Context(), s.writer, etltest.NewSource(etltest.Parts(messages, 500)...), etl.Options{}); err != nil {
+	if _, err := etl.Run(t.Context(), s.writer, etltest.NewSource(etltest.Parts(messages, 500)...), etl.Options{MaxOutage: 10 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -68,7 +68,7 @@ COMMENT ON COLUMN cloakroom.data_keys.key_check IS '16 bytes of HKDF-SHA256 of t
 
 CREATE TABLE cloakroom.index_keys (
   version    integer PRIMARY KEY CHECK (version > 0),
-  state      text NOT NULL CHECK (state IN ('live', 'retired', 'shredded')),
+  state      text NOT NULL CHECK (state IN ('pending', 'live', 'retired', 'shredded')),
   kek        text NOT NULL,
   kek_id     text NOT NULL,
   wrapped    bytea,
@@ -78,7 +78,7 @@ CREATE TABLE cloakroom.index_keys (
   retired_at timestamptz,
   CHECK ((state = 'shredded') = (wrapped IS NULL))
 );
-COMMENT ON TABLE cloakroom.index_keys IS 'wrapped index keys; one is live, two while reindexing: ingest writes a token under each live one';
+COMMENT ON TABLE cloakroom.index_keys IS 'wrapped index keys; pending until its columns are there; one is live, two while reindexing: ingest writes a token under each live one';
 
 -- +goose StatementBegin
 CREATE FUNCTION cloakroom.require_read_committed() RETURNS void

@@ -105,6 +105,7 @@ DECLARE
   rejected bigint := 0;
   first_date date;
   last_date date;
+  columns text;
 BEGIN
   PERFORM cloakroom.require_staging('cloakroom_stage');
   PERFORM cloakroom.require_staging('cloakroom_stage_rejections');
@@ -125,12 +126,19 @@ BEGIN
      WHERE EXISTS (SELECT FROM pg_temp.cloakroom_stage s WHERE s.create_date >= m AND s.create_date < m + interval '1 month');
   END IF;
 
+  -- By name: reindex adds and drops columns of the table, and the staging table may be older or younger than that. The lock
+  -- keeps them as they are from here on.
+  LOCK TABLE ONLY cloakroom.user_logins IN ROW EXCLUSIVE MODE;
+  SELECT string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) INTO columns
+    FROM pg_attribute t
+    JOIN pg_attribute s ON s.attname = t.attname AND s.attrelid = 'pg_temp.cloakroom_stage'::regclass AND s.attnum > 0 AND NOT s.attisdropped
+   WHERE t.attrelid = 'cloakroom.user_logins'::regclass AND t.attnum > 0 AND NOT t.attisdropped;
   -- In key order, so that two loads of overlapping batches wait for each other and do not deadlock.
-  INSERT INTO cloakroom.user_logins
-    SELECT s.* FROM pg_temp.cloakroom_stage s
-     WHERE NOT EXISTS (SELECT FROM cloakroom.rejections r WHERE r.message_id = s.message_id)
-     ORDER BY s.message_id, s.create_date
-  ON CONFLICT DO NOTHING;
+  EXECUTE format(
+    'INSERT INTO cloakroom.user_logins (%1$s) SELECT %1$s FROM pg_temp.cloakroom_stage s
+      WHERE NOT EXISTS (SELECT FROM cloakroom.rejections r WHERE r.message_id = s.message_id)
+      ORDER BY s.message_id, s.create_date
+     ON CONFLICT DO NOTHING', columns);
   GET DIAGNOSTICS stored = ROW_COUNT;
 
   rejections := '{}';

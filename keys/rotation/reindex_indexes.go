@@ -1,0 +1,88 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lib/pq"
+
+	"cloakroom/internal/pg"
+	"cloakroom/keys"
+)
+
+// indexLeft is a partition whose new token column has no index attached yet.
+type indexLeft struct {
+	Partition  string `db:"partition"`
+	Column     string `db:"col"`
+	Name       string `db:"index_name"`
+	Bytes      int64  `db:"bytes"`
+	Unfinished bool   `db:"unfinished"` // a build was interrupted, or is going on
+	Ready      bool   `db:"ready"`      // only to be attached
+}
+
+// largestBlockingBuild is the largest partition, in bytes, for which an index is built while loads wait: a second or so.
+const largestBlockingBuild = 1 << 30
+
+// indexes gives every partition an index on each new token column. Months made meanwhile have theirs: they are copied from
+// the parent.
+func (j *job) indexes(ctx context.Context, rotation int64) error {
+	if err := j.ddl(ctx, "preparing indexes", `SELECT cloakroom.reindex_parent_indexes($1, $2)`, rotation, j.members); err != nil {
+		return err
+	}
+	for {
+		var list []indexLeft
+		err := j.call(ctx, "looking for missing indexes", func(s session) error {
+			return s.list(ctx, &list, `SELECT * FROM cloakroom.reindex_indexes_left($1, $2)`, rotation, j.members)
+		})
+		if err != nil {
+			return err
+		}
+		for _, at := range list {
+			if err := j.index(ctx, rotation, at); err != nil {
+				return err
+			}
+		}
+		var left int64
+		err = j.tx(ctx, "counting missing indexes", func(s session) error {
+			return s.get(ctx, &left, `SELECT cloakroom.finish_indexes($1, $2)`, rotation, j.members)
+		})
+		if err != nil || left == 0 {
+			return err
+		}
+	}
+}
+
+// index builds one index, unless it is ready, and attaches it. What an interrupted build left is dropped first.
+func (j *job) index(ctx context.Context, rotation int64, at indexLeft) error {
+	concurrently := j.o.Owner != nil
+	if !concurrently && !at.Ready && at.Bytes > largestBlockingBuild {
+		return fmt.Errorf("building index %s: the partition has %d MB, and loads into it would wait: %w; give the owner's login (--owner-url), so that it is built concurrently",
+			at.Name, at.Bytes>>20, keys.ErrUnfinished)
+	}
+	attach := func(build bool) error {
+		return j.ddl(ctx, "attaching index "+at.Name, `SELECT cloakroom.reindex_index($1, $2, $3, $4, $5)`, rotation, j.members, at.Partition, at.Column, build)
+	}
+	if !concurrently || at.Ready {
+		return attach(true)
+	}
+	if at.Unfinished {
+		if err := attach(false); err != nil {
+			return err
+		}
+	}
+	err := j.again(ctx, "building index "+at.Name, func() error {
+		owner := session{j.o.Owner, j.o.hook}
+		err := owner.exec(ctx, fmt.Sprintf(`CREATE INDEX CONCURRENTLY IF NOT EXISTS %s ON cloakroom.%s (%s)`,
+			pq.QuoteIdentifier(at.Name), pq.QuoteIdentifier(at.Partition), pq.QuoteIdentifier(at.Column)))
+		if pg.Code(err) == duplicateTable {
+			return nil // another rotator's
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return attach(false)
+}
+
+const duplicateTable = "42P07"

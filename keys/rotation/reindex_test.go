@@ -1,0 +1,63 @@
+package rotation_test
+
+import (
+	"testing"
+
+	"github.com/jmoiron/sqlx"
+
+	"cloakroom/etl/etltest"
+	"cloakroom/internal/dataset"
+	"cloakroom/internal/pg"
+	"cloakroom/keys/rotation"
+)
+
+// owner connects as the owner, as keys reindex does with --owner-url.
+func (s *stock) owner(t testing.TB) *sqlx.DB {
+	t.Helper()
+	db, err := pg.Open(pg.Config{URL: s.URL(""), Role: pg.Owner, StatementTimeout: -1, LockTimeout: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func TestReindex(t *testing.T) {
+	for name, concurrently := range map[string]bool{"in functions": false, "concurrently": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStock(t, 3000)
+			o := rotation.Options{}
+			if concurrently {
+				o.Owner = s.owner(t)
+			}
+			for version := uint32(2); version < 4; version++ {
+				report, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r := report.Reindexed; r.From != version-1 || r.To != version || r.Rows != 3000+100*int64(version-2) {
+					t.Errorf("report: %+v", *r)
+				}
+				s.verify(t, 3000+100*int(version-2))
+				// The daemon has the old columns in mind.
+				s.ingest(t, etltest.Logins(3000+100*int(version-2), 3000+100*int(version-1)))
+				s.verify(t, 3000+100*int(version-1))
+			}
+			db := s.Open(t, "")
+			var columns []string
+			if err := db.Select(&columns, `SELECT attname FROM pg_attribute WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname LIKE 'masked%' ORDER BY 1`); err != nil {
+				t.Fatal(err)
+			}
+			if len(columns) != 2 || columns[0] != "masked_device_id_v3" {
+				t.Errorf("token columns: %v", columns)
+			}
+			var invalid, indexes int
+			if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE NOT indisvalid) FROM pg_index WHERE indexrelid::regclass::text LIKE 'cloakroom.user_logins%masked%'`).Scan(&indexes, &invalid); err != nil {
+				t.Fatal(err)
+			}
+			if invalid > 0 || indexes != 2*5 {
+				t.Errorf("%d indexes on tokens, %d invalid", indexes, invalid)
+			}
+		})
+	}
+}
