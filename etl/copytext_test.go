@@ -92,7 +92,7 @@ func checkCopy(ctx context.Context, t fataler, conn *sqlx.Conn, rows []copied) {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	l := &loader{conn: conn}
+	l := &session{conn: conn}
 	if err := l.copyIn(ctx, "copied", copiedColumns, text); err != nil {
 		t.Fatal(err)
 	}

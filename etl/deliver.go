@@ -33,6 +33,8 @@ func (d *delivery) deliver(ctx context.Context, b *batch, forced Reason) error {
 			b.release()
 			d.committed(messages, time.Since(began), counts)
 			return nil
+		case errors.Is(err, errLeft):
+			return ctx.Err() // the batch's buffers are still read
 		case ctx.Err() != nil:
 			b.release()
 			return ctx.Err()

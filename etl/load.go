@@ -29,10 +29,15 @@ var errStale = errors.New("the vault has moved on")
 
 // loader loads batches over one connection of its own, on which the staging tables live. Not for concurrent use.
 type loader struct {
-	db     *sqlx.DB
+	db      *sqlx.DB
+	session *session // nil: none is open
+}
+
+// session is a loader's connection.
+type session struct {
 	conn   *sqlx.Conn
-	since  time.Time    // when conn was taken
-	staged *writerState // the state for which this connection's staging tables were made
+	since  time.Time
+	staged *writerState // the state for which its staging tables were made
 }
 
 // maxSession is how long a loader keeps a connection. The pool's own limit does not reach one that never goes back, and
@@ -41,10 +46,28 @@ const maxSession = 30 * time.Minute
 
 // load commits a batch: COPY into the staging tables, then cloakroom.load(), in one transaction.
 //
-// Errors: errStale; one for which pg.IsDataError holds, where a row may be at fault; else the infrastructure's.
+// Errors: errStale; one for which pg.IsDataError holds, where a row may be at fault; errLeft; else the infrastructure's.
 // After any error the connection is given up: nothing of it is worth keeping.
 func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
-	counts, err := l.try(ctx, b)
+	if l.session != nil && time.Since(l.session.since) >= maxSession {
+		l.close()
+	}
+	opened := l.session
+	counts, err := orLeave(ctx, func() (Counts, error) {
+		if opened == nil {
+			conn, err := l.db.Connx(ctx)
+			if err != nil {
+				return Counts{}, err
+			}
+			opened = &session{conn: conn, since: time.Now()}
+		}
+		return opened.load(ctx, b)
+	})
+	if errors.Is(err, errLeft) {
+		l.session = nil // and whoever was left behind has it
+		return Counts{}, err
+	}
+	l.session = opened
 	if err != nil {
 		l.close()
 		switch pg.Code(err) {
@@ -61,36 +84,26 @@ func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
 	return counts, nil
 }
 
-func (l *loader) try(ctx context.Context, b *batch) (Counts, error) {
-	if l.conn != nil && time.Since(l.since) >= maxSession {
-		l.close()
-	}
-	if l.conn == nil {
-		conn, err := l.db.Connx(ctx)
-		if err != nil {
-			return Counts{}, err
-		}
-		l.conn, l.since, l.staged = conn, time.Now(), nil
-	}
-	if l.staged != b.state {
+func (s *session) load(ctx context.Context, b *batch) (Counts, error) {
+	if s.staged != b.state {
 		// Outside the batch's transaction, so that the tables outlive it.
-		if _, err := l.conn.ExecContext(ctx, `SELECT cloakroom.stage()`); err != nil {
+		if _, err := s.conn.ExecContext(ctx, `SELECT cloakroom.stage()`); err != nil {
 			return Counts{}, err
 		}
-		l.staged = b.state
+		s.staged = b.state
 	}
-	tx, err := l.conn.BeginTxx(ctx, nil)
+	tx, err := s.conn.BeginTxx(ctx, nil)
 	if err != nil {
 		return Counts{}, err
 	}
 	defer tx.Rollback()
 	if b.nRows > 0 {
-		if err := l.copyIn(ctx, "cloakroom_stage", b.state.columns, b.rows); err != nil {
+		if err := s.copyIn(ctx, "cloakroom_stage", b.state.columns, b.rows); err != nil {
 			return Counts{}, err
 		}
 	}
 	if b.nRejected > 0 {
-		if err := l.copyIn(ctx, "cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections); err != nil {
+		if err := s.copyIn(ctx, "cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections); err != nil {
 			return Counts{}, err
 		}
 	}
@@ -119,9 +132,9 @@ const copyChunk = 60 << 10
 
 // copyIn runs a COPY with text that ends in a newline, in chunks: the driver's CopyData adds a newline to each, so a
 // chunk ends where a row does, without it.
-func (l *loader) copyIn(ctx context.Context, table string, columns []string, text []byte) error {
+func (s *session) copyIn(ctx context.Context, table string, columns []string, text []byte) error {
 	statement := "COPY pg_temp." + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN"
-	return l.conn.Raw(func(driverConn any) error {
+	return s.conn.Raw(func(driverConn any) error {
 		preparer, ok := driverConn.(driver.ConnPrepareContext)
 		if !ok {
 			return errors.New("the database driver cannot prepare statements")
@@ -168,13 +181,13 @@ func chunkEnd(text []byte) int {
 	return len(text) - 1
 }
 
-// close gives the connection back, or up if it is broken.
+// close gives the connection up.
 func (l *loader) close() {
-	if l.conn == nil {
+	if l.session == nil {
 		return
 	}
-	// Never back into the pool after an error: a half-done COPY or a lost answer may linger.
-	_ = l.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = l.conn.Close()
-	l.conn, l.staged = nil, nil
+	// Never back into the pool: a half-done COPY or a lost answer may linger.
+	_ = l.session.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = l.session.conn.Close()
+	l.session = nil
 }

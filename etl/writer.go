@@ -84,7 +84,7 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	state, err := w.read(ctx)
+	state, err := orLeave(ctx, func() (*writerState, error) { return w.read(ctx) })
 	if err != nil {
 		return err
 	}

@@ -83,10 +83,10 @@ func (r *rig) noClearText() {
 	}
 }
 
-// dump is the database as pg_dump writes it, ready to be restored over another state of it.
+// dump is the database as pg_dump writes it.
 func (r *rig) dump() string {
 	r.Helper()
-	out, err := exec.Command(filepath.Join(r.postgres.BinDir(), "pg_dump"), "--clean", "--if-exists",
+	out, err := exec.Command(filepath.Join(r.postgres.BinDir(), "pg_dump"),
 		r.postgres.URL(r.postgres.SuperUser(), "cloakroom")).Output()
 	if err != nil {
 		r.Fatalf("pg_dump: %v", err)

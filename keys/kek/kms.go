@@ -42,7 +42,7 @@ func openKMS(ctx context.Context, uri string) (*kmsKEK, error) {
 
 // callTimeout bounds one operation with the SDK's retries: its HTTP client waits for ever for a KMS that takes the call and
 // does not answer.
-const callTimeout = 20 * time.Second
+const callTimeout = 10 * time.Second
 
 func (k *kmsKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
