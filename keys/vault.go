@@ -67,6 +67,16 @@ func (v *Vault) unwrap(ctx context.Context, w WrappedKey, c kek.Context) (secret
 	return key, nil
 }
 
+// CheckWrapped unwraps a key, compares it with its key check and forgets it.
+func (v *Vault) CheckWrapped(ctx context.Context, w WrappedKey, c kek.Context) error {
+	key, err := v.unwrap(ctx, w, c)
+	if err != nil {
+		return err
+	}
+	key.Destroy()
+	return nil
+}
+
 // dateLayout is how a date is written in SQL, in associated data and in output.
 const dateLayout = time.DateOnly
 

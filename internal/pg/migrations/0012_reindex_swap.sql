@@ -86,26 +86,16 @@ CREATE FUNCTION cloakroom.reindex_old(p_rotation bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
   run cloakroom.rotations := cloakroom.reindexing(p_rotation, 'old');
-  expired uuid[];
-  request uuid;
 BEGIN
   IF run.id IS NULL THEN
     RETURN;
   END IF;
   -- From the commit on, no load writes a token under the old key, so its columns may go.
   PERFORM cloakroom.raise_epoch();
-  -- What was asked for by old tokens alone would select nothing, and its approvals are for those tokens.
-  WITH e AS (
-    UPDATE cloakroom.requests r SET state = 'expired', closed_at = now(), result = 'its tokens are of a retired index key: ask again'
-     WHERE r.state IN ('requested', 'approved') AND r.by_tokens IS NOT NULL
-       AND NOT cloakroom.other_versions_tokens(r.by_field, r.by_tokens) <@ r.by_tokens RETURNING r.id)
-  SELECT array_agg(id) INTO expired FROM e;
   UPDATE cloakroom.index_keys SET state = 'retired', retired_at = now() WHERE state = 'live' AND version <> run.version;
   UPDATE cloakroom.rotations SET phase = 'drop' WHERE id = p_rotation;
-  FOREACH request IN ARRAY coalesce(expired, '{}') LOOP
-    PERFORM cloakroom.append_leaf('expire', p_request => request, p_result => 'its tokens are of a retired index key');
-  END LOOP;
   PERFORM cloakroom.append_leaf('key.index', p_result => 'version ' || run.version || ' alone is live');
+  PERFORM cloakroom.expire_token_requests();
 END $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION cloakroom.reindex_old(bigint) IS 'retires the old index key: nothing is written under it any more';

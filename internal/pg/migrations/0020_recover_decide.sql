@@ -74,7 +74,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
          r.reason_salt, r.reason_commit, r.query_salt, r.query_commit, cloakroom.request_selector(r),
          r.by_user, r.by_message, r.by_field, r.by_tokens, r.by_rejection, r.from_date, r.to_date,
          r.fields, r.row_limit, r.created_at, r.expires_at, cloakroom.request_digest(r),
-         CASE WHEN r.breakglass THEN 0::smallint ELSE (SELECT s.approvals FROM cloakroom.settings s) END,
+         CASE WHEN r.breakglass THEN 0::smallint WHEN r.purpose = 'forget' THEN 2::smallint ELSE (SELECT s.approvals FROM cloakroom.settings s) END,
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved ORDER BY a.at),
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND NOT a.approved ORDER BY a.at),
          -- Not for the asker: whether a value occurs is itself something to be approved.
@@ -135,7 +135,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'you have approved this request already' USING ERRCODE = 'CR010', HINT = 'It needs another person.';
   END IF;
-  SELECT approvals INTO STRICT needed FROM cloakroom.settings;
+  SELECT CASE WHEN r.purpose = 'forget' THEN 2 ELSE approvals END INTO STRICT needed FROM cloakroom.settings;
   IF (SELECT count(*) FROM cloakroom.approvals WHERE request = r.id AND approved) >= needed THEN
     r.state := 'approved';
     UPDATE cloakroom.requests SET state = r.state WHERE id = r.id;

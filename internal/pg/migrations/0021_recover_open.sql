@@ -25,6 +25,9 @@ DECLARE
   needed integer;
   now_digest bytea := cloakroom.request_digest(r);
 BEGIN
+  IF r.purpose = 'forget' THEN
+    RAISE EXCEPTION 'this request forgets, it opens nothing' USING ERRCODE = 'CR010', HINT = 'keys forget --request ID does what it asks for.';
+  END IF;
   IF r.state IN ('opened', 'closed', 'failed') THEN
     RAISE EXCEPTION 'the request has been opened already' USING ERRCODE = 'CR010', HINT = 'An approval serves once: make a new request.';
   ELSIF r.state NOT IN ('approved', 'intent', 'confirmed') THEN

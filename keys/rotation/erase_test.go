@@ -1,0 +1,140 @@
+package rotation_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"cloakroom/etl"
+	"cloakroom/etl/etltest"
+	"cloakroom/internal/dataset"
+	"cloakroom/internal/pg"
+	"cloakroom/keys"
+	"cloakroom/keys/rotation"
+)
+
+// old is message n dated so many months ago.
+func old(n, months int) *etl.Message {
+	m := etltest.Login(n)
+	m.Date = keys.MonthOf(etltest.Today()).AddDate(0, -months, 3)
+	return m
+}
+
+func (s *stock) count(t testing.TB, query string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := s.Open(t, "").Get(&n, query, args...); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestShred(t *testing.T) {
+	s := newStock(t, 200)
+	var messages []*etl.Message
+	for n := range 300 {
+		messages = append(messages, old(1000+n, 2+n%2))
+	}
+	bad := etltest.Message(-3, `not JSON`)
+	bad.Date = old(0, 2).Date
+	s.ingest(t, append(messages, bad))
+	before := keys.MonthOf(etltest.Today()).AddDate(0, -1, 0)
+
+	plan, err := rotation.PlanShred(t.Context(), s.vault, before)
+	if err != nil || len(plan) != 2 || plan[0].Rows != 150 || plan[1].Rows != 150 || plan[1].Rejections != 1 {
+		t.Fatalf("plan: %+v (%v)", plan, err)
+	}
+	report, err := rotation.Shred(t.Context(), s.vault, dataset.Login(), before, rotation.Options{BatchRows: 40})
+	if err != nil || report.Cleared != 300 || report.ClearedRejections != 1 {
+		t.Fatalf("%+v (%v)", report, err)
+	}
+	got, err := s.vault.Verify(t.Context(), dataset.Login(), keys.VerifyOptions{All: true})
+	if err != nil || got.Rows != 500 || got.Erased != 300 || got.Opened != 200 || got.FailureCount > 0 {
+		t.Errorf("verification: %+v (%v)", got, err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM public.user_logins WHERE masked_ip IS NOT NULL OR masked_device_id IS NOT NULL`); n != 200 {
+		t.Errorf("%d rows have tokens, want 200", n)
+	}
+	if n := s.count(t, `SELECT count(*) FROM cloakroom.data_keys WHERE month < $1 AND (state <> 'shredded' OR wrapped IS NOT NULL)`, before); n != 0 {
+		t.Errorf("%d data keys are left", n)
+	}
+	// A late event of a shredded month is stored under a new key, by the daemon that had the old one.
+	s.ingest(t, []*etl.Message{old(5000, 2)})
+	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key IS NOT NULL`); n != 201 {
+		t.Errorf("%d rows are sealed, want 201", n)
+	}
+}
+
+func TestForget(t *testing.T) {
+	s := newStock(t, 50)
+	s.ingest(t, []*etl.Message{
+		etltest.Message(100, strings.Replace(etltest.LoginBody(100), `"user-100"`, `"user-7"`, 1)),
+		etltest.Message(101, `{"user_id":"user-7","device_id":"d"}`), // no ip: a rejection
+		old(7, 2),
+	})
+	request, err := rotation.RequestForget(t.Context(), s.vault, "user-7", "DSAR-1", "they asked")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forget := func() (rotation.Certificate, rotation.Report, error) {
+		return rotation.Forget(t.Context(), s.vault, dataset.Login(), request, rotation.Options{})
+	}
+	s.approve(t, "ann", request)
+	if _, _, err := forget(); pg.Code(err) != pg.NotApproved {
+		t.Fatalf("with one approval: %v", err)
+	}
+	s.approve(t, "ben", request)
+	plan, err := rotation.PlanForget(t.Context(), s.vault, request)
+	if err != nil || plan.Approvals != 2 || plan.Rows != 3 || plan.Rejections != 1 {
+		t.Fatalf("plan: %+v (%v)", plan, err)
+	}
+	certificate, report, err := forget()
+	if err != nil || report.Cleared != 3 || report.ClearedRejections != 1 {
+		t.Fatalf("%+v (%v)", report, err)
+	}
+	if again, _, err := forget(); err != nil || again != certificate {
+		t.Errorf("again: %+v (%v), want %+v", again, err, certificate)
+	}
+	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins WHERE user_id = 'user-7' AND (data_key IS NOT NULL OR masked_ip_v1 IS NOT NULL OR sealed_ip IS NOT NULL)`); n != 0 {
+		t.Errorf("%d rows are not cleared", n)
+	}
+	s.replay(t, certificate)
+}
+
+// replay plays a backup: new rows of the person appear, dated before the certificate, and are forgotten again.
+func (s *stock) replay(t *testing.T, c rotation.Certificate) {
+	m := old(7777, 1)
+	m.Body = []byte(strings.Replace(string(m.Body), `"user-7777"`, `"user-7"`, 1))
+	s.ingest(t, []*etl.Message{m})
+	line, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{})
+	if err != nil || report.Cleared != 1 {
+		t.Errorf("replay: %+v (%v)", report, err)
+	}
+	c.Certificate = strings.Replace(c.Certificate, "user-7", "user-8", 1)
+	if line, err = json.Marshal(c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{}); pg.Code(err) != pg.NotAllowedByVault {
+		t.Errorf("a certificate that somebody altered: %v", err)
+	}
+}
+
+// approve approves a request as somebody else.
+func (s *stock) approve(t testing.TB, login string, request uuid.UUID) {
+	t.Helper()
+	db := s.Pool(t, s.As(t, login, "approver"))
+	var digest []byte
+	if err := db.Get(&digest, `SELECT digest FROM cloakroom.show_request($1)`, request); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`SELECT cloakroom.approve($1, $2)`, request, digest); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,138 @@
+package rotation
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+
+	"cloakroom/internal/dataset"
+	"cloakroom/internal/pg"
+	"cloakroom/keys"
+)
+
+// RequestForget asks for a person to be forgotten. Two people other than the asker approve the request it returns.
+func RequestForget(ctx context.Context, v *keys.Vault, user, ticket, reason string) (uuid.UUID, error) {
+	var id uuid.UUID
+	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.request_forget($1, $2, $3)`, user, ticket, reason); err != nil {
+		return id, fmt.Errorf("asking to forget: %w", pg.Redact(err))
+	}
+	return id, nil
+}
+
+// ForgetPlan is how far a request to forget has come and what it would clear.
+type ForgetPlan struct {
+	State      string `db:"state" json:"state"`
+	Approvals  int    `db:"approvals" json:"approvals"` // by others than the asker, of the request as it stands
+	Rows       int64  `db:"logins" json:"rows"`
+	Rejections int64  `db:"rejections" json:"rejections"`
+}
+
+// PlanForget changes nothing.
+func PlanForget(ctx context.Context, v *keys.Vault, request uuid.UUID) (ForgetPlan, error) {
+	var p ForgetPlan
+	if err := v.DB.GetContext(ctx, &p, `SELECT * FROM cloakroom.forget_plan($1)`, request); err != nil {
+		return p, fmt.Errorf("looking what there is to forget: %w", pg.Redact(err))
+	}
+	return p, nil
+}
+
+// Certificate says what was forgotten. Kept outside the database, it lets ReplayForget do it again after a backup was
+// restored. It names the person: keep it as you keep the request.
+type Certificate struct {
+	Certificate string `db:"certificate" json:"certificate"`
+	Code        string `db:"code" json:"code"` // authenticates it; only this vault can make one
+}
+
+// Forget clears the sealed values and the tokens of the person that an approved request names, in rows and rejections. Run
+// again, it finishes what was begun and returns the same certificate.
+func Forget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, request uuid.UUID, o Options) (Certificate, Report, error) {
+	var c Certificate
+	report, err := run(ctx, v, d, o, func(j *job, r *Report) error {
+		if err := j.ddl(ctx, "beginning to forget", `SELECT cloakroom.begin_forget($1)`, request); err != nil {
+			return err
+		}
+		for {
+			if err := j.forgetOnce(ctx, request, r); err != nil {
+				return err
+			}
+			var end struct {
+				Left int64   `db:"left_over"`
+				Text *string `db:"certificate"`
+				Code *string `db:"code"`
+			}
+			err := j.tx(ctx, "counting what is left to forget", func(s session) error {
+				return s.get(ctx, &end, `SELECT * FROM cloakroom.finish_forget($1)`, request)
+			})
+			if err != nil {
+				return err
+			}
+			if end.Text != nil && end.Code != nil {
+				c = Certificate{*end.Text, *end.Code}
+				return nil
+			}
+		}
+	})
+	return c, report, err
+}
+
+func (j *job) forgetOnce(ctx context.Context, request uuid.UUID, r *Report) error {
+	var months []time.Time
+	err := j.call(ctx, "listing months", func(s session) error {
+		return s.list(ctx, &months, `SELECT month FROM cloakroom.months()`)
+	})
+	if err != nil {
+		return err
+	}
+	for _, month := range months {
+		n, err := j.forgetMonth(ctx, request, day(month))
+		if err != nil {
+			return err
+		}
+		r.Cleared += n
+	}
+	n, err := j.forgetMonth(ctx, request, nil)
+	r.ClearedRejections += n
+	return err
+}
+
+// forgetMonth clears one month, or with nil the rejections.
+func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n int64, err error) {
+	err = j.tx(ctx, "forgetting", func(s session) error {
+		return s.get(ctx, &n, `SELECT cloakroom.forget_month($1, $2)`, request, month)
+	})
+	return n, err
+}
+
+// ReplayForget does again what the certificates in a bundle say, one JSON object a line. It goes on past none that fails.
+func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle io.Reader, o Options) (Report, error) {
+	return run(ctx, v, d, o, func(j *job, r *Report) error {
+		lines := bufio.NewScanner(bundle)
+		for n := 1; lines.Scan(); n++ {
+			if len(lines.Bytes()) == 0 {
+				continue
+			}
+			var c Certificate
+			if err := json.Unmarshal(lines.Bytes(), &c); err != nil || c.Code == "" {
+				return fmt.Errorf("reading the bundle: line %d is no certificate", n)
+			}
+			var cleared int64
+			err := j.tx(ctx, fmt.Sprintf("replaying line %d", n), func(s session) error {
+				return s.get(ctx, &cleared, `SELECT cloakroom.replay_forget($1, $2)`, c.Certificate, c.Code)
+			})
+			if err != nil {
+				return err
+			}
+			r.Cleared += cleared
+		}
+		if err := lines.Err(); err != nil {
+			return errors.Join(errors.New("reading the bundle"), err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,130 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/lib/pq"
+	"golang.org/x/sync/errgroup"
+
+	"cloakroom/internal/dataset"
+	"cloakroom/keys"
+	"cloakroom/keys/kek"
+)
+
+// Rewrap wraps every key under the KEK at the URI to, one of the vault's set, and leaves those that are already. Between two
+// KMS keys no plaintext leaves KMS.
+//
+// A KEK that is lost, disabled, denied or not configured is reported before anything changes.
+func Rewrap(ctx context.Context, v *keys.Vault, d *dataset.Dataset, to string, o Options) (Report, error) {
+	return run(ctx, v, d, o, func(j *job, r *Report) error { return j.rewrap(ctx, to, r) })
+}
+
+// wrappedKey is a key of the vault.
+type wrappedKey struct {
+	Purpose kek.Purpose `db:"purpose"`
+	ID      uint32      `db:"id"`
+	keys.WrappedKey
+}
+
+func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
+	var all []wrappedKey
+	err := j.call(ctx, "listing wrapped keys", func(s session) error {
+		return s.list(ctx, &all, `SELECT * FROM cloakroom.wrapped_keys()`)
+	})
+	if err != nil {
+		return err
+	}
+	due := slices.DeleteFunc(all, func(k wrappedKey) bool { return k.KEK == to })
+	if err := j.tryRewrap(ctx, due, to); err != nil {
+		return fmt.Errorf("rewrapping under %s: nothing was changed: %w", to, err)
+	}
+	if j.o.DryRun {
+		r.Rewrapped = len(due)
+		return nil
+	}
+	var mu sync.Mutex
+	var dataKeys pq.Int32Array
+	indexKeys := 0
+	var looked atomic.Int64
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(rewrapsAtOnce)
+	for _, k := range due {
+		group.Go(func() error {
+			changed, err := j.rewrapKey(groupCtx, k, to)
+			if err != nil {
+				return err
+			}
+			j.o.Progress(Progress{Step: "rewrap", Done: looked.Add(1), Rows: int64(len(due))})
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case !changed: // another rotator's, or shredded meanwhile
+			case k.Purpose == kek.Index:
+				indexKeys++
+			default:
+				dataKeys = append(dataKeys, int32(k.ID))
+			}
+			return j.throttle.wait(groupCtx, 1)
+		})
+	}
+	err = group.Wait()
+	r.Rewrapped = len(dataKeys) + indexKeys
+	if r.Rewrapped > 0 {
+		slices.Sort(dataKeys)
+		// Also when it ended early: what was rewrapped is rewrapped.
+		err = errors.Join(err, j.tx(ctx, "logging the rewrap", func(s session) error {
+			return s.exec(ctx, `SELECT cloakroom.log_rewrap($1, $2, $3)`, to, dataKeys, indexKeys)
+		}))
+	}
+	return err
+}
+
+// rewrapsAtOnce bounds how many calls to the KEK are under way.
+const rewrapsAtOnce = 16
+
+// tryRewrap rewraps one key of each KEK and throws the result away.
+func (j *job) tryRewrap(ctx context.Context, due []wrappedKey, to string) error {
+	tried := map[string]bool{}
+	for _, k := range due {
+		if tried[k.KEKID+" "+string(k.Purpose)] {
+			continue
+		}
+		tried[k.KEKID+" "+string(k.Purpose)] = true
+		if _, err := j.wrapAnew(ctx, k, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) rewrapKey(ctx context.Context, k wrappedKey, to string) (bool, error) {
+	w, err := j.wrapAnew(ctx, k, to)
+	if err != nil {
+		return false, err
+	}
+	var changed bool
+	err = j.call(ctx, "storing the rewrapped key", func(s session) error {
+		return s.get(ctx, &changed, `SELECT cloakroom.rewrap_key($1, $2, $3, $4, $5, $6)`, k.Purpose, k.ID, k.Wrapped, w.KEK, w.KEKID, w.Blob)
+	})
+	return changed, err
+}
+
+// wrapAnew wraps a key under another KEK and proves that it unwraps to the same key: within KMS by a second ReEncrypt, which
+// package kek does, otherwise by its key check.
+func (j *job) wrapAnew(ctx context.Context, k wrappedKey, to string) (kek.Wrapped, error) {
+	c := kek.Context{Vault: j.settings.ID, Purpose: k.Purpose, Key: k.ID}
+	w, err := j.vault.KEK.Rewrap(ctx, kek.Wrapped{KEK: k.KEK, KEKID: k.KEKID, Blob: k.Wrapped}, c, to)
+	if err != nil {
+		return kek.Wrapped{}, err
+	}
+	if strings.HasPrefix(k.KEKID, "arn:") && strings.HasPrefix(w.KEKID, "arn:") {
+		return w, nil
+	}
+	return w, j.vault.CheckWrapped(ctx, keys.WrappedKey{KEK: w.KEK, KEKID: w.KEKID, Wrapped: w.Blob, KeyCheck: k.KeyCheck}, c)
+}

@@ -1,0 +1,118 @@
+package rotation
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"cloakroom/internal/dataset"
+	"cloakroom/internal/pg"
+	"cloakroom/keys"
+)
+
+// ShredMonth is what shredding makes unreadable in one month.
+type ShredMonth struct {
+	Month      string `json:"month"`
+	Rows       int64  `json:"rows"`
+	Rejections int64  `json:"rejections"`
+	DataKeys   int    `json:"data_keys"`
+}
+
+// PlanShred says what Shred would make unreadable. It changes nothing.
+func PlanShred(ctx context.Context, v *keys.Vault, before time.Time) ([]ShredMonth, error) {
+	var rows []struct {
+		Month      time.Time     `db:"month"`
+		Logins     int64         `db:"logins"`
+		Rejections int64         `db:"rejections"`
+		DataKeys   pq.Int32Array `db:"data_keys"`
+	}
+	if err := v.DB.SelectContext(ctx, &rows, `SELECT * FROM cloakroom.shred_plan($1)`, day(before)); err != nil {
+		return nil, fmt.Errorf("looking what there is to shred: %w", pg.Redact(err))
+	}
+	plan := []ShredMonth{}
+	for _, m := range rows {
+		if m.Logins+m.Rejections > 0 || len(m.DataKeys) > 0 {
+			plan = append(plan, ShredMonth{m.Month.Format("2006-01"), m.Logins, m.Rejections, len(m.DataKeys)})
+		}
+	}
+	return plan, nil
+}
+
+// Shred destroys the data keys of the months before a month, then clears what they sealed and its tokens. What it destroyed
+// is gone at its first statement: there is no way back, only on to the end, which the next run goes if this one does not.
+func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.Time, o Options) (Report, error) {
+	return run(ctx, v, d, o, func(j *job, r *Report) error {
+		// A shred under way is finished before another begins.
+		for {
+			began, err := j.shred(ctx, before, r)
+			if err != nil || !began.Before(before) {
+				return err
+			}
+		}
+	})
+}
+
+func (j *job) shred(ctx context.Context, before time.Time, r *Report) (time.Time, error) {
+	var begun struct {
+		Rotation int64     `db:"rotation"`
+		Before   time.Time `db:"before"`
+	}
+	err := j.tx(ctx, "shredding keys", func(s session) error {
+		return s.get(ctx, &begun, `SELECT * FROM cloakroom.begin_shred($1)`, day(before))
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	newWorker := func(string) worker { return &clearer{job: j, rotation: begun.Rotation} }
+	changed, err := j.complete(ctx, begun.Rotation, []string{"clear"}, newWorker, func() (int64, error) {
+		if err := j.clearRejections(ctx, begun.Rotation, r); err != nil {
+			return 0, err
+		}
+		var left int64
+		err := j.tx(ctx, "counting what is left to clear", func(s session) error {
+			return s.get(ctx, &left, `SELECT cloakroom.finish_shred($1)`, begun.Rotation)
+		})
+		return left, err
+	})
+	r.Cleared += changed["clear"]
+	return begun.Before, err
+}
+
+func (j *job) clearRejections(ctx context.Context, rotation int64, r *Report) error {
+	for {
+		var n int64
+		err := j.call(ctx, "clearing rejections", func(s session) error {
+			return s.get(ctx, &n, `SELECT cloakroom.clear_rejections($1, $2)`, rotation, j.o.BatchRows)
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+		r.ClearedRejections += n
+	}
+}
+
+// clearer clears rows of months that are shredded.
+type clearer struct {
+	*job
+	rotation int64
+}
+
+func (w *clearer) batch(ctx context.Context, s session, at slice) (batch, error) {
+	var page struct {
+		Changed int            `db:"changed"`
+		AfterID uuid.NullUUID  `db:"after_id"`
+		After   sql.NullString `db:"after_date"`
+	}
+	if err := s.get(ctx, &page, `SELECT changed, after_id, after_date::text AS after_date FROM cloakroom.clear_page($1, $2, $3, $4, $5, $6)`,
+		w.rotation, day(at.Month), at.AfterID, at.AfterDate, at.LastID, w.o.BatchRows); err != nil {
+		return batch{}, err
+	}
+	if !page.AfterID.Valid {
+		return batch{done: true}, nil
+	}
+	return batch{read: page.Changed, changed: page.Changed, afterID: page.AfterID.UUID, after: page.After.String, done: page.Changed < w.o.BatchRows}, nil
+}
