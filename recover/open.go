@@ -25,18 +25,18 @@ type OpenOptions struct {
 // Opened is what a request opened: all of it, verified, its outcome logged. Close it.
 type Opened struct {
 	Columns []Column
-	Rows    int64 // rows opened
-	Gone    int64 // rows frozen with the intent and deleted or moved away since
-	Intent  int64 // number of the leaf that announced it
-	Leaf    int64 // number of the leaf with the outcome
-	spool   *spool
+	Rows    int64         // rows opened
+	Gone    int64         // rows frozen with the intent and deleted or moved away since
+	Intent  int64         // number of the leaf that announced it
+	Leaf    int64         // number of the leaf with the outcome
+	spool   func() *spool // A function, because fmt cannot look into one.
 }
 
 // Each calls f with every opened row, in the order in which they were frozen. The record is f's for the call alone.
-func (o *Opened) Each(f func(Record) error) error { return o.spool.each(len(o.Columns), f) }
+func (o *Opened) Each(f func(Record) error) error { return o.spool().each(len(o.Columns), f) }
 
 // Close forgets the opened rows.
-func (o *Opened) Close() { o.spool.close() }
+func (o *Opened) Close() { o.spool().close() }
 
 // Open opens an approved request. It returns only when every row was opened, every token compared, and the outcome is in the
 // audit log; whatever fails before that, nothing of any value is returned, nor left on disk.
@@ -73,7 +73,7 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*Opened
 		op.spool.close()
 		return nil, err
 	}
-	return &Opened{Columns: op.columns, Rows: op.rows, Gone: total - op.rows, Intent: intent, Leaf: leaf, spool: op.spool}, nil
+	return &Opened{Columns: op.columns, Rows: op.rows, Gone: total - op.rows, Intent: intent, Leaf: leaf, spool: func() *spool { return op.spool }}, nil
 }
 
 // prepare does whatever may fail without having spent the approval: it reaches the database and the KEK.

@@ -2,9 +2,12 @@ package recover
 
 import (
 	"encoding/binary"
+	"fmt"
+	"io"
 	"slices"
 
 	"cloakroom/internal/dataset"
+	"cloakroom/internal/secret"
 )
 
 // Column is a column of what was opened.
@@ -14,7 +17,15 @@ type Column struct {
 }
 
 // Record is one opened row, a value a column, as text; nil where there is none, or where it was erased.
+//
+// It prints as [redacted]: what is to be shown is written value by value.
 type Record [][]byte
+
+// Format writes [redacted], whatever the verb.
+func (Record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, secret.Redacted) }
+
+// MarshalText returns [redacted], for JSON and structured logs.
+func (Record) MarshalText() ([]byte, error) { return []byte(secret.Redacted), nil }
 
 // Names of columns that every dataset has.
 const (

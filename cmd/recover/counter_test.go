@@ -44,7 +44,11 @@ func login(user, ip, device string) *etl.Message {
 // ingest stores events as the daemon does.
 func ingest(t testing.TB, env *keystest.Env, messages ...*etl.Message) {
 	t.Helper()
-	v := env.Vault(t, env.As(t, "in"+uuid.NewString()[:8], "ingest"))
+	ingestAs(t, env.Vault(t, env.As(t, "in"+uuid.NewString()[:8], "ingest")), messages...)
+}
+
+func ingestAs(t testing.TB, v *keys.Vault, messages ...*etl.Message) {
+	t.Helper()
 	w, err := etl.NewWriter(t.Context(), v, dataset.Login(), keys.Caps{})
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +76,14 @@ const (
 
 func newCounter(t *testing.T) *counter {
 	t.Helper()
+	return newCounterUnder(t, "")
+}
+
+// newCounterUnder has other KEKs before the one of the key file; each with a comma after it.
+func newCounterUnder(t *testing.T, keks string) *counter {
+	t.Helper()
 	env := keystest.New(t)
+	env.KEK = keks + env.KEK
 	c := &counter{Env: env, admin: env.Open(t, "")}
 	c.aliceURL, c.bobURL = env.As(t, "alice", "auditor"), env.As(t, "bob", "approver")
 	c.alice, c.bob = c.client(t, c.aliceURL), c.client(t, c.bobURL)
