@@ -60,7 +60,7 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*Opened
 	if err := c.confirm(ctx, id); err != nil {
 		return nil, err
 	}
-	if err := op.run(ctx, id, total, o); err != nil {
+	if err := op.run(ctx, total, o); err != nil {
 		op.spool.close()
 		return nil, c.failed(ctx, id, op, err)
 	}
@@ -90,8 +90,8 @@ func (c *Client) prepare(ctx context.Context, d *Details, o OpenOptions) (*openi
 		o.Memory = 64 << 20
 	}
 	op := &opening{
-		client: c, settings: s, index: index, fields: d.Fields, columns: columnsOf(c.Dataset, d.Fields),
-		wrapped: map[uint32]keys.WrappedKey{}, spool: newSpool(o.Memory),
+		client: c, request: d.ID, settings: s, index: index, fields: d.Fields, columns: columnsOf(c.Dataset, d.Fields),
+		spool: newSpool(o.Memory),
 	}
 	op.ring = keys.NewKeyring(c.Vault, s, op.lookup)
 	return op, nil
@@ -99,7 +99,7 @@ func (c *Client) prepare(ctx context.Context, d *Details, o OpenOptions) (*openi
 
 // failed logs why an opening failed, once the rows had been handed out, and returns the reason.
 func (c *Client) failed(ctx context.Context, id uuid.UUID, op *opening, reason error) error {
-	if !op.handedOut {
+	if op.handed == nil {
 		return reason // nothing was: the request may be opened again
 	}
 	result := "failed: other"

@@ -2,9 +2,11 @@ package recover
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
+
+	"github.com/google/uuid"
 
 	"cloakroom/crypto/blindindex"
 	"cloakroom/crypto/envelope"
@@ -20,23 +22,45 @@ type opener struct {
 	hashers [][]*blindindex.Hasher // by version, then by member
 	layout  []source
 	scratch envelope.Scratch
+	row     handedRow
+	day     day
 	texts   [][]byte
 	token   []byte
-	values  [][]byte
+	id      []byte
+	date    []byte
 	record  Record
 }
 
 // source says where a column's value comes from.
 type source struct {
-	from  string // kind, id, date, subject, clear, sealed, reason, body
-	index int    // among the row's clear values, or the opener's texts
+	from  origin
+	index int // among the row's clear values, or the opener's texts
+}
+
+type origin int
+
+const (
+	fromNothing origin = iota
+	fromKind
+	fromID
+	fromDate
+	fromSubject
+	fromClear
+	fromSealed
+	fromReason
+	fromBody
+)
+
+// fixed are the columns that are no field of the dataset.
+var fixed = map[string]origin{
+	columnKind: fromKind, columnID: fromID, columnDate: fromDate, columnReason: fromReason, dataset.BodyField: fromBody,
 }
 
 func newOpener(op *opening) *opener {
-	o := &opener{opening: op}
+	o := &opener{opening: op, id: make([]byte, 36)}
 	var places []int
 	o.members, places = protectedOf(op.client.Dataset, op.fields)
-	for _, v := range op.versions {
+	for _, v := range op.handed.versions {
 		k, _ := op.indexKey(v)
 		var hashers []*blindindex.Hasher
 		for _, place := range places {
@@ -61,16 +85,13 @@ func (op *opening) layoutOf() (layout []source, nClear int) {
 		}
 	}
 	for _, c := range op.columns {
-		s := source{from: c.Name}
-		switch i, sealed := sealedAt[c.Name]; {
-		case sealed:
-			s = source{from: "sealed", index: i}
-		case c.Name == op.client.Dataset.Subject:
-			s = source{from: "subject"}
-		default:
-			if i, clear := clearAt[c.Name]; clear {
-				s = source{from: "clear", index: i}
-			}
+		s := source{from: fixed[c.Name]}
+		if i, ok := sealedAt[c.Name]; ok {
+			s = source{from: fromSealed, index: i}
+		} else if c.Name == op.client.Dataset.Subject {
+			s = source{from: fromSubject}
+		} else if i, ok := clearAt[c.Name]; ok {
+			s = source{from: fromClear, index: i}
 		}
 		layout = append(layout, s)
 	}
@@ -83,16 +104,22 @@ func (o *opener) open(ctx context.Context, b *block) error {
 			clear(o.texts[i][:cap(o.texts[i])])
 		}
 	}()
-	for i := range b.rows {
-		r := &b.rows[i]
+	b.opened = make([]byte, 0, len(b.sent))
+	begin := 0
+	for _, end := range b.ends {
+		sent := b.sent[begin:end]
+		begin = end
 		var err error
-		if r.kind == "rejection" {
-			err = o.openRejection(ctx, r)
-		} else {
-			err = o.openRow(ctx, r)
+		switch {
+		case o.row.parse(sent, o.nClear+len(o.members)*(1+len(o.handed.versions))) && o.row.kind == kindLogin:
+			err = o.openRow(ctx)
+		case o.row.parse(sent, 2) && o.row.kind == kindRejection:
+			err = o.openRejection(ctx)
+		default:
+			return fmt.Errorf("opening a row: %w: it does not have the fields that were asked for", ErrIntegrity)
 		}
 		if err != nil {
-			return fmt.Errorf("opening %s %s: %w", r.kind, r.id, err)
+			return fmt.Errorf("opening %s %s: %w", o.row.name(), o.row.id, err)
 		}
 		b.opened = appendRecord(b.opened, o.record)
 	}
@@ -111,42 +138,40 @@ func broken(err error) error {
 	return err
 }
 
-func (o *opener) openRow(ctx context.Context, r *handedRow) error {
-	o.values = split(r.payload, o.nClear+len(o.members)*(1+len(o.versions)), o.values)
-	if o.values == nil {
-		return fmt.Errorf("%w: it does not have the fields that were asked for", ErrIntegrity)
-	}
-	if r.dataKey.Valid {
-		key, err := o.ring.Key(ctx, uint32(r.dataKey.Int32))
+func (o *opener) openRow(ctx context.Context) error {
+	if o.row.keyID != 0 {
+		key, err := o.ring.Key(ctx, o.row.keyID)
 		if err != nil {
 			return err
 		}
+		o.day.of(o.row.date)
+		row := keys.Row{ID: o.row.id, Date: o.day.date, Subject: string(o.row.subject)}
+		place := row.Place(o.settings.ID, o.client.Dataset, "")
 		for i, m := range o.members {
-			if err := o.openField(key, r, i); err != nil {
+			place.Field = m.Name
+			if err := o.openField(key, &place, i); err != nil {
 				return fmt.Errorf("field %s: %w", m.Name, err)
 			}
 		}
 	}
 	o.record = o.record[:0]
 	for _, s := range o.layout {
-		o.record = append(o.record, o.value(r, s))
+		o.record = append(o.record, o.value(s))
 	}
 	return nil
 }
 
 // openField opens one sealed value into texts and compares its tokens. A token that is missing under one version is a
 // reindex at work; missing under all it is a token taken away.
-func (o *opener) openField(key *envelope.Key, r *handedRow, i int) error {
+func (o *opener) openField(key *envelope.Key, place *envelope.Place, i int) error {
 	m := o.members[i]
-	row := keys.Row{ID: r.id, Date: r.date, Subject: r.subject.String}
-	place := row.Place(o.settings.ID, o.client.Dataset, m.Name)
 	var err error
-	if o.texts[i], err = key.Open(o.texts[i][:0], &o.scratch, &place, m.Protect.Pad, o.values[o.nClear+i]); err != nil {
+	if o.texts[i], err = key.Open(o.texts[i][:0], &o.scratch, place, m.Protect.Pad, o.row.value(o.nClear+i)); err != nil {
 		return broken(err)
 	}
 	matched := 0
-	for v := range o.versions {
-		stored := o.values[o.nClear+(1+v)*len(o.members)+i]
+	for v := range o.handed.versions {
+		stored := o.row.value(o.nClear + (1+v)*len(o.members) + i)
 		if stored == nil {
 			continue
 		}
@@ -164,56 +189,65 @@ func (o *opener) openField(key *envelope.Key, r *handedRow, i int) error {
 	return nil
 }
 
-func (o *opener) openRejection(ctx context.Context, r *handedRow) error {
-	o.values = split(r.payload, 2, o.values) // reason code, sealed body
-	if o.values == nil {
-		return fmt.Errorf("%w: it does not have a body", ErrIntegrity)
-	}
+// openRejection opens a rejected event: its values are the reason code and the sealed body.
+func (o *opener) openRejection(ctx context.Context) error {
 	var body []byte
-	if r.dataKey.Valid {
-		key, err := o.ring.Key(ctx, uint32(r.dataKey.Int32))
+	if o.row.keyID != 0 {
+		key, err := o.ring.Key(ctx, o.row.keyID)
 		if err != nil {
 			return err
 		}
-		place := keys.RejectionPlace(o.settings.ID, o.client.Dataset, r.id)
-		if body, err = key.Open(nil, nil, &place, dataset.BodyPad, o.values[1]); err != nil {
+		place := keys.RejectionPlace(o.settings.ID, o.client.Dataset, o.row.id)
+		if body, err = key.Open(nil, nil, &place, dataset.BodyPad, o.row.value(1)); err != nil {
 			return broken(err)
 		}
 	}
 	o.record = o.record[:0]
 	for _, s := range o.layout {
 		switch s.from {
-		case dataset.BodyField:
+		case fromBody:
 			o.record = append(o.record, body)
-		case columnReason:
-			o.record = append(o.record, o.values[0])
-		case "clear", "sealed":
+		case fromReason:
+			o.record = append(o.record, o.row.value(0))
+		case fromClear, fromSealed:
 			o.record = append(o.record, nil)
 		default:
-			o.record = append(o.record, o.value(r, s))
+			o.record = append(o.record, o.value(s))
 		}
 	}
 	return nil
 }
 
-func (o *opener) value(r *handedRow, s source) []byte {
+// value gives a column's value of the row in hand; of a login, unless the column is of every kind.
+func (o *opener) value(s source) []byte {
 	switch s.from {
-	case columnKind:
-		return []byte(r.kind)
-	case columnID:
-		return []byte(r.id.String())
-	case columnDate:
-		return []byte(r.date.Format(time.DateOnly))
-	case "subject":
-		if r.subject.Valid {
-			return []byte(r.subject.String)
-		}
-	case "clear":
-		return o.values[s.index]
-	case "sealed":
-		if r.dataKey.Valid {
+	case fromKind:
+		return []byte(o.row.name())
+	case fromID:
+		o.id = o.id[:36]
+		hexID(o.id, o.row.id)
+		return o.id
+	case fromDate:
+		o.date = append(o.date[:0], o.day.of(o.row.date)...)
+		return o.date
+	case fromSubject:
+		return o.row.subject
+	case fromClear:
+		return o.row.value(s.index)
+	case fromSealed:
+		if o.row.keyID != 0 {
 			return o.texts[s.index]
 		}
 	}
 	return nil
+}
+
+// hexID writes a UUID's text.
+func hexID(dst []byte, id uuid.UUID) {
+	hex.Encode(dst, id[:4])
+	hex.Encode(dst[9:], id[4:6])
+	hex.Encode(dst[14:], id[6:8])
+	hex.Encode(dst[19:], id[8:10])
+	hex.Encode(dst[24:], id[10:])
+	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
 }

@@ -3,7 +3,6 @@ package recover
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"fmt"
 	"runtime"
 	"time"
@@ -11,51 +10,40 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"cloakroom/internal/dataset"
-	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
 // opening is one opening at work: a reader takes rows from the database in blocks, openers verify and open them, a writer
 // spools them in order.
 type opening struct {
-	client    *Client
-	settings  keys.Settings
-	index     []keys.IndexKey
-	fields    []string
-	columns   []Column
-	ring      *keys.Keyring
-	wrapped   map[uint32]keys.WrappedKey // complete before the first row is
-	versions  []uint32                   // of the tokens handed out
-	spool     *spool
-	handedOut bool
-	rows      int64
+	client   *Client
+	request  uuid.UUID
+	settings keys.Settings
+	index    []keys.IndexKey
+	fields   []string
+	columns  []Column
+	ring     *keys.Keyring
+	handed   *handedOut // nil until the rows are handed out
+	spool    *spool
+	rows     int64
 }
 
-// block is rows on their way; opened is theirs once done is closed.
+// block is rows on their way: as the database sends them, one after the other, and then opened. done is closed once they are.
 type block struct {
-	rows   []handedRow
+	rows   int
+	sent   []byte
+	ends   []int // of each row in sent
 	opened []byte
 	done   chan struct{}
-}
-
-// handedRow is a row as the database hands it out.
-type handedRow struct {
-	kind    string
-	id      uuid.UUID
-	date    time.Time
-	subject sql.NullString
-	dataKey sql.NullInt32
-	payload []byte // clear fields, sealed ones, tokens by version: see split
 }
 
 // blockRows is how many rows travel together.
 const blockRows = 256
 
-// unwrapAhead bounds how many keys are unwrapped before their rows come, and unwraps how many at once.
+// maxAhead bounds how many keys are unwrapped before their rows come, and unwraps how many at once.
 const (
-	unwrapAhead = 1000
-	unwraps     = 16
+	maxAhead = 1000
+	unwraps  = 16
 )
 
 // forget drops every key.
@@ -67,26 +55,33 @@ func (op *opening) forget() {
 }
 
 // lookup finds a data key among those handed out: the auditor has no other door to them.
-func (op *opening) lookup(_ context.Context, id uint32) (keys.WrappedKey, error) {
-	w, ok := op.wrapped[id]
-	if !ok || w.Wrapped == nil {
+func (op *opening) lookup(ctx context.Context, id uint32) (keys.WrappedKey, error) {
+	w, ok := op.handed.wrapped[id]
+	switch {
+	case !ok:
+		return op.client.handedKey(ctx, op.request, id)
+	case w.Wrapped == nil:
 		return keys.WrappedKey{}, fmt.Errorf("opening with data key %d: %w", id, keys.ErrNoKey)
 	}
 	return w, nil
 }
 
-func (op *opening) run(ctx context.Context, id uuid.UUID, total int64, o OpenOptions) error {
+func (op *opening) run(ctx context.Context, total int64, o OpenOptions) (err error) {
 	wait := o.Wait
 	if wait == 0 {
 		wait = 30 * time.Second
 	}
-	rows, err := op.client.handOut(ctx, id, wait)
-	if err != nil {
+	if op.handed, err = op.client.handOut(ctx, op.request, wait); err != nil {
 		return err
 	}
-	defer rows.Close()
-	op.handedOut = true
-
+	defer func() {
+		if ending := op.handed.end(); err == nil {
+			err = ending
+		}
+	}()
+	if err := op.matchVersions(ctx); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	todo := make(chan *block, workers)
@@ -94,8 +89,9 @@ func (op *opening) run(ctx context.Context, id uuid.UUID, total int64, o OpenOpt
 	group.Go(func() error {
 		defer close(todo)
 		defer close(ordered)
-		return op.read(ctx, rows, group, todo, ordered)
+		return op.read(ctx, todo, ordered)
 	})
+	op.unwrapAhead(ctx, group)
 	for range workers {
 		group.Go(func() error { return op.openBlocks(ctx, todo) })
 	}
@@ -103,10 +99,9 @@ func (op *opening) run(ctx context.Context, id uuid.UUID, total int64, o OpenOpt
 	return group.Wait()
 }
 
-// read takes the versions, the keys and then the rows, and starts unwrapping the keys before the first row is here.
-func (op *opening) read(ctx context.Context, rows *sql.Rows, group *errgroup.Group, todo, ordered chan<- *block) error {
+// read takes the rows, block by block.
+func (op *opening) read(ctx context.Context, todo, ordered chan<- *block) error {
 	var b *block
-	started := false
 	send := func() error {
 		for _, to := range []chan<- *block{ordered, todo} {
 			select {
@@ -118,24 +113,18 @@ func (op *opening) read(ctx context.Context, rows *sql.Rows, group *errgroup.Gro
 		b = nil
 		return nil
 	}
+	rows := op.handed.rows
+	var row sql.RawBytes
 	for rows.Next() {
-		row, err := op.next(rows)
-		if err != nil {
-			return err
-		}
-		if row == nil {
-			continue
-		}
-		if !started {
-			started = true
-			if err := op.start(ctx, group); err != nil {
-				return err
-			}
+		if err := rows.Scan(&row); err != nil {
+			return doing("taking the rows", err)
 		}
 		if b == nil {
-			b = &block{rows: make([]handedRow, 0, blockRows), done: make(chan struct{})}
+			b = &block{sent: make([]byte, 0, blockRows*(len(row)+len(row)/8)), ends: make([]int, 0, blockRows), done: make(chan struct{})}
 		}
-		if b.rows = append(b.rows, *row); len(b.rows) == blockRows {
+		b.sent = append(b.sent, row...)
+		b.ends = append(b.ends, len(b.sent))
+		if b.rows++; b.rows == blockRows {
 			if err := send(); err != nil {
 				return err
 			}
@@ -150,48 +139,26 @@ func (op *opening) read(ctx context.Context, rows *sql.Rows, group *errgroup.Gro
 	return nil
 }
 
-// next reads one line of hand_out: a version or a key, which it keeps, or a row, which it returns.
-func (op *opening) next(rows *sql.Rows) (*handedRow, error) {
-	var (
-		r     handedRow
-		id    uuid.NullUUID
-		date  sql.NullTime
-		kek   sql.NullString
-		kekID sql.NullString
-		w     keys.WrappedKey
-	)
-	err := rows.Scan(&r.kind, &id, &date, &r.subject, &r.dataKey, &r.payload, &kek, &kekID, &w.Wrapped, &w.KeyCheck)
+// matchVersions sees that the index keys in hand are those of the tokens handed out.
+func (op *opening) matchVersions(ctx context.Context) error {
+	if op.haveVersions() {
+		return nil
+	}
+	// A reindex began or ended between the preparation and now.
+	index, err := op.client.Vault.IndexKeys(ctx, op.settings, op.client.Dataset)
 	if err != nil {
-		return nil, fmt.Errorf("reading a row: %w", pg.Redact(err))
+		return err
 	}
-	switch r.kind {
-	case "version":
-		op.versions = append(op.versions, uint32(r.dataKey.Int32))
-		return nil, nil
-	case "key":
-		w.KEK, w.KEKID = kek.String, kekID.String
-		op.wrapped[uint32(r.dataKey.Int32)] = w
-		return nil, nil
+	if op.index = append(op.index, index...); !op.haveVersions() {
+		return fmt.Errorf("the vault's index keys changed while opening: %w", keys.ErrNoKey)
 	}
-	r.id, r.date = id.UUID, date.Time
-	return &r, nil
+	return nil
 }
 
-// start sees that the index keys in hand are those of the tokens handed out, and begins to unwrap data keys.
-func (op *opening) start(ctx context.Context, group *errgroup.Group) error {
-	if !op.haveVersions() {
-		// A reindex began or ended between the preparation and now.
-		index, err := op.client.Vault.IndexKeys(ctx, op.settings, op.client.Dataset)
-		if err != nil {
-			return err
-		}
-		op.index = append(op.index, index...)
-		if !op.haveVersions() {
-			return fmt.Errorf("the vault's index keys changed while opening: %w", keys.ErrNoKey)
-		}
-	}
-	ahead := make(chan uint32, unwrapAhead)
-	for id := range op.wrapped {
+// unwrapAhead begins to unwrap data keys before the first row is here, many at once: the keyring unwraps none twice.
+func (op *opening) unwrapAhead(ctx context.Context, group *errgroup.Group) {
+	ahead := make(chan uint32, maxAhead)
+	for id := range op.handed.wrapped {
 		if len(ahead) < cap(ahead) {
 			ahead <- id
 		}
@@ -207,7 +174,6 @@ func (op *opening) start(ctx context.Context, group *errgroup.Group) error {
 			return nil
 		})
 	}
-	return nil
 }
 
 func (op *opening) indexKey(version uint32) (keys.IndexKey, bool) {
@@ -220,7 +186,7 @@ func (op *opening) indexKey(version uint32) (keys.IndexKey, bool) {
 }
 
 func (op *opening) haveVersions() bool {
-	for _, v := range op.versions {
+	for _, v := range op.handed.versions {
 		if _, ok := op.indexKey(v); !ok {
 			return false
 		}
@@ -253,48 +219,10 @@ func (op *opening) write(ctx context.Context, ordered <-chan *block, total int64
 		if err := op.spool.add(b.opened); err != nil {
 			return err
 		}
-		op.rows += int64(len(b.rows))
+		op.rows += int64(b.rows)
 		if progress != nil {
 			progress(op.rows, total)
 		}
 	}
 	return nil
-}
-
-// split finds the values in a payload: lengths in 4 bytes, big endian, and bytes; ffffffff for NULL. It returns nil for
-// what is not n values and nothing more.
-func split(payload []byte, n int, into [][]byte) [][]byte {
-	into = into[:0]
-	for range n {
-		if len(payload) < 4 {
-			return nil
-		}
-		size := binary.BigEndian.Uint32(payload)
-		payload = payload[4:]
-		if size == 1<<32-1 {
-			into = append(into, nil)
-			continue
-		}
-		if uint64(len(payload)) < uint64(size) {
-			return nil
-		}
-		into = append(into, payload[:size:size])
-		payload = payload[size:]
-	}
-	if len(payload) > 0 {
-		return nil
-	}
-	return into
-}
-
-// protectedOf lists the protected members among fields, in the order of fields, with their places among the dataset's.
-func protectedOf(d *dataset.Dataset, fields []string) (members []*dataset.Member, places []int) {
-	for _, f := range fields {
-		for i, m := range d.Protected() {
-			if m.Name == f {
-				members, places = append(members, m), append(places, i)
-			}
-		}
-	}
-	return members, places
 }

@@ -117,3 +117,15 @@ func (c *Client) TokensOf(ctx context.Context, field, value string) ([]string, e
 	}
 	return tokens, nil
 }
+
+// protectedOf lists the protected members among fields, in the order of fields, with their places among the dataset's.
+func protectedOf(d *dataset.Dataset, fields []string) (members []*dataset.Member, places []int) {
+	for _, f := range fields {
+		for i, m := range d.Protected() {
+			if m.Name == f {
+				members, places = append(members, m), append(places, i)
+			}
+		}
+	}
+	return members, places
+}

@@ -3,11 +3,14 @@ package recover
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"cloakroom/internal/pg"
+	"cloakroom/keys"
 )
 
 // The steps of an opening. Each is a transaction of its own: the database refuses them in one.
@@ -30,15 +33,31 @@ func (c *Client) confirm(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// handOut is T3: once the intent is on disk, and under a checkpoint where the policy wants one, it begins to stream the
-// frozen rows and their wrapped keys. It tries for as long as wait while the database says "not yet".
-func (c *Client) handOut(ctx context.Context, id uuid.UUID, wait time.Duration) (*sql.Rows, error) {
+// handedOut is T3 at work: keys first, then rows that stream from the database. Its transaction ends with end.
+type handedOut struct {
+	versions []uint32 // of the tokens
+	wrapped  map[uint32]keys.WrappedKey
+	rows     *sql.Rows // of one bytea
+	tx       *sql.Tx
+}
+
+// end commits, whatever became of the rows: they were handed out.
+func (h *handedOut) end() error {
+	if err := errors.Join(h.rows.Err(), h.rows.Close(), h.tx.Commit()); err != nil {
+		return doing("taking the rows", err)
+	}
+	return nil
+}
+
+// handOut is T3: once the intent is on disk, and under a checkpoint where the policy wants one, the wrapped keys and the
+// frozen rows are handed out. It tries for as long as wait while the database says "not yet".
+func (c *Client) handOut(ctx context.Context, id uuid.UUID, wait time.Duration) (*handedOut, error) {
 	pause := 10 * time.Millisecond
 	for deadline := time.Now().Add(wait); ; pause = min(2*pause, time.Second) {
-		rows, err := c.Vault.DB.QueryContext(ctx, `SELECT * FROM cloakroom.hand_out($1)`, id)
+		h, err := c.tryHandOut(ctx, id)
 		switch {
 		case err == nil:
-			return rows, nil
+			return h, nil
 		case pg.Code(err) != pg.NotLoggedYet || time.Now().Add(pause).After(deadline):
 			return nil, doing("taking the rows", err)
 		}
@@ -48,6 +67,63 @@ func (c *Client) handOut(ctx context.Context, id uuid.UUID, wait time.Duration) 
 		case <-time.After(pause):
 		}
 	}
+}
+
+func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handedOut, err error) {
+	tx, err := c.Vault.DB.BeginTxx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback()
+		}
+	}()
+	var list []struct {
+		Kind string `db:"kind"` // version, key
+		ID   uint32 `db:"id"`
+		wrappedKey
+	}
+	if err := tx.SelectContext(ctx, &list, `SELECT * FROM cloakroom.hand_out($1, 'handed_rows')`, id); err != nil {
+		return nil, err
+	}
+	h := &handedOut{wrapped: map[uint32]keys.WrappedKey{}, tx: tx.Tx}
+	for _, k := range list {
+		if k.Kind == "version" {
+			h.versions = append(h.versions, k.ID)
+		} else {
+			h.wrapped[k.ID] = k.key()
+		}
+	}
+	if h.rows, err = tx.QueryContext(ctx, `FETCH ALL FROM handed_rows`); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// wrappedKey is a wrapped key as the database gives it; all NULL beside a version.
+type wrappedKey struct {
+	KEK      sql.NullString `db:"kek"`
+	KEKID    sql.NullString `db:"kek_id"`
+	Wrapped  []byte         `db:"wrapped"`
+	KeyCheck []byte         `db:"key_check"`
+}
+
+func (w wrappedKey) key() keys.WrappedKey {
+	return keys.WrappedKey{KEK: w.KEK.String, KEKID: w.KEKID.String, Wrapped: w.Wrapped, KeyCheck: w.KeyCheck}
+}
+
+// handedKey gives the wrapped key of a frozen row that was resealed between the intent and the handing out.
+func (c *Client) handedKey(ctx context.Context, id uuid.UUID, key uint32) (keys.WrappedKey, error) {
+	var w wrappedKey
+	err := c.Vault.DB.GetContext(ctx, &w, `SELECT * FROM cloakroom.handed_key($1, $2)`, id, key)
+	switch {
+	case errors.Is(err, sql.ErrNoRows), err == nil && w.Wrapped == nil:
+		return keys.WrappedKey{}, fmt.Errorf("opening with data key %d: %w", key, keys.ErrNoKey)
+	case err != nil:
+		return keys.WrappedKey{}, doing("taking a data key", err)
+	}
+	return w.key(), nil
 }
 
 // closeTimeout bounds the last step; it runs even if the caller was told to stop.

@@ -26,7 +26,7 @@ func abuseDirectSQL(t *testing.T) {
 		`SELECT cloakroom.lock_request('` + id.String() + `')`, `SELECT cloakroom.next_leaf()`, `SELECT cloakroom.expire_token_requests()`,
 		`SELECT cloakroom.approve('` + id.String() + `', '')`, `SELECT cloakroom.wrapped_data_key(1)`, `SELECT cloakroom.scan_rejections('` + id.String() + `', 10)`,
 		`SELECT cloakroom.stage()`, `SELECT cloakroom.record_checkpoint(1, 'x', 'x')`, `GRANT cloakroom_approver TO CURRENT_USER`,
-		`ALTER ROLE CURRENT_USER SUPERUSER`, `ALTER FUNCTION cloakroom.hand_out(uuid) OWNER TO CURRENT_USER`,
+		`ALTER ROLE CURRENT_USER SUPERUSER`, `ALTER FUNCTION cloakroom.hand_out(uuid, refcursor) OWNER TO CURRENT_USER`,
 		`COPY (SELECT 1) TO PROGRAM 'true'`, `SELECT pg_read_file('/etc/passwd')`, `DO $$ BEGIN DELETE FROM cloakroom.audit_leaves; END $$`,
 	}
 	for _, table := range tables {

@@ -82,8 +82,6 @@ CREATE FUNCTION cloakroom.begin_opening(p_request uuid, p_source_identity text D
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_own_request(p_request);
-  logins bytea;
-  rejected bytea;
   keys integer[];
   more_keys integer[];
 BEGIN
@@ -95,19 +93,17 @@ BEGIN
     leaf := r.intent_leaf;
     RETURN;
   END IF;
-  -- Row set: 0x01, id (16 bytes), days since 2000-01-01 (4 bytes) for a login; 0x02, id for a rejection; in order.
+  PERFORM cloakroom.check_request(r); -- the policy may have become stricter
   EXECUTE format($q$
-    SELECT coalesce(array_agg(message_id), '{}'), coalesce(array_agg(create_date), '{}'), array_agg(DISTINCT data_key),
-           string_agg('\x01'::bytea || uuid_send(message_id) || date_send(create_date), '')
-      FROM (SELECT message_id, create_date, data_key FROM cloakroom.user_logins WHERE %s
-             ORDER BY create_date, message_id LIMIT %s) AS l$q$, cloakroom.login_condition(r), r.row_limit + 1)
-    INTO STRICT r.login_ids, r.login_dates, keys, logins;
+    WITH l AS MATERIALIZED (SELECT message_id, create_date, data_key FROM cloakroom.user_logins WHERE %s ORDER BY create_date LIMIT %s)
+    SELECT ARRAY(SELECT message_id FROM l), ARRAY(SELECT create_date FROM l), ARRAY(SELECT DISTINCT data_key FROM l)$q$,
+    cloakroom.login_condition(r), r.row_limit::bigint + 1)
+    INTO STRICT r.login_ids, r.login_dates, keys;
   EXECUTE format($q$
-    SELECT coalesce(array_agg(message_id), '{}'), array_agg(DISTINCT data_key),
-           string_agg('\x02'::bytea || uuid_send(message_id), '')
-      FROM (SELECT message_id, data_key FROM cloakroom.rejections WHERE %s ORDER BY message_id LIMIT %s) AS j$q$,
-    cloakroom.rejection_condition(r), r.row_limit + 1)
-    INTO STRICT r.rejection_ids, more_keys, rejected;
+    WITH j AS MATERIALIZED (SELECT message_id, data_key FROM cloakroom.rejections WHERE %s ORDER BY message_id LIMIT %s)
+    SELECT ARRAY(SELECT message_id FROM j), ARRAY(SELECT DISTINCT data_key FROM j)$q$,
+    cloakroom.rejection_condition(r), r.row_limit::bigint + 1)
+    INTO STRICT r.rejection_ids, more_keys;
   rows := cardinality(r.login_ids) + cardinality(r.rejection_ids);
   IF rows > r.row_limit THEN
     RAISE EXCEPTION 'the request selects more than its limit of % rows', r.row_limit USING ERRCODE = 'CR010',
@@ -118,11 +114,13 @@ BEGIN
   UPDATE cloakroom.requests q
      SET state = 'intent', intent_xid = pg_current_xact_id(), intent_at = clock_timestamp(), rows = begin_opening.rows,
          -- The append's lock is taken now, so the leaf's number is known.
-         intent_leaf = cloakroom.next_leaf(), login_ids = r.login_ids, login_dates = r.login_dates, rejection_ids = r.rejection_ids
+         intent_leaf = cloakroom.next_leaf(), login_ids = r.login_ids, login_dates = r.login_dates, rejection_ids = r.rejection_ids,
+         data_keys = keys
    WHERE q.id = r.id;
   leaf := cloakroom.append_leaf('intent', p_request => r.id, p_source_identity => p_source_identity, p_purpose => r.purpose,
     p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields,
-    p_row_set_hash => sha256(coalesce(logins, '') || coalesce(rejected, '')), p_rows => rows, p_data_keys => keys);
+    -- Of the three lists in Postgres's binary form.
+    p_row_set_hash => sha256(array_send(r.login_ids) || array_send(r.login_dates) || array_send(r.rejection_ids)), p_rows => rows, p_data_keys => keys);
 END $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION cloakroom.begin_opening(uuid, text) IS 'T1: writes the intent leaf and freezes the rows; hands out nothing';
@@ -174,61 +172,70 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
-CREATE FUNCTION cloakroom.payload(p_columns text[]) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  -- SQL for: each value's length in 4 bytes, big endian, and its bytes; ffffffff for NULL. Unlike an array of bytea it
-  -- costs neither side any quoting.
-  SELECT coalesce(string_agg(format('coalesce(int4send(octet_length(%1$s)) || %1$s, ''\xffffffff''::bytea)', c), ' || ' ORDER BY n), '''''::bytea')
-    FROM unnest(p_columns) WITH ORDINALITY AS cs(c, n)
-$$;
--- +goose StatementEnd
-
--- +goose StatementBegin
-CREATE FUNCTION cloakroom.hand_out(p_request uuid)
-RETURNS TABLE (kind text, id uuid, create_date date, subject text, data_key integer, payload bytea,
-               kek text, kek_id text, wrapped bytea, key_check bytea)
+CREATE FUNCTION cloakroom.hand_out(p_request uuid, p_rows refcursor)
+RETURNS TABLE (kind text, id integer, kek text, kek_id text, wrapped bytea, key_check bytea)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET max_parallel_workers_per_gather = 0 AS $$
+-- All rows are fetched, so the plan is not to be the one that is quickest to the first.
+SET cursor_tuple_fraction = 1 AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_own_request(p_request);
-  clear_columns text[];
-  sealed_columns text[];
-  token_columns text[];
+  columns text;
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   PERFORM cloakroom.require_approved(r);
   PERFORM cloakroom.require_logged(r);
   UPDATE cloakroom.requests q SET state = 'opened' WHERE q.id = r.id;
-  -- Only what was asked for, in the order asked; tokens version by version.
-  SELECT array_agg(format('convert_to(u.%I::text, ''UTF8'')', f) ORDER BY n) FILTER (WHERE f IN (SELECT cloakroom.clear_fields())),
-         array_agg(format('u.%I', 'sealed_' || f) ORDER BY n) FILTER (WHERE f IN (SELECT cloakroom.protected_fields()))
-    INTO clear_columns, sealed_columns FROM unnest(r.fields) WITH ORDINALITY AS fs(f, n);
-  SELECT array_agg(format('convert_to(u.%I, ''UTF8'')', 'masked_' || f || '_v' || k.version) ORDER BY k.version, n) INTO token_columns
-    FROM unnest(r.fields) WITH ORDINALITY AS fs(f, n), cloakroom.index_keys k
-   WHERE k.state = 'live' AND f IN (SELECT cloakroom.protected_fields());
-  -- One statement, one snapshot: a reseal between rows and keys would leave a row without its key. The keys come first.
-  RETURN QUERY EXECUTE format($q$
-    WITH opened AS MATERIALIZED (
-      SELECT 'login'::text, u.message_id, u.create_date, u.user_id::text, u.data_key AS key, %s
-        FROM unnest($1, $2) AS f(message_id, create_date) JOIN cloakroom.user_logins u USING (message_id, create_date)
-      UNION ALL
-      SELECT 'rejection', j.message_id, j.create_date, j.user_id::text, j.data_key, %s
-        FROM unnest($3) AS f(message_id) JOIN cloakroom.rejections j USING (message_id))
-    SELECT 'version'::text, NULL::uuid, NULL::date, NULL::text, k.version, NULL::bytea, NULL::text, NULL::text, NULL::bytea, NULL::bytea
-      FROM (SELECT v.version FROM cloakroom.index_keys v WHERE v.state = 'live' ORDER BY v.version) AS k
+  -- Only what was asked for, in the order asked: clear fields, sealed ones, then tokens version by version.
+  WITH asked AS (SELECT f, n FROM unnest(r.fields) WITH ORDINALITY AS fs(f, n)),
+  expressions AS (
+    SELECT 1 AS part, 0 AS version, n, format('convert_to(u.%I::text, ''UTF8'')', f) AS c FROM asked WHERE f IN (SELECT cloakroom.clear_fields())
     UNION ALL
-    SELECT 'key', NULL, NULL, NULL, k.id, NULL, k.kek, k.kek_id, k.wrapped, k.key_check
-      FROM cloakroom.data_keys k WHERE k.id IN (SELECT o.key FROM opened o)
+    SELECT 2, 0, n, format('u.%I', 'sealed_' || f) FROM asked WHERE f IN (SELECT cloakroom.protected_fields())
     UNION ALL
-    SELECT o.*, NULL, NULL, NULL, NULL FROM opened o$q$,
-    cloakroom.payload(clear_columns || sealed_columns || token_columns),
-    cloakroom.payload(ARRAY['convert_to(j.reason, ''UTF8'')', 'j.sealed_body']))
+    SELECT 3, k.version, n, format('convert_to(u.%I, ''UTF8'')', 'masked_' || f || '_v' || k.version)
+      FROM asked, cloakroom.index_keys k WHERE k.state = 'live' AND f IN (SELECT cloakroom.protected_fields()))
+  SELECT coalesce(string_agg(', ' || c, '' ORDER BY part, version, n), '') INTO STRICT columns FROM expressions;
+  OPEN p_rows FOR EXECUTE format($q$
+    SELECT array_send(ARRAY['\x01', uuid_send(u.message_id), date_send(u.create_date), convert_to(u.user_id, 'UTF8'), int4send(u.data_key)%s]::bytea[])
+      FROM unnest($1, $2) AS f(message_id, create_date) JOIN cloakroom.user_logins u USING (message_id, create_date)
+    UNION ALL
+    SELECT array_send(ARRAY['\x02', uuid_send(j.message_id), date_send(j.create_date), convert_to(j.user_id, 'UTF8'), int4send(j.data_key),
+                            convert_to(j.reason, 'UTF8'), j.sealed_body]::bytea[])
+      FROM unnest($3) AS f(message_id) JOIN cloakroom.rejections j USING (message_id)$q$, columns)
     USING r.login_ids, r.login_dates, r.rejection_ids;
+  RETURN QUERY
+    SELECT 'version', k.version, NULL, NULL, NULL::bytea, NULL::bytea FROM cloakroom.index_keys k WHERE k.state = 'live'
+    UNION ALL
+    SELECT 'key', k.id, k.kek, k.kek_id, k.wrapped, k.key_check FROM cloakroom.data_keys k WHERE k.id = ANY (r.data_keys)
+    ORDER BY 1, 2;
 END $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION cloakroom.hand_out(uuid) IS
-  'T3: versions of the index key, wrapped data keys, then the frozen rows; a payload holds the clear fields asked for, the sealed ones, and their tokens version by version';
-GRANT EXECUTE ON FUNCTION cloakroom.hand_out(uuid) TO cloakroom_auditor, cloakroom_breakglass;
+COMMENT ON FUNCTION cloakroom.hand_out(uuid, refcursor) IS
+  'T3: the wrapped keys of the frozen rows and the versions of their tokens; and, to be fetched from the cursor in the same transaction, the rows: '
+  '0x01 for a login (0x02: a rejection), id, date, subject, data key and the fields asked for, as the binary form of an array of bytea';
+GRANT EXECUTE ON FUNCTION cloakroom.hand_out(uuid, refcursor) TO cloakroom_auditor, cloakroom_breakglass;
+
+-- +goose StatementBegin
+CREATE FUNCTION cloakroom.handed_key(p_request uuid, p_key integer)
+RETURNS TABLE (kek text, kek_id text, wrapped bytea, key_check bytea)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  r cloakroom.requests;
+BEGIN
+  -- Not locked: the session that streams the rows holds the lock.
+  SELECT * INTO r FROM cloakroom.requests q WHERE q.id = p_request AND q.asker = session_user;
+  PERFORM cloakroom.require_approved(r);
+  PERFORM cloakroom.require_logged(r);
+  RETURN QUERY
+    SELECT k.kek, k.kek_id, k.wrapped, k.key_check FROM cloakroom.data_keys k
+     WHERE k.id = p_key
+       AND (EXISTS (SELECT FROM unnest(r.login_ids, r.login_dates) AS f(message_id, create_date)
+                      JOIN cloakroom.user_logins u USING (message_id, create_date) WHERE u.data_key = p_key)
+         OR EXISTS (SELECT FROM unnest(r.rejection_ids) AS f(message_id) JOIN cloakroom.rejections j USING (message_id) WHERE j.data_key = p_key));
+END $$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION cloakroom.handed_key(uuid, integer) IS 'the wrapped key of a frozen row that was resealed between its intent and its handing out';
+GRANT EXECUTE ON FUNCTION cloakroom.handed_key(uuid, integer) TO cloakroom_auditor, cloakroom_breakglass;
 
 -- +goose StatementBegin
 CREATE FUNCTION cloakroom.close_opening(p_request uuid, p_rows bigint, p_result text, p_source_identity text DEFAULT NULL) RETURNS bigint
