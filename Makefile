@@ -1,0 +1,56 @@
+# make help lists what there is.
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 30s
+BENCHTIME ?= 1s
+
+.PHONY: help build test race bench bench-json bench-long chaos fuzz lint ci demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the programs into bin/
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+test: ## run the tests
+	$(GO) test ./...
+
+race: ## run the tests under the race detector
+	$(GO) test -race -timeout 20m ./...
+
+bench: ## measure, and write the tables into docs/performance.md
+	$(GO) test -run XXX -bench . -benchmem -benchtime $(BENCHTIME) ./etl ./crypto/...
+	$(GO) run ./cmd/bench -write docs/performance.md
+
+bench-json: ## the promised figures within a minute; one JSON object on standard output (make -s)
+	@$(GO) run ./cmd/bench -json
+
+bench-long: ## measure with up to 10 million rows
+	$(GO) run ./cmd/bench -long -v -write docs/performance.md
+
+chaos: ## the long form of the fault tests; CLOAKROOM_CHAOS_SEED repeats one
+	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./...
+
+fuzz: ## fuzz each target for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run XXX -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l cmd crypto etl internal keys recover)" || { gofmt -l cmd crypto etl internal keys recover; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+ci: ## all that continuous integration checks
+	.ci/run
+
+demo: ## the whole product on this machine, nothing to install but Postgres
+	$(GO) run ./cmd/demo
+
+clean: ## remove what was built
+	rm -rf bin dist
