@@ -23,6 +23,8 @@ Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integri
 	root.AddCommand(
 		newInitCommand(), newGrantCommand(), newKEKCommand(),
 		newStatusCommand(), newListCommand(), newVerifyCommand(),
+		newRotateCommand(), newRewrapCommand(), newResealCommand(), newReindexCommand(), newRetireCommand(),
+		newShredCommand(), newForgetCommand(), newPolicyCommand(),
 	)
 	os.Exit(cli.Main(root, keys.ExitCode))
 }

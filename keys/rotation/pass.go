@@ -39,6 +39,13 @@ type worker interface {
 // this run changed.
 func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker func() worker) (int64, error) {
 	var changed, read atomic.Int64
+	var ahead int64
+	err := j.call(ctx, "estimating the work ("+name+")", func(s session) error {
+		return s.get(ctx, &ahead, `SELECT cloakroom.pass_rows($1, $2)`, rotation, name)
+	})
+	if err != nil {
+		return 0, err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for range j.o.Workers {
 		group.Go(func() error {
@@ -49,14 +56,14 @@ func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker f
 					return err
 				}
 				changed.Add(int64(b.changed))
-				j.o.Progress(Progress{Step: name, Done: read.Add(int64(b.read))})
+				j.o.Progress(Progress{Step: name, Done: read.Add(int64(b.read)), Rows: ahead})
 				if err := j.throttle.wait(ctx, b.read); err != nil {
 					return err
 				}
 			}
 		})
 	}
-	err := group.Wait()
+	err = group.Wait()
 	return changed.Load(), err
 }
 

@@ -32,6 +32,11 @@ func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 		if err := j.housekeeping(ctx, r); err != nil {
 			return err
 		}
+		if due.KEK != nil {
+			if err := j.rewrap(ctx, *due.KEK, r); err != nil {
+				return err
+			}
+		}
 		if err := j.resealDue(ctx, due.DataKeys, r); err != nil {
 			return err
 		}
@@ -43,17 +48,53 @@ func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 	})
 }
 
+// Reseal closes the data keys that are due, by the policy or with Options.Force all, reseals what closed keys hold, and
+// retires those that hold nothing. Errors: as of Rotate.
+func Reseal(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
+	return run(ctx, v, d, o, func(j *job, r *Report) error {
+		due, err := j.due(ctx)
+		if err != nil {
+			return err
+		}
+		if o.DryRun {
+			return j.plan(ctx, due, r)
+		}
+		return j.resealDue(ctx, due.DataKeys, r)
+	})
+}
+
+// inUse is how long a data key may be in a daemon's hands, with a margin: its cap is an hour.
+const inUse = 2 * time.Hour
+
+// Retire closes the data keys that no daemon seals with any more and retires the closed ones that nothing refers to.
+func Retire(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
+	return run(ctx, v, d, o, func(j *job, r *Report) error {
+		due, err := j.due(ctx)
+		if err != nil {
+			return err
+		}
+		if o.DryRun {
+			return j.planRetire(ctx, due.Now.Add(-inUse), r)
+		}
+		if err := j.closeKeys(ctx, due.Now.Add(-inUse), r); err != nil {
+			return err
+		}
+		return j.retire(ctx, r)
+	})
+}
+
 // due are the times before which keys were made that are due now, by the policy and the database's clock.
 type due struct {
 	DataKeys  time.Time `db:"data_keys"`
 	IndexKeys time.Time `db:"index_keys"`
 	Now       time.Time `db:"now"`
+	KEK       *string   `db:"kek"` // under which every key is wanted; nil: whichever they are under
 }
 
 func (j *job) due(ctx context.Context) (due, error) {
 	var d due
 	err := j.call(ctx, "reading what is due", func(s session) error {
-		return s.get(ctx, &d, `SELECT * FROM cloakroom.keys_made_before()`)
+		return s.get(ctx, &d, `SELECT d.*, p.kek FROM cloakroom.keys_made_before() AS d, cloakroom.policy() AS p`)
 	})
 	if j.o.Force {
 		d.DataKeys = d.Now

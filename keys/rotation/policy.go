@@ -1,0 +1,45 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"cloakroom/internal/pg"
+)
+
+// Policy is the vault's policy. Times are as Postgres writes intervals.
+type Policy struct {
+	Approvals            int            `db:"approvals" json:"approvals"`
+	RowLimit             int            `db:"row_limit" json:"row_limit"`
+	RequestLifetime      string         `db:"request_lifetime" json:"request_lifetime"`
+	DailyQuota           int            `db:"daily_quota" json:"daily_quota"`
+	Purposes             pq.StringArray `db:"purposes" json:"purposes"`
+	CheckpointBeforeOpen bool           `db:"checkpoint_before_open" json:"checkpoint_before_open"`
+	BreakglassRows       int            `db:"breakglass_rows" json:"breakglass_rows"`
+	DataKeyMaxAge        string         `db:"data_key_max_age" json:"data_key_max_age"`
+	IndexKeyMaxAge       string         `db:"index_key_max_age" json:"index_key_max_age"`
+	RejectionRetention   string         `db:"rejection_retention" json:"rejection_retention"`
+	DaysBack             int            `db:"days_back" json:"days_back"`
+	DaysAhead            int            `db:"days_ahead" json:"days_ahead"`
+	KEK                  *string        `db:"kek" json:"kek"` // nil: keys rotate leaves keys under whichever KEK they are
+}
+
+// ReadPolicy reads the vault's policy.
+func ReadPolicy(ctx context.Context, db *sqlx.DB) (Policy, error) {
+	var p Policy
+	if err := db.GetContext(ctx, &p, `SELECT * FROM cloakroom.policy()`); err != nil {
+		return p, fmt.Errorf("reading the policy: %w", pg.Redact(err))
+	}
+	return p, nil
+}
+
+// SetPolicy changes one setting, as the owner; value is as Postgres reads it, nil for NULL. The audit log says so.
+func SetPolicy(ctx context.Context, owner *sqlx.DB, name string, value *string) error {
+	if _, err := owner.ExecContext(ctx, `SELECT cloakroom.set_policy($1, $2)`, name, value); err != nil {
+		return fmt.Errorf("setting %s: %w", name, pg.Redact(err))
+	}
+	return nil
+}
