@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"cloakroom/internal/cli"
+	"cloakroom/internal/dataset"
 	recovery "cloakroom/recover"
 )
 
@@ -19,8 +20,8 @@ func newRequest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "request",
 		Short: "Ask for values to be opened; prints the request's id",
-		Example: `  recover request --purpose fraud --ticket T-17 --reason 'takeover of an account' --user u-42 --fields ip
-  recover request --purpose security --ticket T-18 --reason-file why.txt --value device_id --fields ip,device_id < device.txt`,
+		Example: `  recover request --purpose fraud --ticket T-17 --reason 'takeover of an account' --user u-42 --fields FIELD
+  recover request --purpose security --ticket T-18 --reason-file why.txt --value FIELD --fields FIELD,… < value.txt`,
 		Args: cobra.NoArgs,
 		RunE: runRequest,
 	}
@@ -29,7 +30,7 @@ func newRequest() *cobra.Command {
 	f.String("ticket", "", "where the case is kept")
 	f.String("reason", "", "why, in words; never a protected value")
 	f.String("reason-file", "", "file with the reason")
-	f.String("user", "", "logins of this user_id")
+	f.String("user", "", "logins of this "+dataset.Login().Subject)
 	f.String("token", "", "logins with this token, as analysts see it")
 	f.String("message", "", "the login or rejection of this message id")
 	f.String("value", "", "logins with a value of this field; the value comes on standard input, never on the command line")
