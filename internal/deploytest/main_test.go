@@ -50,7 +50,7 @@ func run(m *testing.M) int {
 func program(t *testing.T, env []string, name string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, name), args...)
-	cmd.Env = env
+	cmd.Env = append([]string{}, env...) // nil would be our own
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
