@@ -40,7 +40,13 @@ when the policy's time for rejections is over.`,
 	bundle := f.String("bundle", "", "file to which the certificate is appended; empty: it is printed")
 	destroy := f.Bool("yes-destroy", false, "really do it; without, say what would be cleared")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if (*user != "") == (*request != "") == (*replay != "") {
+		given := 0
+		for _, text := range []string{*user, *request, *replay} {
+			if text != "" {
+				given++
+			}
+		}
+		if given != 1 {
 			return errors.New("say one of --user, --request and --replay")
 		}
 		switch {
