@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/rs/zerolog"
+
 	"cloakroom/internal/pg/pgtest"
 )
 
@@ -23,6 +25,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	flag.Parse()
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's own log, which has loggers besides the one it is given
 	// The tests wait for timeouts far more than they compute.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		if err := f.Value.Set("6"); err != nil {
