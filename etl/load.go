@@ -98,12 +98,12 @@ func (s *session) load(ctx context.Context, b *batch) (Counts, error) {
 	}
 	defer tx.Rollback()
 	if b.nRows > 0 {
-		if err := s.copyIn(ctx, "cloakroom_stage", b.state.columns, b.rows); err != nil {
+		if err := s.copyIn(ctx, "pg_temp.cloakroom_stage", b.state.columns, b.rows); err != nil {
 			return Counts{}, err
 		}
 	}
 	if b.nRejected > 0 {
-		if err := s.copyIn(ctx, "cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections); err != nil {
+		if err := s.copyIn(ctx, "pg_temp.cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections); err != nil {
 			return Counts{}, err
 		}
 	}
@@ -133,7 +133,7 @@ const copyChunk = 60 << 10
 // copyIn runs a COPY with text that ends in a newline, in chunks: the driver's CopyData adds a newline to each, so a
 // chunk ends where a row does, without it.
 func (s *session) copyIn(ctx context.Context, table string, columns []string, text []byte) error {
-	statement := "COPY pg_temp." + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN"
+	statement := "COPY " + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN"
 	return s.conn.Raw(func(driverConn any) error {
 		preparer, ok := driverConn.(driver.ConnPrepareContext)
 		if !ok {

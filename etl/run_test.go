@@ -28,7 +28,7 @@ func realInput(t *testing.T) string {
 	return path
 }
 
-func newWriter(t *testing.T, env *keystest.Env) *Writer {
+func newWriter(t testing.TB, env *keystest.Env) *Writer {
 	t.Helper()
 	v := env.Vault(t, env.As(t, "ingest", "ingest"))
 	w, err := NewWriter(t.Context(), v, dataset.Login(), keys.Caps{})
