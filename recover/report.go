@@ -79,7 +79,6 @@ type opened struct {
 	began time.Time
 	ended time.Time // zero: no outcome
 	keys  map[int64]bool
-	rows  int64
 }
 
 // MakeReport reads the whole log, verifies it against checkpoints (which may be none), and counts what lies between two

@@ -111,6 +111,7 @@ var messageChecks = []check[*sqs.Client]{
 		q.send("x")
 		got := q.one(2, func(in *sqs.ReceiveMessageInput) {
 			in.MessageSystemAttributeNames = nil
+			//lint:ignore SA1019 older clients still use the deprecated name
 			in.AttributeNames = []types.QueueAttributeName{"SentTimestamp"}
 		}).Attributes
 		if got["SentTimestamp"] == "" {
