@@ -1,0 +1,173 @@
+package metrics_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"cloakroom/etl"
+	"cloakroom/etl/metrics"
+	"cloakroom/keys/kek"
+)
+
+// promised are the metrics of docs/operations.md.
+var promised = []string{
+	"cloakroom_messages_received_total", "cloakroom_events_committed_total", "cloakroom_events_duplicate_total",
+	"cloakroom_events_rejected_total", "cloakroom_sqs_requests_total", "cloakroom_sqs_request_duration_seconds",
+	"cloakroom_visibility_extensions_total", "cloakroom_messages_in_flight", "cloakroom_end_to_end_lag_seconds",
+	"cloakroom_batch_rows", "cloakroom_batch_commit_duration_seconds", "cloakroom_kms_requests_total",
+	"cloakroom_data_key_age_seconds", "cloakroom_data_key_seals",
+}
+
+func scrape(m *metrics.Metrics) string {
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	return answer.Body.String()
+}
+
+func newMetrics() *metrics.Metrics {
+	m := metrics.New()
+	m.Gauges(func() int { return 7 }, func() (time.Duration, uint64) { return 90 * time.Second, 12 })
+	return m
+}
+
+// series are the names in a scrape, with those of a histogram's parts.
+func series(text string) map[string]bool {
+	names := map[string]bool{}
+	for line := range strings.SplitSeq(text, "\n") {
+		if name := strings.FieldsFunc(line, func(r rune) bool { return r == '{' || r == ' ' }); len(name) > 0 && !strings.HasPrefix(line, "#") {
+			names[name[0]] = true
+		}
+		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			names[strings.Fields(rest)[0]] = true
+		}
+	}
+	return names
+}
+
+func TestNames(t *testing.T) {
+	m := newMetrics()
+	m.SQSRequest("ReceiveMessage", nil, time.Second)
+	names := series(scrape(m))
+	for _, name := range promised {
+		if !names[name] {
+			t.Errorf("a scrape has no %s", name)
+		}
+	}
+	for name := range names {
+		base := name
+		for _, part := range []string{"_bucket", "_sum", "_count"} {
+			base = strings.TrimSuffix(base, part)
+		}
+		if strings.HasPrefix(name, "cloakroom_") && !slices.Contains(promised, base) && !slices.Contains(promised, name) {
+			t.Errorf("a scrape has %s, which is not among those promised", name)
+		}
+	}
+}
+
+func TestCounts(t *testing.T) {
+	m := newMetrics()
+	m.Received(10)
+	m.BatchCommitted([]*etl.Message{{Sent: time.Now().Add(-time.Minute)}, {}}, time.Second,
+		etl.Counts{Stored: 6, Duplicates: 3, Rejections: map[etl.Reason]int64{etl.BadIP: 1}})
+	m.SQSRequest("DeleteMessageBatch", errors.New("no"), time.Second)
+	m.Extended(4, 2)
+	m.KEKRequest("GenerateDataKey", fmt.Errorf("no: %w", kek.ErrDenied))
+	text := scrape(m)
+	for _, line := range []string{
+		"cloakroom_messages_received_total 10", "cloakroom_events_committed_total 6", "cloakroom_events_duplicate_total 3",
+		`cloakroom_events_rejected_total{reason="bad_ip"} 1`, `cloakroom_events_rejected_total{reason="not_json"} 0`,
+		`cloakroom_sqs_requests_total{op="DeleteMessageBatch",outcome="failed"} 1`,
+		`cloakroom_visibility_extensions_total{outcome="ok"} 4`, `cloakroom_visibility_extensions_total{outcome="failed"} 2`,
+		`cloakroom_kms_requests_total{op="GenerateDataKey",outcome="denied"} 1`,
+		"cloakroom_messages_in_flight 7", "cloakroom_data_key_age_seconds 90", "cloakroom_data_key_seals 12",
+		`cloakroom_end_to_end_lag_seconds_bucket{le="30"} 0`, `cloakroom_end_to_end_lag_seconds_bucket{le="300"} 1`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("the scrape lacks %s", line)
+		}
+	}
+}
+
+// dashboard is what a test reads of Grafana's JSON.
+type dashboard struct {
+	Panels []struct {
+		Title   string
+		Targets []struct{ Expr string }
+	}
+	Templating struct{ List []struct{ Query string } }
+}
+
+// rules is what a test reads of Prometheus's rule file.
+type rules struct {
+	Groups []struct {
+		Rules []struct {
+			Alert, Expr string
+			Annotations map[string]string
+		}
+	}
+}
+
+// Every query of the dashboard and of the alerts names metrics that a scrape has.
+func TestDashboardAndAlertsNameWhatExists(t *testing.T) {
+	m := newMetrics()
+	m.SQSRequest("ReceiveMessage", nil, time.Second)
+	names := series(scrape(m))
+	metric := regexp.MustCompile(`\bcloakroom_[a-z0-9_]+`)
+	check := func(where, query string) {
+		t.Helper()
+		found := metric.FindAllString(query, -1)
+		if len(found) == 0 {
+			t.Errorf("%s: %q names no metric of cloakroom", where, query)
+		}
+		for _, name := range found {
+			if !names[name] {
+				t.Errorf("%s: there is no metric %s", where, name)
+			}
+		}
+	}
+	var d dashboard
+	if err := json.Unmarshal(read(t, "../../deploy/grafana/ingest.json"), &d); err != nil {
+		t.Fatal(err)
+	}
+	for _, panel := range d.Panels {
+		for _, target := range panel.Targets {
+			check("panel "+panel.Title, target.Expr)
+		}
+	}
+	var r rules
+	if err := yaml.Unmarshal(read(t, "../../deploy/prometheus/alerts.yaml"), &r); err != nil {
+		t.Fatal(err)
+	}
+	alerts := 0
+	for _, group := range r.Groups {
+		for _, rule := range group.Rules {
+			alerts++
+			check("alert "+rule.Alert, rule.Expr)
+			if rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
+				t.Errorf("alert %s does not say what to do", rule.Alert)
+			}
+		}
+	}
+	if len(d.Panels) < 10 || alerts < 5 {
+		t.Errorf("read %d panels and %d alerts: too few to be the files", len(d.Panels), alerts)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
