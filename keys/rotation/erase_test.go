@@ -26,7 +26,10 @@ func old(n, months int) *etl.Message {
 func (s *stock) count(t testing.TB, query string, args ...any) int {
 	t.Helper()
 	var n int
-	if err := s.Open(t, "").Get(&n, query, args...); err != nil {
+	if s.super == nil {
+		s.super = s.Open(t, "")
+	}
+	if err := s.super.Get(&n, query, args...); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -14,11 +14,15 @@ import (
 // owner connects as the owner, as keys reindex does with --owner-url.
 func (s *stock) owner(t testing.TB) *sqlx.DB {
 	t.Helper()
+	if s.asOwner != nil {
+		return s.asOwner
+	}
 	db, err := pg.Open(pg.Config{URL: s.URL(""), Role: pg.Owner, StatementTimeout: -1, LockTimeout: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	s.asOwner = db
 	return db
 }
 

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/internal/dataset"
@@ -18,6 +20,8 @@ type stock struct {
 	writer *etl.Writer
 	vault  *keys.Vault // as the rotator
 	n      int
+
+	super, asOwner *sqlx.DB // connected at the first use
 }
 
 func newStock(t testing.TB, n int) *stock {
