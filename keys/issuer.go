@@ -41,6 +41,7 @@ type monthKeys struct {
 	next    *SealingKey
 	fetch   *fetch    // under way, or nil
 	retry   time.Time // a fetch ahead of need that failed is not tried again before this
+	asked   time.Time // when a key of this month was last asked for
 }
 
 // fetch is one request for a new data key that everybody who needs it waits for.
@@ -75,6 +76,7 @@ func (i *Issuer) Acquire(ctx context.Context, date time.Time, seals, bytes uint6
 	for {
 		i.mu.Lock()
 		m := i.month(month)
+		m.asked = i.now()
 		if k := i.usable(m, seals, bytes); k != nil {
 			k.seals += seals
 			k.bytes += bytes
@@ -221,13 +223,17 @@ func (i *Issuer) Discard() {
 	i.months = map[time.Time]*monthKeys{}
 }
 
+// disused is when a month's key no longer counts as in hand: after the turn of a month its age says nothing.
+const disused = 10 * time.Minute
+
 // Oldest says how old the oldest key in hand is and how many values the keys in hand have sealed, for metrics.
 func (i *Issuer) Oldest() (age time.Duration, seals uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	now := i.now()
 	for _, m := range i.months {
-		if m.current != nil {
-			age = max(age, i.now().Sub(m.current.Born))
+		if m.current != nil && now.Sub(m.asked) < disused {
+			age = max(age, now.Sub(m.current.Born))
 			seals += m.current.seals
 		}
 	}
