@@ -31,7 +31,8 @@ bench-long: ## measure with up to 10 million rows
 	$(GO) run ./cmd/bench -long -v -write docs/performance.md
 
 chaos: ## the long form of the fault tests; CLOAKROOM_CHAOS_SEED repeats one
-	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./...
+	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./internal/chaos ./internal/blackbox
+	$(GO) test ./keys/rotation -run 'TestChaos$$' -count=1 -timeout 60m -v -chaos.kills=300
 
 fuzz: ## fuzz each target for FUZZTIME
 	@set -e; for package in $$($(GO) list ./...); do \

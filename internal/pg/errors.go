@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
 
@@ -127,6 +128,11 @@ func IsUnavailable(err error) bool {
 	code := Code(err)
 	switch {
 	case code == "":
+		// An errno passes for a net.Error: that of a file is not the database's.
+		var file *fs.PathError
+		if errors.As(err, &file) {
+			return false
+		}
 		var netErr net.Error
 		return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 			errors.Is(err, net.ErrClosed) || isBadConn(err) || errors.Is(err, context.DeadlineExceeded)
