@@ -1,8 +1,14 @@
 package etl
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,5 +84,48 @@ func TestQueueOnce(t *testing.T) {
 	}
 	if report := verifyAll(t, env); report.Opened != 490 || report.FailureCount != 0 {
 		t.Errorf("verification: %+v", report)
+	}
+}
+
+// A server that sends no SentTimestamp leaves the date of receipt, and an id that is no UUID becomes one.
+func TestQueueWithoutTimestampsOrUUIDs(t *testing.T) {
+	env := keystest.New(t)
+	w := newWriter(t, env)
+	server, url := newQueue(t, nil)
+	bare := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		server.ServeHTTP(answer, r)
+		rw.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		rw.WriteHeader(answer.Code)
+		_, _ = rw.Write(regexp.MustCompile(`,"Attributes":\{"SentTimestamp"[^}]*\}`).ReplaceAll(answer.Body.Bytes(), nil))
+	}))
+	t.Cleanup(bare.Close)
+	t.Setenv("AWS_ENDPOINT_URL_SQS", bare.URL)
+	for n := range 5 {
+		if err := server.Put("logins", sqsserver.Message{ID: fmt.Sprintf("message %d", n), Body: login(n), SentAt: time.Now().AddDate(0, 0, -3)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	source := openSQS(t, url, SQSOptions{Once: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s, err := Run(t.Context(), w, source, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Close(context.Background())
+	var stored, today int
+	db := env.Open(t, "")
+	if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE create_date = (now() AT TIME ZONE 'UTC')::date) FROM cloakroom.user_logins`).Scan(&stored, &today); err != nil {
+		t.Fatal(err)
+	}
+	if s.Stored != 5 || stored != 5 || today != 5 {
+		t.Errorf("%+v; %d rows, %d of today", s, stored, today)
+	}
+	if n := strings.Count(log.String(), "sends no SentTimestamp"); n != 1 {
+		t.Errorf("it was said %d times that the server sends no SentTimestamp", n)
+	}
+	var id string
+	if err := db.Get(&id, `SELECT message_id FROM cloakroom.user_logins WHERE user_id = 'user-3'`); err != nil || id != MessageID("message 3").String() {
+		t.Errorf("message 3 is stored as %s: %v", id, err)
 	}
 }
