@@ -45,7 +45,8 @@ func newIngestCommand() *cobra.Command {
 		Short: "Take events from a queue or a file, seal them and load them",
 		Long: `Take events from an SQS queue (or, with --from, a file), seal what is personal in them and load them into Postgres.
 Without --once or --from it runs until it is stopped: then it stops receiving, commits and deletes what it has in hand,
-and gives back the rest.
+and gives back the rest. Started as an AWS Lambda function it handles the calls of an SQS event source mapping with
+ReportBatchItemFailures.
 
 Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integrity · 6 key or KMS unavailable ·
 8 database unavailable.`,
@@ -53,6 +54,9 @@ Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integri
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.from != "" {
 				return ingestFile(cmd, &f)
+			}
+			if inLambda() {
+				return serveLambda(cmd, &f)
 			}
 			return ingestQueue(cmd, &f)
 		},

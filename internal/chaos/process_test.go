@@ -57,8 +57,14 @@ func (r *rig) environment(accessKey, databaseURL string) []string {
 
 func (r *rig) start(accessKey, databaseURL, program string, args ...string) *process {
 	r.Helper()
+	return r.startWith(nil, accessKey, databaseURL, program, args...)
+}
+
+// startWith starts a program with more in its environment.
+func (r *rig) startWith(environment []string, accessKey, databaseURL, program string, args ...string) *process {
+	r.Helper()
 	p := &process{t: r, cmd: exec.Command(filepath.Join(programs, program), args...), done: make(chan struct{})}
-	p.cmd.Env = r.environment(accessKey, databaseURL)
+	p.cmd.Env = append(r.environment(accessKey, databaseURL), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
 		r.Fatal(err)

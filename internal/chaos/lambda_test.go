@@ -1,0 +1,141 @@
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// runtimeAPI is AWS Lambda's, as far as a function needs it: it hands out one call after another.
+type runtimeAPI struct {
+	*httptest.Server
+	calls   chan string
+	answers chan string
+}
+
+func newRuntimeAPI(t *testing.T) *runtimeAPI {
+	a := &runtimeAPI{calls: make(chan string), answers: make(chan string, 1)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case call := <-a.calls:
+			w.Header().Set("Lambda-Runtime-Aws-Request-Id", uuid.NewString())
+			w.Header().Set("Lambda-Runtime-Deadline-Ms", fmt.Sprint(time.Now().Add(20*time.Second).UnixMilli()))
+			_, _ = io.WriteString(w, call)
+		case <-r.Context().Done():
+		}
+	})
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/{what}", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		a.answers <- r.PathValue("what") + " " + string(body)
+		w.WriteHeader(http.StatusAccepted)
+	})
+	a.Server = httptest.NewServer(mux)
+	t.Cleanup(a.CloseClientConnections)
+	return a
+}
+
+// call calls the function with messages, each an id and a body, and returns the ids that it hands back.
+func (a *runtimeAPI) call(r *rig, messages map[string]string) map[string]bool {
+	r.Helper()
+	type record struct {
+		ID         string            `json:"messageId"`
+		Body       string            `json:"body"`
+		Attributes map[string]string `json:"attributes"`
+	}
+	var event struct{ Records []record }
+	for id, body := range messages {
+		event.Records = append(event.Records, record{id, body, map[string]string{
+			"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(time.Now().UnixMilli()),
+		}})
+	}
+	text, err := json.Marshal(event)
+	r.must(err)
+	select {
+	case a.calls <- string(text):
+	case <-time.After(20 * time.Second):
+		r.Fatal("the function takes no call")
+	}
+	select {
+	case text := <-a.answers:
+		kind, body, _ := strings.Cut(text, " ")
+		var answer struct {
+			Failures []struct {
+				ID string `json:"itemIdentifier"`
+			} `json:"batchItemFailures"`
+		}
+		if err := json.Unmarshal([]byte(body), &answer); err != nil || kind != "response" {
+			r.Fatalf("the function answered %s: %v", text, err)
+		}
+		failed := map[string]bool{}
+		for _, f := range answer.Failures {
+			failed[f.ID] = true
+		}
+		return failed
+	case <-time.After(25 * time.Second):
+		r.Fatal("the function does not answer")
+	}
+	return nil
+}
+
+func (r *rig) lambdaMessages(n int) map[string]string {
+	messages := map[string]string{}
+	for range n {
+		id, login := uuid.NewString(), len(r.sent)%20 != 7
+		r.sent[id] = login
+		messages[id] = body(len(r.sent), login)
+	}
+	return messages
+}
+
+// The same binary as a Lambda function: what is stored or rejected is done; what the infrastructure keeps from being
+// committed is handed back, all of it and nothing else.
+func TestLambda(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	api := newRuntimeAPI(t)
+	start := func() *process {
+		return r.startWith([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://")}, "ingest", r.databaseURL(), "ingest")
+	}
+	// The database is away when the function is first called.
+	r.toPostgres.Stop()
+	p := start()
+	first := r.lambdaMessages(10)
+	if failed := api.call(r, first); len(failed) != 10 {
+		t.Errorf("%d of 10 are handed back while the database is away", len(failed))
+	}
+	r.must(r.toPostgres.Start())
+	if failed := api.call(r, first); len(failed) != 0 {
+		t.Errorf("%d of 10 are handed back, want none", len(failed))
+	}
+	// Delivered again, they are duplicates and done.
+	if failed := api.call(r, first); len(failed) != 0 {
+		t.Errorf("%d duplicates are handed back", len(failed))
+	}
+	// It goes away later.
+	second := r.lambdaMessages(30)
+	r.must(r.postgres.Kill())
+	if failed := api.call(r, second); len(failed) != 30 {
+		t.Errorf("%d of 30 are handed back while the database is down", len(failed))
+	}
+	r.restart()
+	if failed := api.call(r, second); len(failed) != 0 {
+		t.Errorf("%d of 30 are handed back, want none", len(failed))
+	}
+	// Killed and started anew, it is none the worse.
+	p.signal(syscall.SIGKILL)
+	<-p.done
+	start()
+	if failed := api.call(r, r.lambdaMessages(20)); len(failed) != 0 {
+		t.Errorf("%d of 20 are handed back, want none", len(failed))
+	}
+	r.ledger()
+}
