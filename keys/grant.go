@@ -66,7 +66,7 @@ func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
 	}
 	var held []string
 	if err := tx.SelectContext(ctx, &held, `
-		SELECT substr(r.rolname, 11) FROM pg_roles r
+		SELECT pg_catalog.substr(r.rolname::text, 11) FROM pg_catalog.pg_roles r
 		 WHERE r.rolname LIKE 'cloakroom\_%' AND pg_has_role($1, r.oid, 'MEMBER')`, login); err != nil {
 		return pg.Redact(err)
 	}
@@ -74,11 +74,20 @@ func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
 		return errors.New("it is a member of cloakroom_owner, who may do everything: use a login of its own")
 	}
 	for _, other := range held {
+		if witnesses(role, other) {
+			return fmt.Errorf("it holds %s already; a witness keeps the audit log against those who open and approve: use another login (docs/threat-model.md)", other)
+		}
 		if conflict(role, other) {
 			return fmt.Errorf("it holds %s already; together they hold the index key and see tokens, and could find every address behind them: use another login (docs/threat-model.md)", other)
 		}
 	}
 	return nil
+}
+
+// witnesses reports two roles of which one is to be watched by the other.
+func witnesses(a, b string) bool {
+	watched := []string{"auditor", "breakglass", "approver", "rotator"}
+	return a == "witness" && slices.Contains(watched, b) || b == "witness" && slices.Contains(watched, a)
 }
 
 func conflict(a, b string) bool {

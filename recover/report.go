@@ -143,7 +143,8 @@ func (r *Report) add(l auditlog.Leaf) {
 		}
 		r.openings[request] = o
 	case "opened", "failed":
-		if o := r.openings[request]; o != nil {
+		// The first outcome counts, and a refused attempt is none: it names no purpose.
+		if o := r.openings[request]; o != nil && o.ended.IsZero() && l.Purpose != nil {
 			o.ended = l.TS
 		}
 	case "review":

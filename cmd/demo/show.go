@@ -121,7 +121,7 @@ func (s *show) analyse(ctx context.Context) error {
 		Logins int    `db:"logins"`
 		Users  int    `db:"users"`
 	}
-	if err := db.SelectContext(ctx, &rows, `SELECT field, token, logins, users FROM user_login_duplicates ORDER BY field, token LIMIT 2`); err != nil {
+	if err := db.SelectContext(ctx, &rows, `SELECT field, token, logins, users FROM public.user_login_duplicates ORDER BY field, token LIMIT 2`); err != nil {
 		return pg.Redact(err)
 	}
 	for _, row := range rows {
@@ -129,7 +129,7 @@ func (s *show) analyse(ctx context.Context) error {
 	}
 	for _, m := range dataset.Login().Protected() {
 		var distinct int
-		if err := db.GetContext(ctx, &distinct, `SELECT count(DISTINCT `+pq.QuoteIdentifier(m.ViewColumn())+`) FROM user_logins`); err != nil {
+		if err := db.GetContext(ctx, &distinct, `SELECT count(DISTINCT `+pq.QuoteIdentifier(m.ViewColumn())+`) FROM public.user_logins`); err != nil {
 			return pg.Redact(err)
 		}
 		s.report.Distinct[m.ViewColumn()] = distinct
@@ -167,7 +167,7 @@ func (s *show) mostShared(ctx context.Context) (field, token string, err error) 
 	members := dataset.Login().Protected()
 	m := members[len(members)-1]
 	column := pq.QuoteIdentifier(m.ViewColumn())
-	err = db.GetContext(ctx, &token, `SELECT `+column+` FROM user_logins WHERE `+column+` IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1`)
+	err = db.GetContext(ctx, &token, `SELECT `+column+` FROM public.user_logins WHERE `+column+` IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1`)
 	if err != nil {
 		return "", "", fmt.Errorf("looking for a token to recover (is there no valid event?): %w", pg.Redact(err))
 	}
@@ -227,7 +227,7 @@ func (s *show) allTokens(ctx context.Context) (string, error) {
 	}
 	row := strings.Join(columns, ", ")
 	var digest string
-	err = db.GetContext(ctx, &digest, `SELECT coalesce(md5(string_agg(t, ',' ORDER BY t)), '') FROM (SELECT row(`+row+`)::text AS t FROM user_logins) AS tokens`)
+	err = db.GetContext(ctx, &digest, `SELECT coalesce(md5(string_agg(t, ',' ORDER BY t)), '') FROM (SELECT row(`+row+`)::text AS t FROM public.user_logins) AS tokens`)
 	return digest, pg.Redact(err)
 }
 

@@ -161,7 +161,8 @@ func TestDatabaseOutages(t *testing.T) {
 			end()
 			r.eventually("the daemon is ready", 40*time.Second, func() bool { code, _ := d.get("/readyz"); return code == 200 })
 			stop()
-			r.settle(40 * time.Second)
+			// A connection that says nothing more is given up after the statement timeout and 15 s.
+			r.settle(100 * time.Second)
 			d.stop()
 		})
 	}

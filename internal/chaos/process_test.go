@@ -51,7 +51,7 @@ func (r *rig) environment(accessKey, databaseURL string) []string {
 		"CLOAKROOM_KEK=awskms:///alias/cloakroom",
 		"CLOAKROOM_QUEUE_URL=" + r.sqs.QueueURL(queueName),
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=a secret of sixteen and more",
-		"AWS_ENDPOINT_URL_SQS=http://" + r.toSQS.Listen, "AWS_ENDPOINT_URL_KMS=http://" + r.toKMS.Listen,
+		"AWS_ENDPOINT_URL_SQS=http://" + r.sqsAt, "AWS_ENDPOINT_URL_KMS=http://" + r.kmsAt,
 	}
 }
 

@@ -35,6 +35,8 @@ type rig struct {
 	admin    *sqlx.DB // superuser, past the proxy
 
 	toPostgres, toSQS, toKMS *toxiproxy.Proxy
+	// The proxies' addresses, read once: starting a proxy again writes its own, unguarded.
+	postgresAt, sqsAt, kmsAt string
 
 	mu   sync.Mutex
 	sent map[string]bool // message id: is it a login, or will it be rejected
@@ -63,6 +65,7 @@ func newRig(t *testing.T, settings map[string]string) *rig {
 	r.toPostgres = r.proxy(proxies, "postgres", fmt.Sprintf("127.0.0.1:%d", r.postgres.Port()))
 	r.toSQS = r.proxy(proxies, "sqs", r.sqs.URL()[len("http://"):])
 	r.toKMS = r.proxy(proxies, "kms", r.kms.URL()[len("http://"):])
+	r.postgresAt, r.sqsAt, r.kmsAt = r.toPostgres.Listen, r.toSQS.Listen, r.toKMS.Listen
 	r.createVault()
 	return r
 }
@@ -116,7 +119,7 @@ func (r *rig) connect() *sqlx.DB {
 
 // databaseURL is where ingest finds the database: behind the proxy.
 func (r *rig) databaseURL() string {
-	return fmt.Sprintf("postgres://ingest:%s@%s/cloakroom?sslmode=disable", password, r.toPostgres.Listen)
+	return fmt.Sprintf("postgres://ingest:%s@%s/cloakroom?sslmode=disable", password, r.postgresAt)
 }
 
 // send puts messages on the queue; every twentieth is no login.

@@ -39,6 +39,7 @@ func migrations() fs.FS {
 // SQL is everything Migrate runs, in order, for an operator who wants to read or run it by hand.
 func SQL() (string, error) {
 	var b strings.Builder
+	b.WriteString("SET search_path = pg_catalog, pg_temp;\n")
 	b.WriteString(rolesSQL)
 	b.WriteString("\nSET ROLE cloakroom_owner;\n")
 	names, err := fs.Glob(migrations(), "*.sql")

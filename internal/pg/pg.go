@@ -66,6 +66,9 @@ func Open(c Config) (*sqlx.DB, error) {
 	cfg.Runtime["lock_timeout"] = milliseconds(c.LockTimeout)
 	cfg.Runtime["idle_in_transaction_session_timeout"] = milliseconds(10 * time.Second)
 	cfg.Runtime["timezone"] = "UTC"
+	// What anybody may create in schema public must not stand in for a function of Postgres's own: our statements, the
+	// migrations above all, run with more rights than its maker has.
+	cfg.Runtime["search_path"] = "pg_catalog, pg_temp"
 	// The fence needs it, and the server's default may be another.
 	cfg.Runtime["default_transaction_isolation"] = "read committed"
 	if c.Role != "" {

@@ -165,6 +165,13 @@ BEGIN
   ELSIF r.by_rejection IS NOT NULL AND r.fields <> ARRAY['body'] THEN
     RAISE EXCEPTION 'of a rejection only the body can be opened' USING ERRCODE = 'CR012';
   END IF;
+  -- A field by which nothing can be searched would leave the token out of the condition, and select everybody.
+  IF r.by_field IS NOT NULL AND NOT EXISTS (SELECT FROM cloakroom.protected_fields() AS known WHERE known = r.by_field) THEN
+    RAISE EXCEPTION 'a token belongs to a protected field' USING ERRCODE = 'CR012',
+      HINT = 'Protected fields: ' || (SELECT string_agg(f, ', ') FROM cloakroom.protected_fields() AS f) || '.';
+  ELSIF array_position(r.fields, NULL) IS NOT NULL THEN
+    RAISE EXCEPTION 'a field is not named' USING ERRCODE = 'CR012';
+  END IF;
   SELECT f INTO unknown FROM unnest(r.fields || r.by_field) AS f
    WHERE f IS NOT NULL AND f <> 'body'
      AND NOT EXISTS (SELECT FROM cloakroom.protected_fields() AS known WHERE known = f)
@@ -274,7 +281,7 @@ BEGIN
   RETURN concat_ws(' AND ',
     CASE WHEN r.by_user IS NOT NULL THEN format('user_id = %L', r.by_user) END,
     CASE WHEN r.by_message IS NOT NULL THEN format('message_id = %L', r.by_message) END,
-    CASE WHEN r.by_tokens IS NOT NULL THEN '(' || tokens || ')' END,
+    CASE WHEN r.by_tokens IS NOT NULL THEN coalesce('(' || tokens || ')', 'false') END,
     CASE WHEN r.from_date IS NOT NULL THEN format('create_date >= %L', r.from_date) END,
     CASE WHEN r.to_date IS NOT NULL THEN format('create_date <= %L', r.to_date) END);
 END $$;

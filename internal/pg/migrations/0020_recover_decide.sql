@@ -156,10 +156,10 @@ DECLARE
   r cloakroom.requests := cloakroom.lock_request(p_request);
 BEGIN
   PERFORM cloakroom.require_durable_commit();
-  -- Also one that is approved: until it is opened, a second approver may stop it.
+  -- Also one that is approved or announced: until rows are handed out, a second approver may stop it.
   IF r.asker = session_user THEN
     RAISE EXCEPTION 'nobody decides on a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
-  ELSIF r.state NOT IN ('requested', 'approved') THEN
+  ELSIF r.state NOT IN ('requested', 'approved', 'intent', 'confirmed') THEN
     RAISE EXCEPTION 'the request is %: there is nothing to decide', r.state USING ERRCODE = 'CR010';
   END IF;
   INSERT INTO cloakroom.approvals (request, approved, digest, comment, at)

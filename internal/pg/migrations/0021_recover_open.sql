@@ -248,6 +248,8 @@ BEGIN
     RAISE EXCEPTION 'the request is %, not open', r.state USING ERRCODE = 'CR010';
   ELSIF p_result IS NULL OR p_result !~ '^[a-z0-9 _:,.-]{1,100}$' THEN
     RAISE EXCEPTION 'a result is a few plain words' USING ERRCODE = 'CR012';
+  ELSIF p_rows IS NULL OR p_rows < 0 OR p_rows > r.rows THEN
+    RAISE EXCEPTION '% rows were frozen for this request', r.rows USING ERRCODE = 'CR012', HINT = 'The outcome counts no more, and none below zero.';
   END IF;
   UPDATE cloakroom.requests
      SET state = CASE WHEN p_result LIKE 'ok%' THEN 'closed' ELSE 'failed' END, result = p_result, closed_at = clock_timestamp(),
@@ -268,7 +270,13 @@ BEGIN
   IF p_result IS NULL OR p_result !~ '^[a-z0-9 _:,.-]{1,100}$' THEN
     RAISE EXCEPTION 'a result is a few plain words' USING ERRCODE = 'CR012';
   END IF;
-  PERFORM cloakroom.append_leaf('failed', p_request => p_request, p_source_identity => p_source_identity, p_result => p_result);
+  -- While an opening is under way its outcome is close_opening's to write: a refusal noted here would read as its end.
+  PERFORM FROM cloakroom.requests WHERE id = p_request AND state NOT IN ('intent', 'confirmed', 'opened');
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no such request, or it is being opened' USING ERRCODE = 'CR012';
+  END IF;
+  PERFORM cloakroom.require_durable_commit();
+  PERFORM cloakroom.append_leaf('failed', p_request => p_request, p_source_identity => left(p_source_identity, 200), p_result => p_result);
 END $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION cloakroom.note_refusal(uuid, text, text) IS 'logs an attempt that was refused: the refusal itself rolled back';
