@@ -28,7 +28,7 @@ func run(m *testing.M) int {
 	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's own log, which has loggers besides the one it is given
 	// The tests wait for timeouts far more than they compute.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("6"); err != nil {
+		if err := f.Value.Set("10"); err != nil {
 			panic(err)
 		}
 	}
