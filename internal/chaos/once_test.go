@@ -76,9 +76,11 @@ func TestOnceGivesUp(t *testing.T) {
 		CREATE TRIGGER full_disk BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.full_disk()`)
 	p := r.once("--max-outage", "2s")
 	p.exit(20*time.Second, 8)
-	if c := r.sqs.Counts(queueName); c.Visible != 100 {
+	// A poll that was under way when the run gave up may have taken ten of those just given back, for a visibility timeout.
+	if c := r.sqs.Counts(queueName); c.Visible < 90 {
 		t.Errorf("the queue counts %+v, want all 100 given back", c)
 	}
+	r.eventually("all are given back", 10*time.Second, func() bool { return r.sqs.Counts(queueName).Visible == 100 })
 	r.admin.MustExec(`DROP TRIGGER full_disk ON cloakroom.user_logins`)
 
 	cancel := r.sqs.Inject(deletesFail)
