@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -110,6 +111,7 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 }
 
 func newQueue(c Config, cfg aws.Config) *Queue {
+	cfg.APIOptions = append(slices.Clone(cfg.APIOptions), plainBody)
 	return &Queue{config: c, receiver: sqs.NewFromConfig(cfg), deleter: sqs.NewFromConfig(cfg), heartbeat: sqs.NewFromConfig(cfg)}
 }
 
