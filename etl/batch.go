@@ -2,7 +2,7 @@ package etl
 
 import (
 	"context"
-	"sync"
+	"slices"
 	"time"
 
 	"cloakroom/keys"
@@ -26,28 +26,44 @@ type monthKey struct {
 	bytes int
 }
 
-// buffers are reused: a batch of 2,000 rows is a megabyte.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// buffers are reused: a batch of 2,000 rows is a megabyte. Not a sync.Pool, which each garbage collection empties: at full
+// speed there are several between two batches.
+var buffers = make(chan []byte, 16)
+
+func buffer() []byte {
+	select {
+	case b := <-buffers:
+		return b[:0]
+	default:
+		return nil
+	}
+}
 
 func newBatch(state *writerState, messages []*Message) *batch {
-	return &batch{
-		state: state, messages: messages,
-		rows: (*buffers.Get().(*[]byte))[:0], rejections: (*buffers.Get().(*[]byte))[:0],
-	}
+	return &batch{state: state, messages: messages, rows: buffer(), rejections: buffer()}
 }
 
 // release gives the buffers back. The batch is not used afterwards.
 func (b *batch) release() {
-	for _, buffer := range []*[]byte{&b.rows, &b.rejections} {
-		if kept := *buffer; cap(kept) <= maxKeptBuffer {
-			buffers.Put(&kept)
+	for _, kept := range [][]byte{b.rows, b.rejections} {
+		if cap(kept) == 0 || cap(kept) > maxKeptBuffer {
+			continue
 		}
-		*buffer = nil
+		select {
+		case buffers <- kept:
+		default:
+		}
 	}
+	b.rows, b.rejections = nil, nil
 }
 
 // maxKeptBuffer keeps one batch of huge rejections from holding memory for ever, in bytes.
 const maxKeptBuffer = 8 << 20
+
+// first reports that all of it was delivered for the first time, as far as the source knows.
+func (b *batch) first() bool {
+	return !slices.ContainsFunc(b.messages, func(m *Message) bool { return m.Receives > 1 })
+}
 
 func (b *batch) addRow(row []byte) {
 	b.rows = append(b.rows, row...)

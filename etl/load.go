@@ -113,8 +113,8 @@ func (s *session) load(ctx context.Context, b *batch) (Counts, error) {
 		Rejections []byte `db:"rejections"`
 	}
 	ids, checks := b.keyIDs()
-	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3)`,
-		b.state.settings.Epoch, pq.Int64Array(ids), pq.ByteaArray(checks)); err != nil {
+	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3, $4)`,
+		b.state.settings.Epoch, pq.Int64Array(ids), pq.ByteaArray(checks), b.first()); err != nil {
 		return Counts{}, err
 	}
 	counts := Counts{Stored: row.Stored, Duplicates: row.Duplicates}

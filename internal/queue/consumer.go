@@ -18,6 +18,7 @@ type Consumer struct {
 	stopBeat, stopDeletes context.CancelFunc
 	beating, deleters     sync.WaitGroup
 	deleteLog, extendLog  seldom
+	damageLog             seldom
 
 	mu    sync.Mutex
 	held  map[string]*hold // by message id
@@ -98,7 +99,10 @@ func (c *Consumer) Receive(ctx context.Context, wait time.Duration) ([]*Message,
 	defer cancel()
 	// Visibility counts from when SQS answers, which is no earlier than the call and no later than its answer.
 	asked := time.Now()
-	messages, err := c.queue.receive(poll, wait)
+	messages, damaged, err := c.queue.receive(poll, wait)
+	if damaged > 0 && c.damageLog.now() {
+		c.log.Warn("a message came damaged, its body is not the one that SQS made the MD5 of: it is left to be delivered again", "messages", damaged)
+	}
 	if len(messages) > 0 {
 		c.take(messages, asked)
 	}

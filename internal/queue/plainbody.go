@@ -14,19 +14,21 @@ import (
 // then, and a closed body that can write itself calls that a failure (io.EOF, smithy-go 1.28; one that can only be read
 // says that it has ended). net/http then cuts the connection, under the answer that is being read: the SDK receives anew,
 // and the ten messages of that answer stay invisible to everybody until their visibility timeout.
+//
+// It comes after the SDK has hashed the body, which takes a buffer of 32 KiB where the body cannot write itself.
 func plainBody(stack *middleware.Stack) error {
-	return stack.Build.Add(middleware.BuildMiddlewareFunc("PlainBody", hideWriteTo), middleware.After)
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("PlainBody", hideWriteTo), "Signing", middleware.After)
 }
 
-func hideWriteTo(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
+func hideWriteTo(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 	if request, ok := in.Request.(*smithyhttp.Request); ok {
 		if body, ok := request.GetStream().(io.ReadSeeker); ok {
 			plain, err := request.SetStream(struct{ io.ReadSeeker }{body})
 			if err != nil {
-				return middleware.BuildOutput{}, middleware.Metadata{}, err
+				return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 			}
 			in.Request = plain
 		}
 	}
-	return next.HandleBuild(ctx, in)
+	return next.HandleFinalize(ctx, in)
 }

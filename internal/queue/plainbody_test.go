@@ -40,7 +40,7 @@ func TestBodiesEndQuietly(t *testing.T) {
 		Region: "us-east-1", HTTPClient: client, BaseEndpoint: aws.String("http://queue.test"),
 		Credentials: credentials.NewStaticCredentialsProvider("ingest", "a secret of sixteen and more", ""),
 	})
-	if _, err := q.receive(t.Context(), time.Second); err != nil {
+	if _, _, err := q.receive(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := q.deleteBatch(t.Context(), []string{"a handle"}); err != nil {
