@@ -91,9 +91,9 @@ func (b *bench) print(ctx context.Context, what func(context.Context) error, pag
 // brief measures the promised figures and nothing else. Rounds over the third are left out where the machine is slow.
 func (b *bench) brief(ctx context.Context) error {
 	began := time.Now()
-	b.rows, b.shares = 25_000, []distribution{hot}
-	b.pace = pace{least: 3, most: 5, late: began.Add(12 * time.Second)}
-	b.queuePace = pace{least: 3, most: 5, late: began.Add(20 * time.Second)}
+	b.rows, b.shares = 16_000, []distribution{hot}
+	b.pace = pace{least: 3, most: 5, late: began.Add(9 * time.Second)}
+	b.queuePace = pace{least: 3, most: 5, late: began.Add(16 * time.Second)}
 	if err := b.measureMemory(ctx); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (b *bench) brief(ctx context.Context) error {
 	if err := b.measureQueue(ctx); err != nil {
 		return err
 	}
-	b.pace = pace{least: 3, most: 5, late: began.Add(38 * time.Second)}
+	b.pace = pace{least: 3, most: 5, late: began.Add(34 * time.Second)}
 	return b.measureGrown(ctx, 500_000, 0.8)
 }
 
@@ -112,7 +112,7 @@ func (b *bench) full(ctx context.Context) error {
 	b.rows, b.shares = 100_000, []distribution{hot, zipf}
 	b.pace, b.queuePace = pace{least: 5, most: 5}, pace{least: 5, most: 5}
 	for _, measure := range []func(context.Context) error{
-		b.measureMemory, b.measureProtect, b.measureQueue,
+		b.measureMemory, b.measureProtect, b.measureQueue, b.measurePeers,
 		func(ctx context.Context) error { return b.measureGrown(ctx, 1_000_000, 0.8) },
 	} {
 		if err := measure(ctx); err != nil {
@@ -125,6 +125,9 @@ func (b *bench) full(ctx context.Context) error {
 // long measures what takes long.
 func (b *bench) long(ctx context.Context) error {
 	b.rows, b.shares, b.pace = 100_000, []distribution{hot, zipf}, pace{least: 5, most: 5}
+	if err := b.measureFlat(ctx, 100_000, 10_000_000); err != nil {
+		return err
+	}
 	return b.measureGrown(ctx, 10_000_000, 0.5)
 }
 

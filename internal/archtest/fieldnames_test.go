@@ -20,6 +20,7 @@ import (
 // mayNameFields are the files outside internal/dataset that name a login's fields: makers of sample events.
 var mayNameFields = []string{
 	"cmd/bench/events.go",
+	"cmd/bench/peers.go",
 	"cmd/demo/events.go",
 	"etl/etltest/etltest.go",
 }
