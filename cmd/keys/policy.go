@@ -55,6 +55,7 @@ func printPolicy(cmd *cobra.Command, p rotation.Policy) error {
 	}{
 		{"approvals", p.Approvals}, {"row_limit", p.RowLimit}, {"request_lifetime", p.RequestLifetime}, {"daily_quota", p.DailyQuota},
 		{"purposes", strings.Join(p.Purposes, ",")}, {"checkpoint_before_open", p.CheckpointBeforeOpen}, {"breakglass_rows", p.BreakglassRows},
+		{"breakglass_unreviewed", p.BreakglassUnreviewed},
 		{"data_key_max_age", p.DataKeyMaxAge}, {"index_key_max_age", p.IndexKeyMaxAge}, {"rejection_retention", p.RejectionRetention},
 		{"days_back", p.DaysBack}, {"days_ahead", p.DaysAhead}, {"kek", kek},
 	} {

@@ -19,6 +19,7 @@ type Policy struct {
 	Purposes             pq.StringArray `db:"purposes" json:"purposes"`
 	CheckpointBeforeOpen bool           `db:"checkpoint_before_open" json:"checkpoint_before_open"`
 	BreakglassRows       int            `db:"breakglass_rows" json:"breakglass_rows"`
+	BreakglassUnreviewed int            `db:"breakglass_unreviewed" json:"breakglass_unreviewed"`
 	DataKeyMaxAge        string         `db:"data_key_max_age" json:"data_key_max_age"`
 	IndexKeyMaxAge       string         `db:"index_key_max_age" json:"index_key_max_age"`
 	RejectionRetention   string         `db:"rejection_retention" json:"rejection_retention"`
