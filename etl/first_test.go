@@ -57,8 +57,9 @@ func TestFirstDeliveries(t *testing.T) {
 }
 
 // The quicker INSERT is what runs: ON CONFLICT inserts speculatively, and confirms each row with another record of the WAL.
+//
+// Not parallel: the WAL is the server's, and every other test of this package writes it.
 func TestFirstDeliveriesWriteLess(t *testing.T) {
-	t.Parallel()
 	env := keystest.New(t)
 	admin := env.Open(t, "")
 	wal := func(first, end, receives int) (n int64) {

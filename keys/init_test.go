@@ -1,14 +1,17 @@
 package keys_test
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/pressly/goose/v3/lock"
 
 	"cloakroom/internal/pg"
 	"cloakroom/internal/pg/pgtest"
@@ -112,6 +115,32 @@ func TestInitAtOnce(t *testing.T) {
 		if text := state(t, c.URL(c.SuperUser(), fmt.Sprintf("d%d", d))); strings.Count(text, "1:") != 1 {
 			t.Errorf("database %d: %s", d, text)
 		}
+	}
+}
+
+// Anybody who can connect may take any advisory lock and never let go, that of the migrations' library, too.
+func TestInitMindsNoAdvisoryLock(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.admin.MustExec(`CREATE DATABASE d`)
+	c.admin.MustExec(`CREATE ROLE anybody LOGIN`)
+	db, err := pg.Open(pg.Config{URL: c.URL("anybody", "d")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	holder, err := db.Connx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if _, err := holder.ExecContext(t.Context(), `SELECT pg_advisory_lock($1)`, int64(lock.DefaultLockID)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := keys.Init(ctx, c.URL(c.SuperUser(), "d"), openKEK(t)); err != nil {
+		t.Errorf("keys init under somebody's advisory lock: %v", err)
 	}
 }
 

@@ -113,6 +113,10 @@ func (f *ingestFlags) queueConfig() queue.Config {
 	}
 }
 
+// statementTimeout is some hundred times what a batch takes. A server that hangs, or a dead route to it, holds a batch for
+// little longer, and whoever waits for a data key with it.
+const statementTimeout = 20 * time.Second
+
 // openVault opens the configured database and KEK. The second result closes them.
 func openVault(cmd *cobra.Command, f *ingestFlags) (*keys.Vault, func(), error) {
 	url, err := cli.DatabaseURL(cmd)
@@ -123,7 +127,7 @@ func openVault(cmd *cobra.Command, f *ingestFlags) (*keys.Vault, func(), error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom ingest", MaxConns: f.loaders + 3})
+	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom ingest", StatementTimeout: statementTimeout, MaxConns: f.loaders + 3})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,28 +11,23 @@ import (
 	"cloakroom/etl"
 	"cloakroom/etl/metrics"
 	"cloakroom/internal/queue"
+	"cloakroom/keys"
 )
 
 // ingestQueue reads the queue: as a daemon, or once until it is empty.
 func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
 	ctx := cmd.Context()
 	m := metrics.New()
-	config := f.queueConfig()
-	config.Observe = m
-	q, err := queue.Open(ctx, config)
-	if err != nil {
-		return err
-	}
-	w, v, closeVault, err := openWriter(cmd, f)
-	if err != nil {
+	q, w, v, closeVault, err := openQueue(cmd, f, m)
+	switch {
+	case err != nil && ctx.Err() != nil && !f.once && !f.dryRun:
+		// Told to stop while it started: the call under way failed for that.
+		slog.Info("stopped before anything was received")
+		return nil
+	case err != nil:
 		return err
 	}
 	defer closeVault()
-	v.KEK.Observe = m
-	// A queue that is not there, or not ours, is said at once and not by a daemon that waits for it.
-	if _, err := q.Attributes(ctx); err != nil {
-		return err
-	}
 
 	o := f.options()
 	source := etl.NewSQS(q, etl.SQSOptions{Once: f.once, DryRun: f.dryRun, OnceWait: f.onceWait, MaxOutage: o.MaxOutage, Log: slog.Default()})
@@ -68,6 +63,27 @@ func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
 		s.Abandoned = 0
 	}
 	return finish(cmd, f, s, err)
+}
+
+// openQueue is openWriter, and the queue it is for.
+func openQueue(cmd *cobra.Command, f *ingestFlags, m *metrics.Metrics) (*queue.Queue, *etl.Writer, *keys.Vault, func(), error) {
+	config := f.queueConfig()
+	config.Observe = m
+	q, err := queue.Open(cmd.Context(), config)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	w, v, closeVault, err := openWriter(cmd, f)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	v.KEK.Observe = m
+	// A queue that is not there, or not ours, is said at once and not by a daemon that waits for it.
+	if _, err := q.Attributes(cmd.Context()); err != nil {
+		closeVault()
+		return nil, nil, nil, nil, err
+	}
+	return q, w, v, closeVault, nil
 }
 
 var errStopped = errors.New("stopped before the queue was empty: run again, nothing is lost or stored twice")

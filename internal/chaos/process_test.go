@@ -74,6 +74,14 @@ func (r *rig) startWith(environment []string, accessKey, databaseURL, program st
 		_ = p.cmd.Wait() // the exit code is read from the process's state
 	}()
 	r.Cleanup(func() {
+		if r.Failed() && p.running() {
+			p.signal(syscall.SIGCONT)
+			p.signal(syscall.SIGQUIT) // prints where it stands
+			select {
+			case <-p.done:
+			case <-time.After(5 * time.Second):
+			}
+		}
 		p.signal(syscall.SIGKILL)
 		<-p.done
 		if r.Failed() {

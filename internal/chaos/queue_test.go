@@ -68,9 +68,10 @@ func TestStop(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	for range 5 {
+		before := r.stored()
 		stop := r.feed(2000)
 		d := r.daemon("--visibility-timeout", "1h")
-		r.eventually("events are stored", 20*time.Second, func() bool { return r.stored() > 100 })
+		r.eventually("events are stored", 20*time.Second, func() bool { return r.stored() > before+100 })
 		time.Sleep(500 * time.Millisecond)
 		d.stop()
 		if c := r.sqs.Counts(queueName); c.InFlight > 0 {

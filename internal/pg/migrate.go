@@ -13,7 +13,6 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed roles.sql
@@ -42,6 +41,7 @@ func SQL() (string, error) {
 	b.WriteString("SET search_path = pg_catalog, pg_temp;\n")
 	b.WriteString(rolesSQL)
 	b.WriteString("\nSET ROLE cloakroom_owner;\n")
+	b.WriteString(migratingSQL)
 	names, err := fs.Glob(migrations(), "*.sql")
 	if err != nil {
 		return "", err
@@ -114,14 +114,15 @@ func Migrate(ctx context.Context, url string) error {
 	if err != nil {
 		return fmt.Errorf("preparing migrations: %w", err)
 	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
+	provider, err := goose.NewProvider("", asOwner.DB, migrations(), goose.WithStore(store))
 	if err != nil {
 		return fmt.Errorf("preparing migrations: %w", err)
 	}
-	provider, err := goose.NewProvider("", asOwner.DB, migrations(), goose.WithStore(store), goose.WithSessionLocker(locker))
+	unlock, err := lockMigrations(ctx, asOwner)
 	if err != nil {
-		return fmt.Errorf("preparing migrations: %w", err)
+		return err
 	}
+	defer unlock()
 	if _, err := provider.Up(ctx); err != nil {
 		var partial *goose.PartialError
 		if errors.As(err, &partial) && partial.Failed != nil {
@@ -130,6 +131,43 @@ func Migrate(ctx context.Context, url string) error {
 		return fmt.Errorf("running migrations: %w", Redact(err))
 	}
 	return nil
+}
+
+// migratingSQL makes the table whose lock whoever migrates holds. Goose's own locker takes an advisory lock, which anybody
+// who can connect may take, too, and never let go.
+const migratingSQL = `DO $$ BEGIN
+  IF to_regclass('cloakroom.migrating') IS NULL THEN
+    CREATE TABLE cloakroom.migrating ();
+    COMMENT ON TABLE cloakroom.migrating IS 'locked, never read, by whoever runs migrations';
+  END IF;
+END $$;
+`
+
+// lockMigrations waits until nobody else migrates, in a transaction of its own that lasts until unlock.
+func lockMigrations(ctx context.Context, db *sqlx.DB) (unlock func(), err error) {
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		_, err := db.ExecContext(ctx, migratingSQL)
+		switch Code(err) {
+		case "23505", "42P07", "42710", "XX000": // two make it at once
+			return struct{}{}, err
+		}
+		return struct{}{}, permanent(err)
+	}, backoff.WithMaxElapsedTime(30*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("preparing migrations: %w", Redact(err))
+	}
+	tx, err := db.BeginTxx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("preparing migrations: %w", Redact(err))
+	}
+	// It idles in this transaction while the migrations run in others.
+	_, err = tx.ExecContext(ctx, `SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = '50s';
+		LOCK TABLE cloakroom.migrating IN EXCLUSIVE MODE`)
+	if err != nil {
+		_ = tx.Rollback() // the first error tells
+		return nil, fmt.Errorf("waiting for another keys init to end: %w", Redact(err))
+	}
+	return func() { _ = tx.Rollback() }, nil // nothing was written
 }
 
 // oldest is the oldest Postgres that is tested: server_version_num.

@@ -46,7 +46,7 @@ func (c Config) withDefaults() Config {
 
 // silence is how much longer than its own statement timeout a server may keep still before its connection is
 // given up.
-const silence = 15 * time.Second
+const silence = 10 * time.Second
 
 // Open makes a pool; it connects at the first use. Every connection has a statement timeout, a lock timeout and
 // a limit on idling inside a transaction, and gives up on a server that says nothing: lib/pq does not always
