@@ -130,38 +130,51 @@ const undefinedColumn = "42703"
 // copyChunk is how much is handed to the driver at once, in bytes: a little less than its own buffer.
 const copyChunk = 60 << 10
 
-// copyIn runs a COPY with text that ends in a newline, in chunks: the driver's CopyData adds a newline to each, so a
-// chunk ends where a row does, without it.
+// copyIn runs a COPY with text that ends in a newline.
+//
+// Its error does not pass through Raw: for driver.ErrBadConn, Raw closes the connection, and waits until the transaction on
+// it has ended. This one ends after copyIn.
 func (s *session) copyIn(ctx context.Context, table string, columns []string, text []byte) error {
 	statement := "COPY " + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN"
-	return s.conn.Raw(func(driverConn any) error {
-		preparer, ok := driverConn.(driver.ConnPrepareContext)
-		if !ok {
-			return errors.New("the database driver cannot prepare statements")
-		}
-		stmt, err := preparer.PrepareContext(ctx, statement)
-		if err != nil {
+	var failed error
+	if err := s.conn.Raw(func(driverConn any) error {
+		failed = copyText(ctx, driverConn, statement, text)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return failed
+}
+
+// copyText hands the text of a COPY to the driver in chunks: its CopyData adds a newline to each, so a chunk ends where a
+// row does, without it.
+func copyText(ctx context.Context, driverConn any, statement string, text []byte) error {
+	preparer, ok := driverConn.(driver.ConnPrepareContext)
+	if !ok {
+		return errors.New("the database driver cannot prepare statements")
+	}
+	stmt, err := preparer.PrepareContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer stmt.Close()
+	in, ok := stmt.(interface {
+		CopyData(ctx context.Context, line string) (driver.Result, error)
+	})
+	if !ok {
+		return errors.New("the database driver cannot COPY")
+	}
+	for len(text) > 0 {
+		end := chunkEnd(text)
+		// The driver copies the chunk into its buffer before it returns.
+		if _, err := in.CopyData(ctx, unsafe.String(unsafe.SliceData(text), end)); err != nil {
 			return err
 		}
-		defer stmt.Close()
-		in, ok := stmt.(interface {
-			CopyData(ctx context.Context, line string) (driver.Result, error)
-		})
-		if !ok {
-			return errors.New("the database driver cannot COPY")
-		}
-		for len(text) > 0 {
-			end := chunkEnd(text)
-			// The driver copies the chunk into its buffer before it returns.
-			if _, err := in.CopyData(ctx, unsafe.String(unsafe.SliceData(text), end)); err != nil {
-				return err
-			}
-			text = text[end+1:]
-		}
-		//lint:ignore SA1019 lib/pq ends a COPY by Exec without arguments, which has no newer form
-		_, err = stmt.Exec(nil)
-		return err
-	})
+		text = text[end+1:]
+	}
+	//lint:ignore SA1019 lib/pq ends a COPY by Exec without arguments, which has no newer form
+	_, err = stmt.Exec(nil)
+	return err
 }
 
 // chunkEnd is the index of the newline that ends the last row within copyChunk, or the first row if that is longer.

@@ -69,7 +69,7 @@ func TestStop(t *testing.T) {
 	r := newRig(t, nil)
 	for range 5 {
 		before := r.stored()
-		stop := r.feed(2000)
+		stop := r.feed(1000)
 		d := r.daemon("--visibility-timeout", "1h")
 		r.eventually("events are stored", 20*time.Second, func() bool { return r.stored() > before+100 })
 		time.Sleep(500 * time.Millisecond)
@@ -87,7 +87,7 @@ func TestStop(t *testing.T) {
 		}
 	}
 	d := r.daemon()
-	r.settle(30 * time.Second)
+	r.settle(time.Minute)
 	d.stop()
 }
 

@@ -74,7 +74,7 @@ var errClosed = errors.New("receiving messages: the consumer is closed")
 
 // pollGrace is how long a poll that is under way may go on after its context has ended: what SQS hands over while the
 // connection is cut stays invisible with nobody to handle it, and counts as a receive. A busy queue answers well within.
-const pollGrace = 500 * time.Millisecond
+const pollGrace = time.Second
 
 // inGrace is a context that outlives ctx by pollGrace.
 func inGrace(ctx context.Context) (context.Context, context.CancelFunc) {
