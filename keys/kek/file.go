@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -79,7 +80,7 @@ func readKeyFile(path string) (secret.Bytes, error) {
 	if !info.Mode().IsRegular() {
 		return secret.Bytes{}, errors.New("it is not a regular file")
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if others := info.Mode().Perm() & 0o077; others != 0 && (others != 0o040 || !systemdCredential(path)) {
 		return secret.Bytes{}, fmt.Errorf("its mode is %04o, so others can read it: chmod 600 %s", info.Mode().Perm(), path)
 	}
 	text := make([]byte, 256)
@@ -95,6 +96,13 @@ func readKeyFile(path string) (secret.Bytes, error) {
 		return secret.Bytes{}, errors.New("it does not hold 32 bytes in base64")
 	}
 	return secret.New(key), nil
+}
+
+// systemdCredential reports a file that systemd shows this service and nobody else (LoadCredential=, systemd.exec(5)): to a
+// service with a user of its own by an access control list, whose mask a file's mode shows as its group's right to read.
+func systemdCredential(path string) bool {
+	directory := os.Getenv("CREDENTIALS_DIRECTORY")
+	return filepath.IsAbs(directory) && filepath.Dir(path) == filepath.Clean(directory)
 }
 
 // GenerateFile makes a new key file, mode 0600, and fails if the path exists.

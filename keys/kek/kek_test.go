@@ -110,6 +110,37 @@ func TestSetUnwrapsUnderOlderKEK(t *testing.T) {
 	}
 }
 
+// systemd shows a credential to a service with a user of its own with mode 0440, in a directory that only the service enters.
+func TestFileAsACredential(t *testing.T) {
+	directory := t.TempDir()
+	good := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xC5}, 32))
+	for name, mode := range map[string]os.FileMode{"kek": 0o440, "written": 0o460, "open": 0o444, "sub/kek": 0o440} {
+		path := filepath.Join(directory, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(good), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	uri := "file://" + directory + "/"
+	if _, err := kek.Open(t.Context(), uri+"kek"); err == nil {
+		t.Error("mode 0440 is taken where there is no systemd")
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", directory)
+	if _, err := kek.Open(t.Context(), uri+"kek"); err != nil {
+		t.Errorf("a credential: %v", err)
+	}
+	for _, name := range []string{"written", "open", "sub/kek"} {
+		if _, err := kek.Open(t.Context(), uri+name); err == nil {
+			t.Errorf("%s is taken for a credential", name)
+		}
+	}
+}
+
 func TestFileIsRefused(t *testing.T) {
 	write := func(mode os.FileMode, text string) string {
 		path := filepath.Join(t.TempDir(), "kek")
