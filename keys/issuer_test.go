@@ -277,9 +277,10 @@ func TestDiscard(t *testing.T) {
 func TestIssuerForgetsMonths(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)
+	env.Open(t, "").MustExec(`UPDATE cloakroom.settings SET days_back = 36600`)
 	i, _ := newIssuer(t, env.Vault(t, env.As(t, "ingest", "ingest")), keys.Caps{})
 	for month := range 2*keys.MaxMonths + 5 {
-		acquire(t, i, july.AddDate(0, month, 0), 1, 1)
+		acquire(t, i, july.AddDate(0, -month, 0), 1, 1)
 		if n := i.Months(); n > keys.MaxMonths {
 			t.Fatalf("%d months are kept", n)
 		}
