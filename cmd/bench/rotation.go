@@ -160,7 +160,7 @@ func (b *bench) measureBeside(ctx context.Context, d *database) error {
 	if err != nil {
 		return err
 	}
-	n := max(b.rows/20, 2*batchRows)
+	n := max(b.rows/20, 50_000)
 	g := newGenerator(zipf, 31)
 	beside := contender{ingestBeside, func(ctx context.Context) (sample, error) {
 		kill, err := o.start(ctx)

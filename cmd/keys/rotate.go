@@ -44,7 +44,7 @@ Exit codes: 0 done · 2 not finished, run again · 5 rows do not open and are qu
 // jobFlags are the flags that every step of the rotation job has.
 type jobFlags struct {
 	dryRun, asJSON     *bool
-	rate               *float64
+	rate, rest         *float64
 	maxLag, patience   *time.Duration
 	pauseFile          *string
 	workers, batchRows *int
@@ -56,6 +56,7 @@ func addJobFlags(cmd *cobra.Command) *jobFlags {
 		dryRun:    f.Bool("dry-run", false, "say what would be done and change nothing"),
 		asJSON:    f.Bool("json", false, "print JSON"),
 		rate:      f.Float64("rate", 0, "rows a second at the most; 0: no limit"),
+		rest:      f.Float64("rest", 4, "while loads run, rest so many times as long as each batch took; 0: do not"),
 		maxLag:    f.Duration("max-lag", 0, "pause while a standby lags by more, 5s for instance; 0: do not look"),
 		patience:  f.Duration("patience", 10*time.Minute, "how long to wait for locks, outages and old transactions"),
 		pauseFile: f.String("pause-file", "", "pause while this file exists"),
@@ -65,8 +66,12 @@ func addJobFlags(cmd *cobra.Command) *jobFlags {
 }
 
 func (f *jobFlags) options() rotation.Options {
+	rest := *f.rest
+	if rest <= 0 {
+		rest = -1 // its zero is the default
+	}
 	return rotation.Options{
-		DryRun: *f.dryRun, Rate: *f.rate, MaxLag: *f.maxLag, Patience: *f.patience, PauseFile: *f.pauseFile,
+		DryRun: *f.dryRun, Rate: *f.rate, Rest: rest, MaxLag: *f.maxLag, Patience: *f.patience, PauseFile: *f.pauseFile,
 		Workers: *f.workers, BatchRows: *f.batchRows,
 	}
 }
