@@ -46,7 +46,7 @@ type jobFlags struct {
 	dryRun, asJSON     *bool
 	rate, rest         *float64
 	maxLag, patience   *time.Duration
-	pauseFile          *string
+	pauseFile, metrics *string
 	workers, batchRows *int
 }
 
@@ -60,6 +60,7 @@ func addJobFlags(cmd *cobra.Command) *jobFlags {
 		maxLag:    f.Duration("max-lag", 0, "pause while a standby lags by more, 5s for instance; 0: do not look"),
 		patience:  f.Duration("patience", 10*time.Minute, "how long to wait for locks, outages and old transactions"),
 		pauseFile: f.String("pause-file", "", "pause while this file exists"),
+		metrics:   f.String("metrics-file", "", "where to write metrics for node_exporter's textfile collector, FILE.prom"),
 		workers:   f.Int("workers", 2, "database connections that work at once"),
 		batchRows: f.Int("batch-rows", 2000, "rows in a transaction"),
 	}
@@ -84,6 +85,10 @@ func addOwnerFlag(cmd *cobra.Command) *string {
 
 // runJob runs one step of the rotation job and prints what it did, also where it failed.
 func runJob(cmd *cobra.Command, f *jobFlags, ownerURL *string, step func(context.Context, *keys.Vault, rotation.Options) (rotation.Report, error)) error {
+	metrics, err := newTextfile(*f.metrics, cmd.Name())
+	if err != nil {
+		return err
+	}
 	v, closeVault, err := openVault(cmd)
 	if err != nil {
 		return err
@@ -105,13 +110,14 @@ func runJob(cmd *cobra.Command, f *jobFlags, ownerURL *string, step func(context
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("%w: it was asked to stop; what was done is kept, run it again", keys.ErrUnfinished)
 	}
+	if err == nil && report.Verified != nil && report.Verified.FailureCount > 0 {
+		err = cli.Exit(keys.ExitIntegrity, fmt.Errorf("%d things are not as they should be: run keys verify --all", report.Verified.FailureCount))
+	}
+	err = errors.Join(err, metrics.write(&report, err != nil))
 	if *f.asJSON {
 		return errors.Join(err, printJSON(cmd.OutOrStdout(), report))
 	}
 	printReport(cmd.OutOrStdout(), &report)
-	if err == nil && report.Verified != nil && report.Verified.FailureCount > 0 {
-		return cli.Exit(keys.ExitIntegrity, fmt.Errorf("%d things are not as they should be: run keys verify --all", report.Verified.FailureCount))
-	}
 	return err
 }
 

@@ -116,7 +116,11 @@ func (s *stock) replay(t *testing.T, c rotation.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{})
+	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{DryRun: true})
+	if err != nil || report.Cleared != 1 {
+		t.Errorf("replay, dry: %+v (%v)", report, err)
+	}
+	report, err = rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{})
 	if err != nil || report.Cleared != 1 {
 		t.Errorf("replay: %+v (%v)", report, err)
 	}
