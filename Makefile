@@ -36,7 +36,7 @@ bench-rotation: ## measure the rotation job with ROWS rows
 
 chaos: ## the long form of the fault tests; CLOAKROOM_CHAOS_SEED repeats one
 	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./internal/chaos ./internal/blackbox
-	$(GO) test ./keys/rotation -run 'TestChaos$$' -count=1 -timeout 60m -v -chaos.kills=0
+	$(GO) test ./keys/rotation -run 'TestChaos$$|TestEveryState' -count=1 -timeout 60m -v -chaos.kills=0
 
 fuzz: ## fuzz each target for FUZZTIME
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -29,8 +29,8 @@ import (
 )
 
 var (
-	chaosKills = flag.Int("chaos.kills", 30, "how often TestChaos kills a rotator, spread over all steps; 0: at every place of each")
-	chaosSeed  = flag.Uint64("chaos.seed", 0, "repeats a run of TestChaos; 0: another each time")
+	chaosKills = flag.Int("chaos.kills", 30, "how often TestChaos kills a rotator, spread over all steps; 0: at every place of each, and TestEveryState to its end")
+	chaosSeed  = flag.Uint64("chaos.seed", 0, "repeats a run of TestChaos or TestEveryState; 0: another each time")
 )
 
 // chaosOrders in the environment make TestChaosChild a rotator.
