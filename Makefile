@@ -4,11 +4,12 @@ GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
+ROWS ?= 1000000
 
-.PHONY: help build test race bench bench-json bench-long chaos fuzz lint ci demo clean
+.PHONY: help build test race bench bench-json bench-long bench-rotation chaos fuzz lint ci demo clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the programs into bin/
 	@mkdir -p bin
@@ -30,9 +31,12 @@ bench-json: ## the promised figures within a minute; one JSON object on standard
 bench-long: ## measure with up to 10 million rows
 	$(GO) run ./cmd/bench -long -v -write docs/performance.md
 
+bench-rotation: ## measure the rotation job with ROWS rows
+	$(GO) run ./cmd/bench -rotation -rows $(ROWS) -v -write docs/performance.md
+
 chaos: ## the long form of the fault tests; CLOAKROOM_CHAOS_SEED repeats one
 	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./internal/chaos ./internal/blackbox
-	$(GO) test ./keys/rotation -run 'TestChaos$$' -count=1 -timeout 60m -v -chaos.kills=300
+	$(GO) test ./keys/rotation -run 'TestChaos$$|TestEveryState' -count=1 -timeout 60m -v -chaos.kills=0
 
 fuzz: ## fuzz each target for FUZZTIME
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 	"golang.org/x/sync/errgroup"
 
 	"cloakroom/crypto/blindindex"
@@ -23,12 +24,13 @@ import (
 type Failure struct {
 	MessageID string `json:"message_id,omitempty"`
 	Key       string `json:"key,omitempty"`
+	Part      string `json:"part,omitempty"` // of the schema
 	Field     string `json:"field,omitempty"`
 	Problem   string `json:"problem"`
 }
 
 // Verification is what Verify did and found. Every row counted in Rows was opened whole, or has a Failure, or is
-// erased.
+// erased. Orphans are looked for among all rows, whatever was opened.
 type Verification struct {
 	Keys             int       `json:"keys"` // wrapped keys unwrapped and compared with their key checks
 	Rows             int       `json:"rows"`
@@ -37,7 +39,8 @@ type Verification struct {
 	Mismatched       int       `json:"mismatched"` // rows with a Failure
 	Rejections       int       `json:"rejections"`
 	RejectionsOpened int       `json:"rejections_opened"`
-	Failures         []Failure `json:"failures,omitempty"` // at most maxFailures of them
+	Unneeded         []uint32  `json:"unneeded_keys,omitempty"` // closed data keys that nothing refers to: keys retire puts them aside
+	Failures         []Failure `json:"failures,omitempty"`      // at most maxFailures of them
 	FailureCount     int       `json:"failure_count"`
 }
 
@@ -66,7 +69,8 @@ type verifier struct {
 	report Verification
 }
 
-// Verify unwraps every key, opens rows and rejections and recomputes their tokens. What is wrong with the data is in the
+// Verify unwraps every key, looks at columns, indexes and views, looks for rows whose key is gone, opens rows and rejections
+// and recomputes their tokens. Where a column is missing no row can be read, and none is. What is wrong with the data is in the
 // report; an error means that it could not look (the database or the KEK is away).
 func (v *Vault) Verify(ctx context.Context, d *dataset.Dataset, o VerifyOptions) (*Verification, error) {
 	s, err := v.Settings(ctx)
@@ -82,6 +86,16 @@ func (v *Vault) Verify(ctx context.Context, d *dataset.Dataset, o VerifyOptions)
 		return nil, fmt.Errorf("looking for a reindex under way: %w", pg.Redact(err))
 	}
 	if err := w.keys(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.unneeded(ctx); err != nil {
+		return nil, err
+	}
+	readable, err := w.layout(ctx)
+	if err != nil || !readable {
+		return &w.report, err
+	}
+	if err := w.orphans(ctx, o.All); err != nil {
 		return nil, err
 	}
 	var months []time.Time
@@ -145,6 +159,60 @@ func (w *verifier) keys(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// unneeded lists the closed keys that nothing refers to: they are no fault.
+func (w *verifier) unneeded(ctx context.Context) error {
+	if err := w.vault.DB.SelectContext(ctx, &w.report.Unneeded, `SELECT data_key FROM cloakroom.retirable_data_keys() WHERE logins + rejections = 0 ORDER BY 1`); err != nil {
+		return fmt.Errorf("looking for data keys that nothing refers to: %w", pg.Redact(err))
+	}
+	return nil
+}
+
+// layout checks columns, indexes and views. It reports false where a column is missing without which rows cannot be read.
+func (w *verifier) layout(ctx context.Context) (readable bool, err error) {
+	var members pq.StringArray
+	for _, m := range w.protected {
+		members = append(members, m.Name)
+	}
+	var problems []struct {
+		Part       string `db:"part"`
+		Problem    string `db:"problem"`
+		Unreadable bool   `db:"unreadable"`
+	}
+	if err := w.vault.DB.SelectContext(ctx, &problems, `SELECT * FROM cloakroom.layout_problems($1)`, members); err != nil {
+		return false, fmt.Errorf("looking at columns and views: %w", pg.Redact(err))
+	}
+	readable = true
+	for _, p := range problems {
+		w.fail(Failure{Part: p.Part, Problem: p.Problem})
+		readable = readable && !p.Unreadable
+	}
+	return readable, nil
+}
+
+// orphans looks for rows and rejections whose data key is gone, or about to go. If all are opened, those whose key is gone are
+// found then.
+func (w *verifier) orphans(ctx context.Context, all bool) error {
+	var list []struct {
+		ID      uuid.UUID `db:"message_id"`
+		DataKey uint32    `db:"data_key"`
+		State   *string   `db:"state"`
+	}
+	if err := w.vault.DB.SelectContext(ctx, &list, `SELECT message_id, data_key, state FROM cloakroom.orphan_rows($1)`, maxFailures); err != nil {
+		return fmt.Errorf("looking for rows whose key is gone: %w", pg.Redact(err))
+	}
+	for _, r := range list {
+		problem := ErrNoKey.Error()
+		switch retired := r.State != nil && *r.State == "retired"; {
+		case retired:
+			problem = "the data key is retired, though this needs it: it will be destroyed"
+		case all:
+			continue
+		}
+		w.fail(Failure{MessageID: r.ID.String(), Key: fmt.Sprintf("data key %d", r.DataKey), Problem: problem})
+	}
+	return nil
 }
 
 func (w *verifier) month(ctx context.Context, month time.Time, o VerifyOptions) error {

@@ -24,7 +24,12 @@ func run() error {
 	if os.Getenv(asQueue) != "" {
 		return serveQueue(os.Stdin, os.Stdout)
 	}
+	if orders := os.Getenv(asRotator); orders != "" {
+		return serveRotator(context.Background(), orders, os.Stdout)
+	}
 	asJSON := flag.Bool("json", false, "print one JSON object of the promised figures and nothing else, within a minute")
+	rotation := flag.Bool("rotation", false, "measure the rotation job")
+	rows := flag.Int("rows", 1_000_000, "with --rotation: how many `ROWS`")
 	long := flag.Bool("long", false, "measure 10 million rows and the memory they take, which takes half an hour")
 	page := flag.String("write", "", "write the tables into `FILE`, between its marks, besides printing them")
 	verbose := flag.Bool("v", false, "tell on standard error how far it is")
@@ -41,6 +46,9 @@ func run() error {
 			return err
 		}
 		return b.json(os.Stdout)
+	case *rotation:
+		b.rows = *rows
+		return b.print(ctx, b.rotation, *page, beginRotation, endRotation)
 	case *long:
 		return b.print(ctx, b.long, *page, beginLong, endLong)
 	}

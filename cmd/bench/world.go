@@ -40,6 +40,7 @@ const (
 type world struct {
 	server *pgserver.Server
 	dir    string
+	kekURI string
 	kek    *kek.Set
 	open   []func() error
 }
@@ -59,7 +60,8 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString([]byte("cloakroom bench: this KEK is no "))), 0o600); err != nil {
 		return w, err
 	}
-	if w.kek, err = kek.Open(ctx, "file://"+path); err != nil {
+	w.kekURI = "file://" + path
+	if w.kek, err = kek.Open(ctx, w.kekURI); err != nil {
 		return w, err
 	}
 	w.server, err = pgserver.Start(ctx, pgserver.Config{Settings: settings})
@@ -84,6 +86,7 @@ type database struct {
 	url    string   // of the superuser
 	writer *etl.Writer
 	psql   string // path; empty: not installed
+	date   string // create_date of the rows that prepareBare numbered
 }
 
 // database makes a database in which keys init has run.

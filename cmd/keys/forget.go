@@ -50,6 +50,8 @@ when the policy's time for rejections is over.`,
 			return errors.New("say one of --user, --request and --replay")
 		}
 		switch {
+		case *user != "" && *flags.dryRun:
+			return errors.New("--user only asks: --dry-run goes with --request and --replay")
 		case *user != "":
 			return requestForget(cmd, *user, *ticket, *reason)
 		case *replay != "":

@@ -44,9 +44,9 @@ Exit codes: 0 done · 2 not finished, run again · 5 rows do not open and are qu
 // jobFlags are the flags that every step of the rotation job has.
 type jobFlags struct {
 	dryRun, asJSON     *bool
-	rate               *float64
+	rate, rest         *float64
 	maxLag, patience   *time.Duration
-	pauseFile          *string
+	pauseFile, metrics *string
 	workers, batchRows *int
 }
 
@@ -56,17 +56,23 @@ func addJobFlags(cmd *cobra.Command) *jobFlags {
 		dryRun:    f.Bool("dry-run", false, "say what would be done and change nothing"),
 		asJSON:    f.Bool("json", false, "print JSON"),
 		rate:      f.Float64("rate", 0, "rows a second at the most; 0: no limit"),
+		rest:      f.Float64("rest", 4, "while loads run, rest so many times as long as each batch took; 0: do not"),
 		maxLag:    f.Duration("max-lag", 0, "pause while a standby lags by more, 5s for instance; 0: do not look"),
 		patience:  f.Duration("patience", 10*time.Minute, "how long to wait for locks, outages and old transactions"),
 		pauseFile: f.String("pause-file", "", "pause while this file exists"),
+		metrics:   f.String("metrics-file", "", "where to write metrics for node_exporter's textfile collector, FILE.prom"),
 		workers:   f.Int("workers", 2, "database connections that work at once"),
 		batchRows: f.Int("batch-rows", 2000, "rows in a transaction"),
 	}
 }
 
 func (f *jobFlags) options() rotation.Options {
+	rest := *f.rest
+	if rest <= 0 {
+		rest = -1 // its zero is the default
+	}
 	return rotation.Options{
-		DryRun: *f.dryRun, Rate: *f.rate, MaxLag: *f.maxLag, Patience: *f.patience, PauseFile: *f.pauseFile,
+		DryRun: *f.dryRun, Rate: *f.rate, Rest: rest, MaxLag: *f.maxLag, Patience: *f.patience, PauseFile: *f.pauseFile,
 		Workers: *f.workers, BatchRows: *f.batchRows,
 	}
 }
@@ -79,6 +85,10 @@ func addOwnerFlag(cmd *cobra.Command) *string {
 
 // runJob runs one step of the rotation job and prints what it did, also where it failed.
 func runJob(cmd *cobra.Command, f *jobFlags, ownerURL *string, step func(context.Context, *keys.Vault, rotation.Options) (rotation.Report, error)) error {
+	metrics, err := newTextfile(*f.metrics, cmd.Name())
+	if err != nil {
+		return err
+	}
 	v, closeVault, err := openVault(cmd)
 	if err != nil {
 		return err
@@ -100,13 +110,14 @@ func runJob(cmd *cobra.Command, f *jobFlags, ownerURL *string, step func(context
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("%w: it was asked to stop; what was done is kept, run it again", keys.ErrUnfinished)
 	}
+	if err == nil && report.Verified != nil && report.Verified.FailureCount > 0 {
+		err = cli.Exit(keys.ExitIntegrity, fmt.Errorf("%d things are not as they should be: run keys verify --all", report.Verified.FailureCount))
+	}
+	err = errors.Join(err, metrics.write(&report, err != nil))
 	if *f.asJSON {
 		return errors.Join(err, printJSON(cmd.OutOrStdout(), report))
 	}
 	printReport(cmd.OutOrStdout(), &report)
-	if err == nil && report.Verified != nil && report.Verified.FailureCount > 0 {
-		return cli.Exit(keys.ExitIntegrity, fmt.Errorf("%d things are not as they should be: run keys verify --all", report.Verified.FailureCount))
-	}
 	return err
 }
 

@@ -38,14 +38,18 @@ those, and how a KEK per retention period closes the gap.`,
 			if err != nil {
 				return rotation.Report{}, err
 			}
+			would := rotation.Report{DryRun: true}
 			for _, m := range plan {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d rows and %d rejections become unreadable for ever, %d data keys\n", m.Month, m.Rows, m.Rejections, m.DataKeys)
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d rows and %d rejections become unreadable for ever, %d data keys\n", m.Month, m.Rows, m.Rejections, len(m.DataKeys))
+				would.Cleared += m.Rows
+				would.ClearedRejections += m.Rejections
+				would.Shredded = append(would.Shredded, m.DataKeys...)
 			}
 			if o.DryRun || !*destroy {
 				if !o.DryRun && len(plan) > 0 {
-					return rotation.Report{DryRun: true}, errors.New("nothing was destroyed: say --yes-destroy to do it")
+					return would, errors.New("nothing was destroyed: say --yes-destroy to do it")
 				}
-				return rotation.Report{DryRun: true}, nil
+				return would, nil
 			}
 			return rotation.Shred(ctx, v, dataset.Login(), month, o)
 		})

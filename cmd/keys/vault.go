@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,9 @@ import (
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
 )
+
+// countTimeout bounds a statement: that nothing is left is counted in one, over the whole table.
+const countTimeout = 15 * time.Minute
 
 // openVault opens the vault of the configured database with the configured KEKs. The second result closes it.
 func openVault(cmd *cobra.Command) (*keys.Vault, func(), error) {
@@ -22,7 +26,7 @@ func openVault(cmd *cobra.Command) (*keys.Vault, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom keys"})
+	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom keys", StatementTimeout: countTimeout})
 	if err != nil {
 		return nil, nil, err
 	}

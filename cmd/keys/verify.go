@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 
@@ -15,8 +16,8 @@ func newVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Open rows and rejections, recompute tokens, check every wrapped key; prints no value",
-		Long: `Open rows and rejections, recompute their tokens, unwrap every key and compare it with its key check. Without --all
-it looks at a sample of each month. Prints counts and the ids of what is wrong, never a value; exits 5 if anything is.
+		Long: `Open rows and rejections, recompute their tokens, unwrap every key and compare it with its key check; look at columns,
+indexes and views, and for rows whose key is gone. Without --all it opens a sample of each month. Prints counts and the ids of what is wrong, never a value; exits 5 if anything is.
 
 It takes the rotator's login: only that role may both open and see tokens.`,
 		Args: cobra.NoArgs,
@@ -47,17 +48,18 @@ It takes the rotator's login: only that role may both open and see tokens.`,
 }
 
 func printVerification(w io.Writer, r *keys.Verification) error {
-	fmt.Fprintf(w, "keys         %d unwrapped\n", r.Keys)
+	fmt.Fprintf(w, "keys         %d unwrapped", r.Keys)
+	if len(r.Unneeded) > 0 {
+		fmt.Fprintf(w, "; nothing refers to %s any more (keys retire)", keyList(r.Unneeded))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "rows         %d/%d open and match their tokens\n", r.Opened, r.Rows-r.Erased)
 	if r.Erased > 0 {
 		fmt.Fprintf(w, "erased       %d\n", r.Erased)
 	}
 	fmt.Fprintf(w, "rejections   %d/%d open\n", r.RejectionsOpened, r.Rejections)
 	for _, f := range r.Failures {
-		what := f.MessageID
-		if what == "" {
-			what = f.Key
-		}
+		what := cmp.Or(f.MessageID, f.Key, f.Part)
 		if f.Field != "" {
 			what += " " + f.Field
 		}

@@ -2,15 +2,21 @@ package rotation_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
-	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
@@ -18,137 +24,298 @@ import (
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
+	"cloakroom/keys/keystest"
 	"cloakroom/keys/rotation"
 )
 
-var chaosKills = flag.Int("chaos.kills", 30, "how often TestChaos kills a rotator")
-
-// The child's orders, in its environment.
-const (
-	chaosURL   = "CLOAKROOM_TEST_CHAOS_URL"
-	chaosOwner = "CLOAKROOM_TEST_CHAOS_OWNER"
-	chaosKEK   = "CLOAKROOM_TEST_CHAOS_KEK"
-	chaosStep  = "CLOAKROOM_TEST_CHAOS_STEP"
-	chaosAt    = "CLOAKROOM_TEST_CHAOS_AT" // the place, counted from 1, at which it kills itself
+var (
+	chaosKills = flag.Int("chaos.kills", 30, "how often TestChaos kills a rotator, spread over all steps; 0: at every place of each, and TestEveryState to its end")
+	chaosSeed  = flag.Uint64("chaos.seed", 0, "repeats a run of TestChaos or TestEveryState; 0: another each time")
 )
+
+// chaosOrders in the environment make TestChaosChild a rotator.
+const chaosOrders = "CLOAKROOM_TEST_CHAOS_ORDERS"
+
+// orders are what a rotator is to do, and where it kills itself.
+type orders struct {
+	URL, OwnerURL, KEK string
+	Step               string
+	To                 string    // of rewrap
+	Request            uuid.UUID // of forget
+	Place              int       // counted from 1
+}
+
+// places counts the places at which a rotator may be killed: before and after each statement and commit, and after each call
+// of the KEK, which comes between two statements. It calls at with each.
+type places struct {
+	mu sync.Mutex
+	n  int
+	at func(place int)
+}
+
+func (p *places) pass(string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n++
+	if p.at != nil {
+		p.at(p.n)
+	}
+}
+
+// KEKRequest implements kek.Observer.
+func (p *places) KEKRequest(operation string, _ error) { p.pass(operation) }
 
 // TestChaosChild is the rotator that is killed: not a test of its own.
 func TestChaosChild(t *testing.T) {
-	url := os.Getenv(chaosURL)
-	if url == "" {
+	text := os.Getenv(chaosOrders)
+	if text == "" {
 		t.Skip("TestChaos runs it")
 	}
-	at, err := strconv.Atoi(os.Getenv(chaosAt))
-	if err != nil {
+	var o orders
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		t.Fatal(err)
 	}
-	place := 0
-	o := rotation.Options{Workers: 1, BatchRows: 40}.WithHook(func(string) {
-		if place++; place == at {
+	here := &places{at: func(place int) {
+		if place == o.Place {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // until it arrives
 		}
-	})
-	set, err := kek.Open(t.Context(), os.Getenv(chaosKEK))
+	}}
+	set, err := kek.Open(t.Context(), o.KEK)
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := pg.Open(pg.Config{URL: url})
+	set.Observe = here
+	db, err := pg.Open(pg.Config{URL: o.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.Owner, err = pg.Open(pg.Config{URL: os.Getenv(chaosOwner), Role: pg.Owner, StatementTimeout: -1, LockTimeout: -1}); err != nil {
+	owner, err := pg.Open(pg.Config{URL: o.OwnerURL, Role: pg.Owner, StatementTimeout: -1, LockTimeout: -1})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := chaosRun(t.Context(), &keys.Vault{DB: db, KEK: set}, os.Getenv(chaosStep), o); err != nil {
+	options := rotation.Options{Workers: 1, BatchRows: 40, Owner: owner}.WithHook(here.pass)
+	if err := o.run(t.Context(), &keys.Vault{DB: db, KEK: set}, options); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func chaosRun(ctx context.Context, v *keys.Vault, step string, o rotation.Options) error {
+func (o orders) run(ctx context.Context, v *keys.Vault, options rotation.Options) error {
 	var err error
-	switch step {
+	options.Log = slog.New(slog.DiscardHandler)
+	switch o.Step {
 	case "rotate":
-		o.Force = true
-		_, err = rotation.Rotate(ctx, v, dataset.Login(), o)
+		options.Force = true
+		_, err = rotation.Rotate(ctx, v, dataset.Login(), options)
 	case "reindex":
-		_, err = rotation.Reindex(ctx, v, dataset.Login(), o)
+		_, err = rotation.Reindex(ctx, v, dataset.Login(), options)
+	case "rewrap":
+		_, err = rotation.Rewrap(ctx, v, dataset.Login(), o.To, options)
 	case "shred":
-		_, err = rotation.Shred(ctx, v, dataset.Login(), keys.MonthOf(etltest.Today()).AddDate(0, -1, 0), o)
+		_, err = rotation.Shred(ctx, v, dataset.Login(), keys.MonthOf(etltest.Today()).AddDate(0, -1, 0), options)
+	case "forget":
+		_, _, err = rotation.Forget(ctx, v, dataset.Login(), o.Request, options)
 	default:
-		err = fmt.Errorf("no step %q", step)
+		err = fmt.Errorf("no step %q", o.Step)
 	}
 	return err
 }
 
-// TestChaos kills a rotator before and after its statements, one after another, then runs the step to its end: every row
-// opens, tokens are right, no key is gone that a row needs.
+// chaosSteps in the order in which what was left unfinished is finished.
+var chaosSteps = []string{"shred", "rotate", "reindex", "forget", "rewrap"}
+
+// TestChaos kills a rotator before and after its statements, now here and now there, then runs the steps to their end: every
+// row opens, tokens are right, no key is gone that a row needs, who was to be forgotten is.
 func TestChaos(t *testing.T) {
-	s := newStock(t, 120)
-	url := s.As(t, "killed", "rotator")
-	steps := []string{"rotate", "reindex", "shred"}
-	at := map[string]int{}
-	stored, n := 120, 0
-	for kills := 0; kills < *chaosKills; {
-		step := steps[n%len(steps)]
-		n++
-		if step == "shred" {
-			s.ingest(t, []*etl.Message{old(100000+n, 2)})
+	c := newChaos(t)
+	killed := map[string]int{}
+	for n, o := range c.plan(c.countPlaces(t)) {
+		c.prepare(t, &o)
+		// Where there was less to do than when places were counted, it ends before a late one.
+		dead := c.kill(t, o)
+		for ; !dead && *chaosKills > 0; dead = c.kill(t, o) {
+			o.Place = 1 + c.random.IntN(o.Place)
 		}
-		at[step] += 1 + n%3 // not every place in the short form, another each time
-		if !s.killAt(t, url, step, at[step]) {
-			at[step] = 0 // it came to its end before that place
-		} else {
-			kills++
+		if dead {
+			killed[o.Step]++
 		}
 		// Ingest goes on, whatever state the vault was left in.
-		s.ingest(t, etltest.Logins(stored, stored+5))
-		stored += 5
-		if kills%3 == 0 {
-			s.converge(t, stored)
+		c.add(t, 5)
+		if n%3 == 2 {
+			c.converge(t)
 		}
 	}
-	s.converge(t, stored)
-	t.Logf("%d kills, %d rows, places reached: %v", *chaosKills, stored, at)
+	c.converge(t)
+	t.Logf("seed %d: killed %v, %d rows, %d forgotten", c.seed, killed, c.stored, c.forgotten)
 }
 
-// killAt runs a step in a process that kills itself at a place. It reports false where the step ended before.
-func (s *stock) killAt(t *testing.T, url, step string, at int) bool {
+// plan says where rotators are killed: at every place, or at some of each step, evenly spread, others each time.
+func (c *chaos) plan(places map[string]int) []orders {
+	var plan []orders
+	if *chaosKills == 0 {
+		for _, step := range chaosSteps {
+			for place := range places[step] {
+				plan = append(plan, orders{Step: step, Place: 1 + place})
+			}
+		}
+		return plan
+	}
+	rounds := (*chaosKills + len(chaosSteps) - 1) / len(chaosSteps)
+	first := c.random.Float64()
+	for n := range *chaosKills {
+		step := chaosSteps[n%len(chaosSteps)]
+		at := (float64(n/len(chaosSteps)) + first) / float64(rounds) // in [0, 1)
+		plan = append(plan, orders{Step: step, Place: 1 + int(at*float64(places[step]))})
+	}
+	return plan
+}
+
+// chaos is a vault whose rotators are killed.
+type chaos struct {
+	*stock
+	url       string // of the rotators that are killed
+	keks      [2]string
+	to        string // the KEK under which converge brought all keys last
+	seed      uint64
+	random    *rand.Rand
+	stored    int // logins of this month: user-0 and so on
+	forgotten int // of them: user-100 and so on
+	old       int // logins of a month to be shredded
+	pending   []uuid.UUID
+}
+
+func newChaos(t *testing.T) *chaos {
 	t.Helper()
+	env := keystest.New(t)
+	c := &chaos{seed: *chaosSeed, keks: [2]string{env.KEK, keystest.WriteKEK(t, []byte("cloakroom chaos: the other KEK. "))}}
+	if c.seed == 0 {
+		c.seed = rand.Uint64()
+	}
+	c.random = rand.New(rand.NewPCG(c.seed, 0))
+	env.KEK = c.keks[0] + "," + c.keks[1]
+	c.stock = stockOf(t, env, 120)
+	c.to = c.keks[0] // the writer's
+	c.stored, c.url = 120, c.As(t, "killed", "rotator")
+	return c
+}
+
+func (c *chaos) add(t *testing.T, n int) {
+	t.Helper()
+	c.ingest(t, etltest.Logins(c.stored, c.stored+n))
+	c.stored += n
+}
+
+// prepare gives a step something to do.
+func (c *chaos) prepare(t *testing.T, o *orders) {
+	t.Helper()
+	switch o.Step {
+	case "shred":
+		c.old++
+		c.ingest(t, []*etl.Message{old(100000+c.old, 2)})
+	case "rewrap":
+		o.To = c.otherKEK()
+	case "forget":
+		// user-0 to user-99 are left alone: a rejection names user-1.
+		request, err := rotation.RequestForget(t.Context(), c.vault, fmt.Sprintf("user-%d", 100+c.forgotten), "DSAR-1", "they asked")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.forgotten++
+		c.approve(t, "ann", request)
+		c.approve(t, "ben", request)
+		o.Request = request
+		c.pending = append(c.pending, request)
+	}
+}
+
+func (c *chaos) otherKEK() string {
+	if c.to == c.keks[0] {
+		return c.keks[1]
+	}
+	return c.keks[0]
+}
+
+// countPlaces runs every step to its end, and tells at how many places each may be killed.
+func (c *chaos) countPlaces(t *testing.T) map[string]int {
+	t.Helper()
+	found := map[string]int{}
+	for _, step := range chaosSteps {
+		o := orders{Step: step}
+		c.prepare(t, &o)
+		here := &places{}
+		c.vault.KEK.Observe = here
+		if err := o.run(t.Context(), c.vault, rotation.Options{Workers: 1, BatchRows: 40, Owner: c.owner(t)}.WithHook(here.pass)); err != nil {
+			t.Fatalf("%s: %v", step, err)
+		}
+		c.vault.KEK.Observe = nil
+		if found[step] = here.n; here.n < 5 {
+			t.Fatalf("%s has only %d places", step, here.n)
+		}
+	}
+	t.Logf("places: %v", found)
+	return found
+}
+
+// kill runs a step in a process that kills itself at a place. It reports false where the step ended before.
+func (c *chaos) kill(t *testing.T, o orders) bool {
+	t.Helper()
+	o.URL, o.OwnerURL, o.KEK = c.url, c.URL(""), c.KEK
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestChaosChild$", "-test.count=1")
-	cmd.Env = append(os.Environ(), chaosURL+"="+url, chaosOwner+"="+s.URL(""), chaosKEK+"="+s.KEK, chaosStep+"="+step, chaosAt+"="+strconv.Itoa(at))
+	cmd.Env = append(os.Environ(), chaosOrders+"="+string(text))
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+	if ctx.Err() == nil && errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
 		return true
 	}
 	if err != nil {
-		t.Fatalf("%s, to be killed at place %d: %v\n%s", step, at, err, out)
+		t.Fatalf("seed %d: %s, to be killed at place %d: %v\n%s", c.seed, o.Step, o.Place, err, out)
 	}
 	return false
 }
 
 // converge finishes what was begun and opens everything.
-func (s *stock) converge(t *testing.T, stored int) {
+func (c *chaos) converge(t *testing.T) {
 	t.Helper()
-	for _, step := range []string{"shred", "rotate", "reindex"} {
-		if err := chaosRun(t.Context(), s.vault, step, rotation.Options{Owner: s.owner(t)}); err != nil {
-			t.Fatalf("finishing %s: %v", step, err)
+	c.to = c.otherKEK()
+	for _, step := range chaosSteps {
+		todo := []orders{{Step: step, To: c.to}}
+		if step == "forget" {
+			todo = nil
+			for _, request := range c.pending {
+				todo = append(todo, orders{Step: step, Request: request})
+			}
+			c.pending = nil
+		}
+		for _, o := range todo {
+			if err := o.run(t.Context(), c.vault, rotation.Options{Owner: c.owner(t)}); err != nil {
+				t.Fatalf("seed %d: finishing %s: %v", c.seed, step, err)
+			}
 		}
 	}
-	got, err := s.vault.Verify(t.Context(), dataset.Login(), keys.VerifyOptions{All: true})
+	got, err := c.vault.Verify(t.Context(), dataset.Login(), keys.VerifyOptions{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Opened != stored || got.FailureCount > 0 || got.RejectionsOpened != got.Rejections {
-		t.Fatalf("verification: %+v, want %d rows open", got, stored)
+	if got.Opened != c.stored-c.forgotten || got.Erased != c.forgotten+c.old || got.FailureCount > 0 || got.RejectionsOpened != got.Rejections {
+		t.Fatalf("seed %d: verification: %+v, want %d rows open, %d erased", c.seed, got, c.stored-c.forgotten, c.forgotten+c.old)
 	}
-	if n := s.count(t, `SELECT count(*) FROM cloakroom.rotations WHERE state = 'running'`); n != 0 {
-		t.Errorf("%d rotations have not ended", n)
-	}
-	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`); n != 0 {
-		t.Errorf("%d rows need a key that is gone", n)
+	for what, query := range map[string]string{
+		"rotations have not ended":           `SELECT count(*) FROM cloakroom.rotations WHERE state = 'running'`,
+		"rows need a key that is gone":       `SELECT count(*) FROM cloakroom.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
+		"rejections need a key that is gone": `SELECT count(*) FROM cloakroom.rejections u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
+		"requests to forget have not ended":  `SELECT count(*) FROM cloakroom.requests WHERE purpose = 'forget' AND state <> 'closed'`,
+		"people were forgotten in the log not once": `SELECT count(*) FROM cloakroom.requests r WHERE purpose = 'forget' AND 1 <> (
+			SELECT count(*) FROM cloakroom.audit_leaves WHERE convert_from(leaf, 'UTF8') LIKE '%"' || r.id || '"%"result":"forgotten"%')`,
+		"keys are not under the wanted KEK": `SELECT count(*) FROM cloakroom.wrapped_keys() WHERE kek <> '` + strings.ReplaceAll(c.to, "'", "''") + `'`,
+	} {
+		if n := c.count(t, query); n != 0 {
+			t.Errorf("seed %d: %d %s", c.seed, n, what)
+		}
 	}
 }

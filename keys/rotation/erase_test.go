@@ -116,7 +116,11 @@ func (s *stock) replay(t *testing.T, c rotation.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{})
+	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{DryRun: true})
+	if err != nil || report.Cleared != 1 {
+		t.Errorf("replay, dry: %+v (%v)", report, err)
+	}
+	report, err = rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{})
 	if err != nil || report.Cleared != 1 {
 		t.Errorf("replay: %+v (%v)", report, err)
 	}
@@ -132,7 +136,11 @@ func (s *stock) replay(t *testing.T, c rotation.Certificate) {
 // approve approves a request as somebody else.
 func (s *stock) approve(t testing.TB, login string, request uuid.UUID) {
 	t.Helper()
-	db := s.Pool(t, s.As(t, login, "approver"))
+	db := s.approvers[login]
+	if db == nil {
+		db = s.Pool(t, s.As(t, login, "approver"))
+		s.approvers[login] = db
+	}
 	var digest []byte
 	if err := db.Get(&digest, `SELECT digest FROM cloakroom.show_request($1)`, request); err != nil {
 		t.Fatal(err)

@@ -109,7 +109,11 @@ func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n 
 	return n, err
 }
 
-// ReplayForget does again what the certificates in a bundle say, one JSON object a line. It goes on past none that fails.
+// errDryRun has a transaction rolled back.
+var errDryRun = errors.New("a dry run")
+
+// ReplayForget does again what the certificates in a bundle say, one JSON object a line. It goes on past none that fails. A dry
+// run does each and rolls it back.
 func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle io.Reader, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		lines := bufio.NewScanner(bundle)
@@ -123,9 +127,13 @@ func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle
 			}
 			var cleared int64
 			err := j.tx(ctx, fmt.Sprintf("replaying line %d", n), func(s session) error {
-				return s.get(ctx, &cleared, `SELECT cloakroom.replay_forget($1, $2)`, c.Certificate, c.Code)
+				err := s.get(ctx, &cleared, `SELECT cloakroom.replay_forget($1, $2)`, c.Certificate, c.Code)
+				if err == nil && o.DryRun {
+					return errDryRun
+				}
+				return err
 			})
-			if err != nil {
+			if err != nil && !errors.Is(err, errDryRun) {
 				return err
 			}
 			r.Cleared += cleared

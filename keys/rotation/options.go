@@ -16,6 +16,7 @@ type Options struct {
 	Workers   int           // database connections that work on slices: 2
 	BatchRows int           // rows in a transaction: 2000
 	Rate      float64       // rows a second, all workers together; 0: no limit
+	Rest      float64       // while loads run, rest so many times as long as each batch took: 4; negative: do not
 	MaxLag    time.Duration // pause while a standby's replay lags by more; 0: do not look
 	PauseFile string        // pause while this file exists
 	Patience  time.Duration // how long locks, outages and old snapshots are waited for: 10 min
@@ -41,6 +42,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.BatchRows <= 0 {
 		o.BatchRows = 2000
+	}
+	if o.Rest == 0 {
+		o.Rest = 4
 	}
 	if o.Patience <= 0 {
 		o.Patience = 10 * time.Minute

@@ -28,6 +28,7 @@ type batch struct {
 	afterID uuid.UUID
 	after   string // create_date of the last row
 	done    bool   // nothing is left in the slice
+	took    time.Duration
 }
 
 // worker works on batches of one pass, in a transaction that it is given. Not for concurrent use.
@@ -57,7 +58,7 @@ func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker f
 				}
 				changed.Add(int64(b.changed))
 				j.o.Progress(Progress{Step: name, Done: read.Add(int64(b.read)), Rows: ahead})
-				if err := j.throttle.wait(ctx, b.read); err != nil {
+				if err := j.throttle.wait(ctx, b.read, b.took); err != nil {
 					return err
 				}
 			}
@@ -72,7 +73,9 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 	for {
 		var b batch
 		var claimed bool
+		var began time.Time
 		err := j.tx(ctx, "working on a slice ("+name+")", func(s session) error {
+			began = time.Now()
 			var at slice
 			var err error
 			claimed, err = one(s.get(ctx, &at, `SELECT month, slice, after_id, after_date::text AS after_date, last_id FROM cloakroom.claim_slice($1, $2)`, rotation, name))
@@ -89,6 +92,7 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 				rotation, name, day(at.Month), at.Slice, b.afterID, b.after, b.done, b.changed)
 		})
 		if err != nil || claimed {
+			b.took = time.Since(began)
 			return b, claimed, err
 		}
 		left, _, err := j.left(ctx, rotation, name)

@@ -196,5 +196,7 @@ func (j *job) planReindex(ctx context.Context, r *Report) error {
 	if r.Reindexed.To == r.Reindexed.From {
 		r.Reindexed.To++
 	}
-	return nil
+	p, err := j.readPlan(ctx, time.Time{})
+	r.Reindexed.Rows = p.Sealed
+	return err
 }

@@ -48,21 +48,42 @@ func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
 		r.Rewrapped = len(due)
 		return nil
 	}
+	if len(due) == 0 {
+		return nil
+	}
+	err = j.tx(ctx, "logging that a rewrap begins", func(s session) error {
+		index := 0
+		for _, k := range due {
+			if k.Purpose == kek.Index {
+				index++
+			}
+		}
+		return s.exec(ctx, `SELECT cloakroom.begin_rewrap($1, $2, $3)`, to, len(due)-index, index)
+	})
+	if err != nil {
+		return err
+	}
+	dataKeys, indexKeys, err := j.rewrapAll(ctx, due, to)
+	r.Rewrapped = len(dataKeys) + indexKeys
+	// Also when it ended early or was asked to stop: what was rewrapped is rewrapped.
+	return errors.Join(err, j.logRewrap(context.WithoutCancel(ctx), to, dataKeys, indexKeys))
+}
+
+// rewrapAll returns the ids of the data keys, and how many index keys, that this run rewrapped.
+func (j *job) rewrapAll(ctx context.Context, due []wrappedKey, to string) (dataKeys pq.Int32Array, indexKeys int, err error) {
 	var mu sync.Mutex
-	var dataKeys pq.Int32Array
-	indexKeys := 0
 	var looked atomic.Int64
-	group, groupCtx := errgroup.WithContext(ctx)
+	dataKeys = pq.Int32Array{}
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(rewrapsAtOnce)
 	for _, k := range due {
 		group.Go(func() error {
-			changed, err := j.rewrapKey(groupCtx, k, to)
+			changed, err := j.rewrapKey(ctx, k, to)
 			if err != nil {
 				return err
 			}
 			j.o.Progress(Progress{Step: "rewrap", Done: looked.Add(1), Rows: int64(len(due))})
 			mu.Lock()
-			defer mu.Unlock()
 			switch {
 			case !changed: // another rotator's, or shredded meanwhile
 			case k.Purpose == kek.Index:
@@ -70,19 +91,30 @@ func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
 			default:
 				dataKeys = append(dataKeys, int32(k.ID))
 			}
-			return j.throttle.wait(groupCtx, 1)
+			mu.Unlock()
+			return j.throttle.wait(ctx, 1, 0)
 		})
 	}
 	err = group.Wait()
-	r.Rewrapped = len(dataKeys) + indexKeys
-	if r.Rewrapped > 0 {
-		slices.Sort(dataKeys)
-		// Also when it ended early: what was rewrapped is rewrapped.
-		err = errors.Join(err, j.tx(ctx, "logging the rewrap", func(s session) error {
-			return s.exec(ctx, `SELECT cloakroom.log_rewrap($1, $2, $3)`, to, dataKeys, indexKeys)
-		}))
+	slices.Sort(dataKeys)
+	return dataKeys, indexKeys, err
+}
+
+// loggedKeys is how many ids a leaf of the audit log takes: its size is bounded.
+const loggedKeys = 10_000
+
+func (j *job) logRewrap(ctx context.Context, to string, dataKeys pq.Int32Array, indexKeys int) error {
+	for indexKeys > 0 || len(dataKeys) > 0 {
+		n := min(len(dataKeys), loggedKeys)
+		err := j.tx(ctx, "logging the rewrap", func(s session) error {
+			return s.exec(ctx, `SELECT cloakroom.log_rewrap($1, $2, $3)`, to, dataKeys[:n], indexKeys)
+		})
+		if err != nil {
+			return err
+		}
+		dataKeys, indexKeys = dataKeys[n:], 0
 	}
-	return err
+	return nil
 }
 
 // rewrapsAtOnce bounds how many calls to the KEK are under way.

@@ -57,7 +57,8 @@ func Reseal(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 			return err
 		}
 		if o.DryRun {
-			return j.plan(ctx, due, r)
+			_, err := j.planReseal(ctx, due, r)
+			return err
 		}
 		return j.resealDue(ctx, due.DataKeys, r)
 	})
@@ -102,6 +103,9 @@ func (j *job) due(ctx context.Context) (due, error) {
 	return d, err
 }
 
+// retiredDays is how long a retired data key's wrapped bytes are kept, for backups that are restored.
+const retiredDays = 35
+
 // housekeeping makes the months ahead, purges old rejections and destroys data keys that were retired long ago.
 func (j *job) housekeeping(ctx context.Context, r *Report) error {
 	err := j.call(ctx, "making the months ahead", func(s session) error {
@@ -123,7 +127,7 @@ func (j *job) housekeeping(ctx context.Context, r *Report) error {
 	}
 	var shredded pq.Int32Array
 	err = j.tx(ctx, "shredding keys retired long ago", func(s session) error {
-		return s.get(ctx, &shredded, `SELECT cloakroom.shred_retired('35 days')`)
+		return s.get(ctx, &shredded, `SELECT cloakroom.shred_retired(make_interval(days => $1))`, retiredDays)
 	})
 	r.Shredded = append(r.Shredded, ids(shredded)...)
 	return err
@@ -146,24 +150,26 @@ func (j *job) resealDue(ctx context.Context, due time.Time, r *Report) error {
 
 // reindexDue reindexes if the live index key is older than the policy allows, and finishes a reindex under way.
 func (j *job) reindexDue(ctx context.Context, madeBefore time.Time, r *Report) error {
-	running, err := j.running(ctx, "reindex")
-	if err != nil {
+	due, err := j.reindexIsDue(ctx, madeBefore)
+	if err != nil || !due {
 		return err
+	}
+	return j.reindex(ctx, r)
+}
+
+func (j *job) reindexIsDue(ctx context.Context, madeBefore time.Time) (bool, error) {
+	running, err := j.running(ctx, "reindex")
+	if err != nil || running {
+		return running, err
 	}
 	list, err := j.vault.IndexKeyList(ctx)
-	if err != nil {
-		return err
-	}
 	old := false
 	for _, k := range list {
 		if k.State == "live" {
 			old = k.CreatedAt.Before(madeBefore) // the newest live one counts, which is the last
 		}
 	}
-	if !running && !old {
-		return nil
-	}
-	return j.reindex(ctx, r)
+	return old, err
 }
 
 func (j *job) closeKeys(ctx context.Context, madeBefore time.Time, r *Report) error {

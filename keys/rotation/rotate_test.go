@@ -21,13 +21,18 @@ type stock struct {
 	vault  *keys.Vault // as the rotator
 	n      int
 
-	super, asOwner *sqlx.DB // connected at the first use
+	super, asOwner *sqlx.DB            // connected at the first use
+	approvers      map[string]*sqlx.DB // by login, the same
 }
 
 func newStock(t testing.TB, n int) *stock {
 	t.Helper()
-	env := keystest.New(t)
-	s := &stock{Env: env, writer: etltest.NewWriter(t, env, "ingest"), vault: env.Vault(t, env.As(t, "rotator", "rotator")), n: n}
+	return stockOf(t, keystest.New(t), n)
+}
+
+func stockOf(t testing.TB, env *keystest.Env, n int) *stock {
+	t.Helper()
+	s := &stock{Env: env, writer: etltest.NewWriter(t, env, "ingest"), vault: env.Vault(t, env.As(t, "rotator", "rotator")), n: n, approvers: map[string]*sqlx.DB{}}
 	s.ingest(t, etltest.Logins(0, n))
 	s.ingest(t, []*etl.Message{etltest.Message(-1, `{"user_id":"user-1"}`), etltest.Message(-2, `no JSON at all`)})
 	return s

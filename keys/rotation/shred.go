@@ -16,10 +16,10 @@ import (
 
 // ShredMonth is what shredding makes unreadable in one month.
 type ShredMonth struct {
-	Month      string `json:"month"`
-	Rows       int64  `json:"rows"`
-	Rejections int64  `json:"rejections"`
-	DataKeys   int    `json:"data_keys"`
+	Month      string   `json:"month"`
+	Rows       int64    `json:"rows"`
+	Rejections int64    `json:"rejections"`
+	DataKeys   []uint32 `json:"data_keys"`
 }
 
 // PlanShred says what Shred would make unreadable. It changes nothing.
@@ -36,7 +36,7 @@ func PlanShred(ctx context.Context, v *keys.Vault, before time.Time) ([]ShredMon
 	plan := []ShredMonth{}
 	for _, m := range rows {
 		if m.Logins+m.Rejections > 0 || len(m.DataKeys) > 0 {
-			plan = append(plan, ShredMonth{m.Month.Format("2006-01"), m.Logins, m.Rejections, len(m.DataKeys)})
+			plan = append(plan, ShredMonth{m.Month.Format("2006-01"), m.Logins, m.Rejections, ids(m.DataKeys)})
 		}
 	}
 	return plan, nil

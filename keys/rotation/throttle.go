@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -13,11 +14,15 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// throttle holds the job back: by a rate, while a standby lags, while a file exists. All workers share one.
+// throttle holds the job back: while loads run, by a rate, while a standby lags, while a file exists. All workers share one.
 type throttle struct {
 	db      *sqlx.DB
 	o       Options
 	limiter *rate.Limiter // nil: no limit
+
+	mu     sync.Mutex
+	loads  bool // whether loads were under way when it last looked
+	looked time.Time
 }
 
 func newThrottle(db *sqlx.DB, o Options) *throttle {
@@ -31,8 +36,19 @@ func newThrottle(db *sqlx.DB, o Options) *throttle {
 // pauseEvery is how often a pause looks whether it is over.
 const pauseEvery = 500 * time.Millisecond
 
-// wait waits until the job may go on after a batch of so many rows. It is called between transactions.
-func (t *throttle) wait(ctx context.Context, rows int) error {
+// wait waits until the job may go on after a batch of so many rows, which took so long. It is called between transactions.
+func (t *throttle) wait(ctx context.Context, rows int, took time.Duration) error {
+	if t.o.Rest > 0 && took > 0 {
+		loading, err := t.loading(ctx)
+		if err != nil {
+			return err
+		}
+		if loading {
+			if err := sleep(ctx, time.Duration(t.o.Rest*float64(took))); err != nil {
+				return err
+			}
+		}
+	}
 	if t.limiter != nil && rows > 0 {
 		if err := t.limiter.WaitN(ctx, min(rows, t.limiter.Burst())); err != nil {
 			return err
@@ -50,6 +66,32 @@ func (t *throttle) wait(ctx context.Context, rows int) error {
 			return err
 		}
 	}
+}
+
+// lookEvery is how long what loading found holds: a look takes 2 ms.
+const lookEvery = 100 * time.Millisecond
+
+// loading reports whether a daemon's transaction is under way. Everybody may see that: locks, logins and who holds which
+// role. A superuser holds all roles and is no daemon.
+func (t *throttle) loading(ctx context.Context) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.looked) < lookEvery {
+		return t.loads, nil
+	}
+	err := t.db.GetContext(ctx, &t.loads, `
+		SELECT EXISTS (
+		  SELECT FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_roles r ON r.oid = a.usesysid
+		   WHERE l.locktype = 'virtualxid' AND a.datname = current_database()
+		     AND a.usename <> session_user AND NOT r.rolsuper AND pg_has_role(a.usesysid, 'cloakroom_ingest', 'MEMBER'))`)
+	if pg.IsUnavailable(err) {
+		return false, nil // the next batch tells, and waits
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for loads under way: %w", pg.Redact(err))
+	}
+	t.looked = time.Now()
+	return t.loads, nil
 }
 
 // pause says why the job must not go on now, if so.

@@ -1,0 +1,389 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
+
+	"cloakroom/etl"
+	"cloakroom/etl/etltest"
+	"cloakroom/internal/dataset"
+	"cloakroom/internal/pg"
+	"cloakroom/keys"
+	"cloakroom/keys/keystest"
+	"cloakroom/keys/rotation"
+	recovery "cloakroom/recover"
+)
+
+// state is where everybody stands when a rotator, an ingester and an auditor begin at once.
+type state struct {
+	Ingester string // its data key: none yet, one in hand, one that was closed since
+	Auditor  string // its keys: none yet, every one in hand, none but the request made before
+	Vault    string // nothing to do, keys closed and not empty, a step interrupted
+	Step     string // what the rotator does
+}
+
+func everyState() []state {
+	var all []state
+	for _, ingester := range []string{"cold", "warm", "stale"} {
+		for _, auditor := range []string{"cold", "warm", "asked"} {
+			for _, vault := range []string{"tidy", "closed", "interrupted"} {
+				for _, step := range []string{"reseal", "reindex", "rewrap"} {
+					all = append(all, state{ingester, auditor, vault, step})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// statesFor bounds the short form of TestEveryState. What it does not come to, another run does: their order is random.
+const statesFor = 15 * time.Second
+
+// TestEveryState goes through 81 states (Asherah's idea: cache × vault × rotation). In each, a rotator, an ingester and an
+// auditor act at once, while an analyst counts; then everything is opened: nothing is lost, nothing twice, every token is
+// right, equal values have equal tokens at every instant, and a look-up by value finds every row.
+func TestEveryState(t *testing.T) {
+	w := newStates(t)
+	all := everyState()
+	w.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	began, done := time.Now(), 0
+	for _, at := range all {
+		if *chaosKills > 0 && time.Since(began) > statesFor {
+			break
+		}
+		if w.act(at); t.Failed() {
+			t.Fatalf("seed %d, in state %+v, number %d", w.seed, at, done+1)
+		}
+		done++
+	}
+	if done < len(all)/9 {
+		t.Errorf("only %d states in %v", done, statesFor)
+	}
+	t.Logf("seed %d: %d of %d states, %d logins, %d keys rotated away", w.seed, done, len(all), len(w.there),
+		w.count(t, `SELECT count(*) FROM cloakroom.data_keys WHERE state = 'retired'`))
+}
+
+// states is a vault and who acts on it.
+type states struct {
+	*stock
+	t       *testing.T
+	seed    uint64
+	random  *rand.Rand
+	keks    [2]string
+	to      int // the KEK of the last rewrap
+	old     *etl.Writer
+	ingests *keys.Vault
+	auditor *recovery.Client
+	analyst *sqlx.DB
+
+	mu    sync.Mutex
+	sent  int            // logins handed to ingest
+	there map[int]string // those committed, with their devices
+}
+
+const devicesOfStates = 4
+
+func stateLogin(n int) *etl.Message {
+	return etltest.Message(n, fmt.Sprintf(`{"user_id":"user-%d","ip":"10.8.%d.%d","device_id":"device %d"}`, n, n>>8&255, n&255, n%devicesOfStates))
+}
+
+func newStates(t *testing.T) *states {
+	t.Helper()
+	env := keystest.New(t)
+	w := &states{t: t, seed: *chaosSeed, keks: [2]string{env.KEK, keystest.WriteKEK(t, []byte("cloakroom states: another KEK..."))}, there: map[int]string{}}
+	if w.seed == 0 {
+		w.seed = rand.Uint64()
+	}
+	w.random = rand.New(rand.NewPCG(w.seed, 81))
+	env.KEK = w.keks[0] + "," + w.keks[1]
+	w.stock = stockOf(t, env, 0)
+	w.old = w.writer
+	w.ingests = env.Vault(t, env.As(t, "ingest2", "ingest"))
+	w.auditor = &recovery.Client{Vault: env.Vault(t, env.As(t, "auditor", "auditor")), Dataset: dataset.Login()}
+	w.analyst = env.Pool(t, env.As(t, "analyst", "analyst"))
+	w.count(t, `SELECT 1`)
+	w.super.MustExec(`UPDATE cloakroom.settings SET approvals = 0, row_limit = 100000, daily_quota = 100000000`)
+	w.load(w.old, 40)
+	return w
+}
+
+// load ingests so many new logins.
+func (w *states) load(writer *etl.Writer, n int) {
+	w.mu.Lock()
+	first := w.sent
+	w.sent += n
+	w.mu.Unlock()
+	var messages []*etl.Message
+	for i := range n {
+		messages = append(messages, stateLogin(first+i))
+	}
+	s, err := etl.Run(context.Background(), writer, etltest.NewSource(messages), etl.Options{MaxOutage: 10 * time.Second, Log: slog.New(slog.DiscardHandler), BatchDelay: time.Millisecond})
+	if err != nil || s.Stored != int64(n) {
+		w.t.Errorf("ingesting: %+v (%v)", s, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range n {
+		w.there[first+i] = fmt.Sprintf("device %d", (first+i)%devicesOfStates)
+	}
+}
+
+// committed is how many logins of a device are stored, and the number of one of them.
+func (w *states) committed(device string) (rows, one int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for n, d := range w.there {
+		if d == device {
+			rows, one = rows+1, n
+		}
+	}
+	return rows, one
+}
+
+// act brings everybody to where they stand, lets them act at once, and looks at what became of it.
+func (w *states) act(at state) {
+	w.setUp(at.Vault)
+	writer := w.old // whose key the vault's epoch has passed
+	switch at.Ingester {
+	case "warm":
+		w.load(writer, 1)
+	case "cold":
+		var err error
+		if writer, err = etl.NewWriter(w.t.Context(), w.ingests, dataset.Login(), keys.Caps{}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	audit := w.audits(at.Auditor)
+	if w.t.Failed() {
+		return
+	}
+	counting, stop := context.WithCancel(w.t.Context())
+	var all errgroup.Group
+	all.Go(func() error {
+		if looks, wrong := w.analystLooks(counting); wrong != "" || looks == 0 {
+			return fmt.Errorf("an analyst, after %d looks: %s", looks, wrong)
+		}
+		return nil
+	})
+	var actors errgroup.Group
+	actors.Go(func() error { return w.rotate(w.t.Context(), at.Step) })
+	actors.Go(func() error {
+		for range 2 {
+			w.load(writer, 3)
+		}
+		return nil
+	})
+	actors.Go(audit)
+	err := actors.Wait()
+	stop()
+	if err := errors.Join(err, all.Wait()); err != nil {
+		w.t.Error(err)
+	}
+	w.verify(w.t, len(w.there))
+	if n := w.count(w.t, `SELECT count(*) FROM cloakroom.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`); n > 0 {
+		w.t.Errorf("%d rows need a key that is gone", n)
+	}
+}
+
+func (w *states) setUp(vault string) {
+	switch vault {
+	case "tidy":
+		// Finishes whatever an earlier state left.
+		for _, step := range []string{"reindex", "reseal"} {
+			if step == "reindex" && w.count(w.t, `SELECT count(*) FROM cloakroom.rotations WHERE step = 'reindex' AND state = 'running'`) == 0 {
+				continue
+			}
+			if err := w.rotate(w.t.Context(), step); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	case "closed":
+		if _, err := w.vault.DB.Exec(`SELECT cloakroom.close_data_keys(now())`); err != nil {
+			w.t.Fatal(err)
+		}
+	case "interrupted":
+		step := []string{"reseal", "reindex"}[w.random.IntN(2)]
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Duration(w.random.IntN(120))*time.Millisecond)
+		defer cancel()
+		if err := w.rotate(ctx, step); err != nil && ctx.Err() == nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func (w *states) rotate(ctx context.Context, step string) error {
+	o := rotation.Options{BatchRows: 25, Rest: -1, Log: slog.New(slog.DiscardHandler), Force: true}
+	var err error
+	switch step {
+	case "reseal":
+		_, err = rotation.Reseal(ctx, w.vault, dataset.Login(), o)
+	case "reindex":
+		_, err = rotation.Reindex(ctx, w.vault, dataset.Login(), o)
+	case "rewrap":
+		w.to = 1 - w.to
+		_, err = rotation.Rewrap(ctx, w.vault, dataset.Login(), w.keks[w.to], o)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	return nil
+}
+
+// audits prepares what the auditor does, which the result does.
+func (w *states) audits(as string) func() error {
+	device := fmt.Sprintf("device %d", w.random.IntN(devicesOfStates))
+	least, user := w.committed(device)
+	switch as {
+	case "warm":
+		return w.opensWithKeysInHand()
+	case "asked":
+		request, err := w.ask(recovery.Ask{User: fmt.Sprintf("user-%d", user)})
+		return func() error {
+			if err != nil {
+				return err
+			}
+			return w.opens(request, device, 1, 1)
+		}
+	}
+	return func() error {
+		// A request by token expires when the tokens that it names go: then it is made again.
+		for tries := 0; ; tries++ {
+			tokens, err := w.auditor.TokensOf(w.t.Context(), "device_id", device)
+			if err != nil {
+				return err
+			}
+			request, err := w.ask(recovery.Ask{Field: "device_id", Tokens: tokens})
+			if err != nil {
+				return err
+			}
+			err = w.opens(request, device, least, least+100)
+			if pg.Code(err) != pg.NotApproved || tries == 3 {
+				return err
+			}
+		}
+	}
+}
+
+func (w *states) ask(a recovery.Ask) (uuid.UUID, error) {
+	a.Purpose, a.Ticket, a.Reason, a.Fields = "fraud", "T-81", "a test", []string{"ip", "device_id"}
+	return w.auditor.Request(w.t.Context(), a)
+}
+
+// opens opens a request and compares what it finds with what was sent.
+func (w *states) opens(request uuid.UUID, device string, least, most int) error {
+	opened, err := w.auditor.Open(w.t.Context(), request, recovery.OpenOptions{})
+	if err != nil {
+		return fmt.Errorf("opening: %w", err)
+	}
+	defer opened.Close()
+	if opened.Rows < int64(least) || opened.Rows > int64(most) || opened.Gone > 0 {
+		return fmt.Errorf("%d rows with a device were opened and %d gone, want %d at least", opened.Rows, opened.Gone, least)
+	}
+	return opened.Each(func(r recovery.Record) error {
+		values := map[string]string{}
+		for i, c := range opened.Columns {
+			values[c.Name] = string(r[i])
+		}
+		var n int
+		if _, err := fmt.Sscanf(values["user_id"], "user-%d", &n); err != nil {
+			return err
+		}
+		if want := fmt.Sprintf("10.8.%d.%d", n>>8&255, n&255); values["ip"] != want || values["device_id"] != device {
+			return errors.New("a row opens to other values than were sent")
+		}
+		return nil
+	})
+}
+
+// opensWithKeysInHand opens rows that were read before, with a keyring that has held every key since, and then rows read now
+// with the same keyring.
+func (w *states) opensWithKeysInHand() func() error {
+	s, err := w.vault.Settings(w.t.Context())
+	ring := keys.NewKeyring(w.vault, s, nil)
+	var before []keys.Row
+	if err == nil {
+		before, err = w.read()
+	}
+	for _, r := range before {
+		if err == nil {
+			_, err = ring.Key(w.t.Context(), uint32(r.DataKey.Int32))
+		}
+	}
+	return func() error {
+		defer ring.Close()
+		if err != nil {
+			return err
+		}
+		now, err := w.read()
+		if err != nil {
+			return err
+		}
+		for _, rows := range [][]keys.Row{before, now} {
+			for i := range rows {
+				for f, m := range dataset.Login().Protected() {
+					place := rows[i].Place(s.ID, dataset.Login(), m.Name)
+					key, err := ring.Key(w.t.Context(), uint32(rows[i].DataKey.Int32))
+					if err == nil {
+						_, err = key.Open(nil, nil, &place, m.Protect.Pad, rows[i].Sealed[f])
+					}
+					if err != nil {
+						return fmt.Errorf("with keys in hand: %w", err)
+					}
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// read reads every row, sealed.
+func (w *states) read() ([]keys.Row, error) {
+	found, err := w.super.Query(`SELECT ` + keys.RowColumns(dataset.Login(), nil) + ` FROM cloakroom.user_logins`)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	var rows []keys.Row
+	for found.Next() {
+		r, err := keys.ScanRow(found, len(dataset.Login().Protected()), 0)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
+	}
+	return rows, found.Err()
+}
+
+// analystLooks counts again and again: never more tokens than devices, no row without, and with as many logins as users.
+func (w *states) analystLooks(ctx context.Context) (looks int, wrong string) {
+	for ; looks == 0 || ctx.Err() == nil; looks++ {
+		var got struct {
+			Tokens  int `db:"tokens"`
+			Missing int `db:"missing"`
+			Logins  int `db:"logins"`
+			Users   int `db:"users"`
+		}
+		err := w.analyst.Get(&got, `SELECT count(DISTINCT masked_device_id) AS tokens, count(*) FILTER (WHERE masked_device_id IS NULL OR masked_ip IS NULL) AS missing,
+			count(*) AS logins, count(DISTINCT user_id) AS users FROM public.user_logins`)
+		switch {
+		case pg.Code(err) == "55P03" || errors.Is(err, io.ErrUnexpectedEOF):
+			continue
+		case err != nil:
+			return looks, err.Error()
+		case got.Tokens != devicesOfStates || got.Missing > 0 || got.Logins != got.Users:
+			return looks, fmt.Sprintf("%+v", got)
+		}
+	}
+	return looks, ""
+}
