@@ -7,7 +7,7 @@
 //   - Killed at any statement, it is resumed by the next run; two runs at once share the work. A worker claims a slice of a
 //     month for one transaction, and the slice's watermark is committed with the rows it covers.
 //   - No value is lost. A new sealed value is opened and compared before it is written, and it is written over exactly the
-//     bytes it was made from: whoever changed the row meanwhile wins.
+//     value it was made from, told by its data key and nonce: whoever changed the row meanwhile wins.
 //   - A key is retired when a count says so, made with a snapshot later than the epoch that closed the key. A watermark
 //     never proves anything.
 //   - A row that does not open is left as it is, named, and keeps its key from being retired.

@@ -126,6 +126,9 @@ func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*k
 	return key, nil
 }
 
+// throughNonce is a sealed value's version, data-key id and nonce, in bytes.
+const throughNonce = 1 + 4 + 12
+
 // add reseals one row into r, or into the quarantine.
 func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *keys.SealingKey, row *keys.Row) error {
 	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
@@ -136,12 +139,13 @@ func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *
 	if err != nil {
 		return err
 	}
+	place := row.Place(w.settings.ID, w.dataset, "")
 	resealed := make([][]byte, len(row.Sealed))
 	for i, sealed := range row.Sealed {
 		if sealed == nil {
 			continue
 		}
-		resealed[i], err = w.resealField(opening, key, row, i)
+		resealed[i], err = w.resealField(opening, key, row, &place, i)
 		if problem, isData := keys.Blame(err); isData {
 			q.add(row, w.protected[i].Name+": "+problem)
 			return nil
@@ -150,23 +154,24 @@ func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *
 			return err
 		}
 	}
-	r.ids, r.dates = append(r.ids, row.ID.String()), append(r.dates, day(row.Date))
+	r.ids, r.dates = append(r.ids, row.ID.String()), append(r.dates, place.Date)
 	for i := range resealed {
-		r.old[i], r.new[i] = append(r.old[i], row.Sealed[i]), append(r.new[i], resealed[i])
+		// To the end of the nonce: no two values of a data key have the same.
+		r.old[i], r.new[i] = append(r.old[i], row.Sealed[i][:min(len(row.Sealed[i]), throughNonce)]), append(r.new[i], resealed[i])
 	}
 	return nil
 }
 
 // resealField opens a value and seals it under another key; what it returns was opened and compared.
-func (w *resealer) resealField(from *envelope.Key, to *keys.SealingKey, row *keys.Row, i int) ([]byte, error) {
+func (w *resealer) resealField(from *envelope.Key, to *keys.SealingKey, row *keys.Row, place *envelope.Place, i int) ([]byte, error) {
 	pad := w.protected[i].Protect.Pad
-	place := row.Place(w.settings.ID, w.dataset, w.protected[i].Name)
+	place.Field = w.protected[i].Name
 	defer func() { clear(w.text); clear(w.again) }()
 	var err error
-	if w.text, err = from.Open(w.text[:0], &w.scratch, &place, pad, row.Sealed[i]); err != nil {
+	if w.text, err = from.Open(w.text[:0], &w.scratch, place, pad, row.Sealed[i]); err != nil {
 		return nil, err
 	}
-	return reseal(to.Key, &w.scratch, &place, pad, w.text, &w.again)
+	return reseal(to.Key, &w.scratch, place, pad, w.text, &w.again)
 }
 
 // reseal seals a text and opens what it made. A difference would be a fault of this machine, and stops the job.
