@@ -32,7 +32,7 @@ type Opened struct {
 	spool   func() *spool // A function, because fmt cannot look into one.
 }
 
-// Each calls f with every opened row, in the order in which they were frozen. The record is f's for the call alone.
+// Each calls f with every opened row, in no order, the same each time. The record is f's for the call alone.
 func (o *Opened) Each(f func(Record) error) error { return o.spool().each(len(o.Columns), f) }
 
 // Close forgets the opened rows.

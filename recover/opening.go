@@ -2,7 +2,6 @@ package recover
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"runtime"
 	"time"
@@ -89,7 +88,7 @@ func (op *opening) run(ctx context.Context, total int64, o OpenOptions) (err err
 	group.Go(func() error {
 		defer close(todo)
 		defer close(ordered)
-		return op.read(ctx, todo, ordered)
+		return op.read(ctx, total, todo, ordered)
 	})
 	op.unwrapAhead(ctx, group)
 	for range workers {
@@ -100,7 +99,7 @@ func (op *opening) run(ctx context.Context, total int64, o OpenOptions) (err err
 }
 
 // read takes the rows, block by block.
-func (op *opening) read(ctx context.Context, todo, ordered chan<- *block) error {
+func (op *opening) read(ctx context.Context, total int64, todo, ordered chan<- *block) error {
 	var b *block
 	send := func() error {
 		for _, to := range []chan<- *block{ordered, todo} {
@@ -113,30 +112,21 @@ func (op *opening) read(ctx context.Context, todo, ordered chan<- *block) error 
 		b = nil
 		return nil
 	}
-	rows := op.handed.rows
-	var row sql.RawBytes
-	for rows.Next() {
-		if err := rows.Scan(&row); err != nil {
-			return doing("taking the rows", err)
-		}
+	err := op.handed.each(ctx, total, func(row []byte) error {
 		if b == nil {
 			b = &block{sent: make([]byte, 0, blockRows*(len(row)+len(row)/8)), ends: make([]int, 0, blockRows), done: make(chan struct{})}
 		}
 		b.sent = append(b.sent, row...)
 		b.ends = append(b.ends, len(b.sent))
 		if b.rows++; b.rows == blockRows {
-			if err := send(); err != nil {
-				return err
-			}
+			return send()
 		}
+		return nil
+	})
+	if err != nil || b == nil {
+		return err
 	}
-	if err := rows.Err(); err != nil {
-		return doing("taking the rows", err)
-	}
-	if b != nil {
-		return send()
-	}
-	return nil
+	return send()
 }
 
 // matchVersions sees that the index keys in hand are those of the tokens handed out.

@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
@@ -37,13 +39,41 @@ func (c *Client) confirm(ctx context.Context, id uuid.UUID) error {
 type handedOut struct {
 	versions []uint32 // of the tokens
 	wrapped  map[uint32]keys.WrappedKey
-	rows     *sql.Rows // of one bytea
-	tx       *sql.Tx
+	tx       *sqlx.Tx
+}
+
+// fetchRows is how many rows one FETCH takes. Postgres runs a FETCH to its end before it sends the first of its rows; with
+// many small ones, in one message, it goes on while the openers work.
+const fetchRows = 250
+
+// each calls f with every row, of total at most: a bytea, valid until f returns.
+func (h *handedOut) each(ctx context.Context, total int64, f func(row []byte) error) error {
+	fetches := strings.Repeat(fmt.Sprintf("FETCH %d FROM handed_rows;", fetchRows), int(total/fetchRows)+1)
+	rows, err := h.tx.QueryContext(ctx, fetches)
+	if err != nil {
+		return doing("taking the rows", err)
+	}
+	defer rows.Close()
+	var row sql.RawBytes
+	for more := true; more; more = rows.NextResultSet() {
+		for rows.Next() {
+			if err := rows.Scan(&row); err != nil {
+				return doing("taking the rows", err)
+			}
+			if err := f(row); err != nil {
+				return err
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return doing("taking the rows", err)
+	}
+	return nil
 }
 
 // end commits, whatever became of the rows: they were handed out.
 func (h *handedOut) end() error {
-	if err := errors.Join(h.rows.Err(), h.rows.Close(), h.tx.Commit()); err != nil {
+	if err := h.tx.Commit(); err != nil {
 		return doing("taking the rows", err)
 	}
 	return nil
@@ -79,6 +109,10 @@ func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handedOut, er
 			_ = tx.Rollback()
 		}
 	}()
+	// The cursor's join of 100,000 rows fits in this memory. The transaction is idle while KMS makes the last openers wait.
+	if _, err := tx.ExecContext(ctx, `SET LOCAL work_mem = '64MB'; SET LOCAL idle_in_transaction_session_timeout = '15min'`); err != nil {
+		return nil, err
+	}
 	var list []struct {
 		Kind string `db:"kind"` // version, key
 		ID   uint32 `db:"id"`
@@ -87,16 +121,13 @@ func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handedOut, er
 	if err := tx.SelectContext(ctx, &list, `SELECT * FROM cloakroom.hand_out($1, 'handed_rows')`, id); err != nil {
 		return nil, err
 	}
-	h := &handedOut{wrapped: map[uint32]keys.WrappedKey{}, tx: tx.Tx}
+	h := &handedOut{wrapped: map[uint32]keys.WrappedKey{}, tx: tx}
 	for _, k := range list {
 		if k.Kind == "version" {
 			h.versions = append(h.versions, k.ID)
 		} else {
 			h.wrapped[k.ID] = k.key()
 		}
-	}
-	if h.rows, err = tx.QueryContext(ctx, `FETCH ALL FROM handed_rows`); err != nil {
-		return nil, err
 	}
 	return h, nil
 }

@@ -74,13 +74,13 @@ const (
 	canaryDevice = "canary-device-4711"
 )
 
-func newCounter(t *testing.T) *counter {
+func newCounter(t testing.TB) *counter {
 	t.Helper()
 	return newCounterUnder(t, "")
 }
 
 // newCounterUnder has other KEKs before the one of the key file; each with a comma after it.
-func newCounterUnder(t *testing.T, keks string) *counter {
+func newCounterUnder(t testing.TB, keks string) *counter {
 	t.Helper()
 	env := keystest.New(t)
 	env.KEK = keks + env.KEK

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -63,8 +64,7 @@ func (c *counter) bareSelect(t testing.TB) time.Duration {
 	return time.Since(began)
 }
 
-// TestOpenAtScale opens many rows under many data keys with little memory, so that the spool goes to disk, and compares the
-// time with that of a bare SELECT.
+// TestOpenAtScale opens many rows under many data keys with little memory, so that the spool goes to disk.
 func TestOpenAtScale(t *testing.T) {
 	rows, perKey := 100_000, 100
 	if testing.Short() {
@@ -76,38 +76,63 @@ func TestOpenAtScale(t *testing.T) {
 	if keys := c.count(t, `SELECT count(*) FROM cloakroom.data_keys`); keys < rows/perKey {
 		t.Fatalf("%d data keys, want %d", keys, rows/perKey)
 	}
-	bulk := ask(func(a *recovery.Ask) { a.User = "bulk" })
-	c.bareSelect(t)
-	bare := c.bareSelect(t)
-	best := time.Hour
-	for range 3 {
-		id := c.approved(t, bulk)
-		began := time.Now()
-		opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{Memory: 1 << 20})
-		took := time.Since(began)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if opened.Rows != int64(rows) {
-			t.Errorf("%d rows opened, want %d", opened.Rows, rows)
-		}
-		if left, err := filepath.Glob(filepath.Join(os.TempDir(), "*")); runtime.GOOS == "linux" && (err != nil || len(left) > 0) {
-			t.Errorf("a name in the temporary directory: %v, %v", left, err)
-		}
-		var out bytes.Buffer
-		if err := writeRecords(&out, "csv", false, opened); err != nil {
-			t.Fatal(err)
-		}
-		if lines := bytes.Count(out.Bytes(), []byte("\n")); lines != rows+1 {
-			t.Errorf("%d lines, want %d and a header", lines, rows)
-		}
-		for _, format := range []string{"json", "table"} {
-			if err := writeRecords(io.Discard, format, false, opened); err != nil {
-				t.Fatal(err)
-			}
-		}
-		opened.Close()
-		best = min(best, took)
+	opened, err := c.alice.Open(t.Context(), c.approved(t, ofBulk), recovery.OpenOptions{Memory: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("%d rows: bare SELECT %v, opened %v: %.2f of its rate", rows, bare, best, bare.Seconds()/best.Seconds())
+	defer opened.Close()
+	if opened.Rows != int64(rows) {
+		t.Errorf("%d rows opened, want %d", opened.Rows, rows)
+	}
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "*")); runtime.GOOS == "linux" && (err != nil || len(left) > 0) {
+		t.Errorf("a name in the temporary directory: %v, %v", left, err)
+	}
+	var out bytes.Buffer
+	if err := writeRecords(&out, "csv", false, opened); err != nil {
+		t.Fatal(err)
+	}
+	if lines := bytes.Count(out.Bytes(), []byte("\n")); lines != rows+1 {
+		t.Errorf("%d lines, want %d and a header", lines, rows)
+	}
+	for _, format := range []string{"json", "table"} {
+		if err := writeRecords(io.Discard, format, false, opened); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ofBulk asks for the rows that bulk stored.
+var ofBulk = ask(func(a *recovery.Ask) { a.User = "bulk" })
+
+// BenchmarkOpen opens 100,000 rows under 1,000 data keys, each time beside a bare SELECT of the same rows, and reports the
+// medians' ratio: go test -run XXX -bench Open -benchtime 5x ./cmd/recover
+func BenchmarkOpen(b *testing.B) {
+	const rows, perKey = 100_000, 100
+	c := newCounter(b)
+	c.bulk(b, rows, perKey)
+	c.bareSelect(b)
+	var selects, opens []time.Duration
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		selects = append(selects, c.bareSelect(b))
+		id := c.approved(b, ofBulk)
+		b.StartTimer()
+		began := time.Now()
+		opened, err := c.alice.Open(b.Context(), id, recovery.OpenOptions{})
+		if err != nil || opened.Rows != rows {
+			b.Fatalf("opening: %v", err)
+		}
+		opens = append(opens, time.Since(began))
+		opened.Close()
+	}
+	bare, open := median(selects), median(opens)
+	b.ReportMetric(rows/bare.Seconds(), "bare-rows/s")
+	b.ReportMetric(rows/open.Seconds(), "rows/s")
+	b.ReportMetric(bare.Seconds()/open.Seconds(), "ratio")
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
 }
