@@ -20,8 +20,9 @@ type Report struct {
 	People     map[string]*Tally `json:"people"` // by login
 	Denials    int               `json:"denials"`
 	Refusals   int               `json:"refusals"`   // attempts that the database refused
-	Failures   int               `json:"failures"`   // openings that failed; nothing was shown
-	Rows       int64             `json:"rows"`       // opened
+	Failures   int               `json:"failures"`   // openings that failed, as their clients said
+	Frozen     int64             `json:"frozen"`     // rows announced by intents: the most that was handed out, whatever a client said of it
+	Rows       int64             `json:"rows"`       // opened, as the openings' clients said
 	Unfinished []string          `json:"unfinished"` // requests whose intent has no outcome: take their rows for seen
 	BreakGlass []BreakGlass      `json:"breakglass"`
 	Keys       []KeyAge          `json:"keys"`
@@ -46,6 +47,7 @@ type Tally struct {
 	Approvals int   `json:"approvals"`
 	Denials   int   `json:"denials"`
 	Openings  int   `json:"openings"`
+	Frozen    int64 `json:"frozen"` // see [Report]
 	Rows      int64 `json:"rows"`
 }
 
@@ -160,6 +162,10 @@ func (r *Report) add(l auditlog.Leaf) {
 }
 
 func (r *Report) count(l auditlog.Leaf, person *Tally) {
+	rows := int64(0)
+	if l.Rows != nil {
+		rows = *l.Rows
+	}
 	switch l.Type {
 	case "request", "breakglass":
 		r.Requests++
@@ -175,11 +181,11 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 		r.Denials++
 		person.Denials++
 		tally(r.Purposes, text(l.Purpose)).Denials++
+	case "intent":
+		r.Frozen += rows
+		person.Frozen += rows
+		tally(r.Purposes, text(l.Purpose)).Frozen += rows
 	case "opened":
-		rows := int64(0)
-		if l.Rows != nil {
-			rows = *l.Rows
-		}
 		r.Rows += rows
 		for _, t := range []*Tally{person, tally(r.Purposes, text(l.Purpose))} {
 			t.Openings++
@@ -191,7 +197,7 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 		} else {
 			r.Failures++
 		}
-	case "intent", "expire", "review", "checkpoint":
+	case "expire", "review", "checkpoint":
 	default:
 		r.Rotation = append(r.Rotation, l)
 	}

@@ -103,7 +103,8 @@ func addKMSLogs(cmd *cobra.Command, c *recovery.Client, r *recovery.Report) erro
 func printReport(w io.Writer, r *recovery.Report) {
 	fmt.Fprintf(w, "recover, %s to %s (UTC)\n\n", r.From.Format(time.DateOnly), r.To.AddDate(0, 0, -1).Format(time.DateOnly))
 	printLogState(w, r)
-	fmt.Fprintf(w, "requests   %d, denied %d, refused attempts %d, failed openings %d, rows opened %d\n\n", r.Requests, r.Denials, r.Refusals, r.Failures, r.Rows)
+	fmt.Fprintf(w, "requests   %d, denied %d, refused attempts %d, failed openings %d, rows opened %d of %d frozen\n\n",
+		r.Requests, r.Denials, r.Refusals, r.Failures, r.Rows, r.Frozen)
 	printTallies(w, "PURPOSE", r.Purposes)
 	printTallies(w, "LOGIN", r.People)
 	for _, id := range r.Unfinished {
@@ -144,10 +145,10 @@ func printTallies(w io.Writer, name string, tallies map[string]*recovery.Tally) 
 		return
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "%s\tREQUESTS\tAPPROVALS\tDENIALS\tOPENINGS\tROWS\n", name)
+	fmt.Fprintf(table, "%s\tREQUESTS\tAPPROVALS\tDENIALS\tOPENINGS\tFROZEN\tROWS\n", name)
 	for _, key := range slices.Sorted(maps.Keys(tallies)) {
 		t := tallies[key]
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\n", visible(key), t.Requests, t.Approvals, t.Denials, t.Openings, t.Rows)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", visible(key), t.Requests, t.Approvals, t.Denials, t.Openings, t.Frozen, t.Rows)
 	}
 	_ = table.Flush()
 	fmt.Fprintln(w)
