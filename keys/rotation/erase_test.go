@@ -149,3 +149,31 @@ func (s *stock) approve(t testing.TB, login string, request uuid.UUID) {
 		t.Fatal(err)
 	}
 }
+
+// TestManyKeys closes, retires and shreds more data keys than one leaf of the audit log takes.
+func TestManyKeys(t *testing.T) {
+	const made = 45_000
+	s := newStock(t, 0)
+	before := s.count(t, `SELECT count(*) FROM cloakroom.data_keys`)
+	s.super.MustExec(`INSERT INTO cloakroom.data_keys (id, month, kek, kek_id, wrapped, key_check)
+		SELECT 2000000000 + n, '2020-01-01', 'file:///nowhere', 'none', repeat('w', 64)::bytea, repeat('x', 16)::bytea FROM generate_series(1, $1) AS n`, made)
+	for _, step := range []struct{ leaf, query string }{
+		{"key.close", `SELECT cloakroom.close_data_keys(now() + interval '1 minute')`},
+		{"key.retire", `SELECT cloakroom.retire_data_keys()`},
+		{"key.shred", `SELECT cloakroom.begin_shred('2021-01-01')`},
+	} {
+		if _, err := s.vault.DB.Exec(step.query); err != nil {
+			t.Fatalf("%s: %v", step.leaf, err)
+		}
+		var leaves, ids int
+		err := s.super.QueryRow(`SELECT count(DISTINCT seq), count(DISTINCT id) FROM cloakroom.audit_leaves,
+			json_array_elements_text(convert_from(leaf, 'UTF8')::json -> 'data_keys') AS id
+			WHERE convert_from(leaf, 'UTF8')::json ->> 'type' = $1 AND id::bigint > 2000000000`, step.leaf).Scan(&leaves, &ids)
+		if err != nil || leaves < 2 || ids != made {
+			t.Errorf("%s: %d leaves name %d data keys, want several and %d (%v)", step.leaf, leaves, ids, made, err)
+		}
+	}
+	if n := s.count(t, `SELECT count(*) FROM cloakroom.data_keys WHERE state <> 'shredded'`); n != before {
+		t.Errorf("%d data keys are not shredded, want the %d of before", n, before)
+	}
+}

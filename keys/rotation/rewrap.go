@@ -100,21 +100,13 @@ func (j *job) rewrapAll(ctx context.Context, due []wrappedKey, to string) (dataK
 	return dataKeys, indexKeys, err
 }
 
-// loggedKeys is how many ids a leaf of the audit log takes: its size is bounded.
-const loggedKeys = 10_000
-
 func (j *job) logRewrap(ctx context.Context, to string, dataKeys pq.Int32Array, indexKeys int) error {
-	for indexKeys > 0 || len(dataKeys) > 0 {
-		n := min(len(dataKeys), loggedKeys)
-		err := j.tx(ctx, "logging the rewrap", func(s session) error {
-			return s.exec(ctx, `SELECT cloakroom.log_rewrap($1, $2, $3)`, to, dataKeys[:n], indexKeys)
-		})
-		if err != nil {
-			return err
-		}
-		dataKeys, indexKeys = dataKeys[n:], 0
+	if indexKeys == 0 && len(dataKeys) == 0 {
+		return nil
 	}
-	return nil
+	return j.tx(ctx, "logging the rewrap", func(s session) error {
+		return s.exec(ctx, `SELECT cloakroom.log_rewrap($1, $2, $3)`, to, dataKeys, indexKeys)
+	})
 }
 
 // rewrapsAtOnce bounds how many calls to the KEK are under way.
