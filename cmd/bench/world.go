@@ -23,7 +23,8 @@ import (
 
 // settings are what an operator would set for ingest on a small server. fsync and synchronous_commit stay on.
 var settings = map[string]string{
-	"shared_buffers":     "2GB",
+	// So that tables of 10 million rows that take turns do not throw each other's indexes out.
+	"shared_buffers":     quarterOfMemory(),
 	"max_wal_size":       "16GB",
 	"checkpoint_timeout": "1h",
 	// It would fall on one contender and not on its neighbour. What is grown is vacuumed before it is measured.
