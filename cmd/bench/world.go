@@ -39,11 +39,11 @@ const (
 
 // world is one Postgres with databases in it, each with a vault.
 type world struct {
-	server *pgserver.Server
-	dir    string
-	kekURI string
-	kek    *kek.Set
-	open   []func() error
+	server    *pgserver.Server
+	dir       string
+	kekURI    string
+	kek       *kek.Set
+	databases []*database
 }
 
 // newWorld starts Postgres with its files on a disk, not in memory.
@@ -71,8 +71,8 @@ func newWorld(ctx context.Context) (w *world, err error) {
 
 func (w *world) close() error {
 	var problems []error
-	for _, closeOne := range w.open {
-		problems = append(problems, closeOne())
+	for _, d := range w.databases {
+		problems = append(problems, d.close())
 	}
 	if w.server != nil {
 		problems = append(problems, w.server.Stop())
@@ -83,8 +83,9 @@ func (w *world) close() error {
 // database is one database with a vault, and a writer of the role ingest.
 type database struct {
 	name   string
-	admin  *sqlx.DB // superuser
-	url    string   // of the superuser
+	admin  *sqlx.DB   // superuser
+	pools  []*sqlx.DB // admin and the logins
+	url    string     // of the superuser
 	writer *etl.Writer
 	psql   string // path; empty: not installed
 	date   string // create_date of the rows that prepareBare numbered
@@ -109,13 +110,37 @@ func (w *world) database(ctx context.Context, name string) (*database, error) {
 	if d.admin, err = pg.Open(pg.Config{URL: d.url, StatementTimeout: -1}); err != nil {
 		return nil, err
 	}
-	w.open = append(w.open, d.admin.Close)
+	d.pools = append(d.pools, d.admin)
+	w.databases = append(w.databases, d)
 	v, err := w.login(ctx, d, ingestLogin, "ingest")
 	if err != nil {
 		return nil, err
 	}
 	d.writer, err = etl.NewWriter(ctx, v, dataset.Login(), keys.Caps{})
 	return d, err
+}
+
+// close closes the connections; more than once does no harm.
+func (d *database) close() error {
+	var problems []error
+	for _, pool := range d.pools {
+		problems = append(problems, pool.Close())
+	}
+	return errors.Join(problems...)
+}
+
+// drop removes a database.
+func (w *world) drop(ctx context.Context, d *database) error {
+	if err := d.close(); err != nil {
+		return err
+	}
+	root, err := sqlx.ConnectContext(ctx, "postgres", w.server.URL(w.server.SuperUser(), "postgres"))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	_, err = root.ExecContext(ctx, `DROP DATABASE `+d.name)
+	return err
 }
 
 // login makes a login that holds a role in a database, and a vault as that login sees it.
@@ -130,7 +155,7 @@ func (w *world) login(ctx context.Context, d *database, login, role string) (*ke
 	if err != nil {
 		return nil, err
 	}
-	w.open = append(w.open, pool.Close)
+	d.pools = append(d.pools, pool)
 	return &keys.Vault{DB: pool, KEK: w.kek}, nil
 }
 
