@@ -29,7 +29,7 @@ bench: ## measure, and write the tables into docs/performance.md
 bench-json: ## the promised figures within a minute; one JSON object on standard output (make -s)
 	@$(GO) run ./cmd/bench -json
 
-bench-long: ## measure with up to 10 million rows
+bench-long: ## measure with up to 10 million rows (a quarter of an hour)
 	$(GO) run ./cmd/bench -long -v -write docs/performance.md
 
 bench-rotation: ## measure the rotation job with ROWS rows
