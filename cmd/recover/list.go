@@ -16,9 +16,10 @@ import (
 
 func newList() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List requests: an approver sees all, others their own",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Aliases: []string{"mine"},
+		Short:   "List requests: an approver sees all, others their own (mine: list --mine)",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, done, err := newClient(cmd, false)
 			if err != nil {
@@ -29,7 +30,10 @@ func newList() *cobra.Command {
 				slog.Warn("overdue requests are not marked expired; they are refused all the same", "error", err)
 			}
 			pending, _ := cmd.Flags().GetBool("pending")
-			mine, _ := cmd.Flags().GetBool("mine")
+			mine := cmd.CalledAs() == "mine"
+			if !mine {
+				mine, _ = cmd.Flags().GetBool("mine")
+			}
 			list, err := c.List(cmd.Context(), pending, mine)
 			if err != nil {
 				return err
