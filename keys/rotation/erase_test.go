@@ -71,6 +71,27 @@ func TestShred(t *testing.T) {
 	}
 }
 
+// TestShredGoesOn resumes a shred that was cut short before a late event came under a new key: it goes, too.
+func TestShredGoesOn(t *testing.T) {
+	s := newStock(t, 10)
+	before := keys.MonthOf(etltest.Today()).AddDate(0, -1, 0)
+	s.ingest(t, []*etl.Message{old(1000, 2)})
+	if _, err := s.vault.DB.Exec(`SELECT cloakroom.begin_shred($1)`, before); err != nil {
+		t.Fatal(err)
+	}
+	s.ingest(t, []*etl.Message{old(1001, 2)})
+	report, err := rotation.Shred(t.Context(), s.vault, dataset.Login(), before, rotation.Options{})
+	if err != nil || report.Cleared != 2 {
+		t.Errorf("%+v (%v), want 2 rows cleared", report, err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key IS NOT NULL`); n != 10 {
+		t.Errorf("%d rows are sealed, want the 10 of this month", n)
+	}
+	if n := s.count(t, `SELECT count(*) FROM cloakroom.rotations WHERE step = 'shred'`); n != 2 {
+		t.Errorf("%d shreds, want 2", n)
+	}
+}
+
 func TestForget(t *testing.T) {
 	s := newStock(t, 50)
 	s.ingest(t, []*etl.Message{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,16 +47,32 @@ func PlanShred(ctx context.Context, v *keys.Vault, before time.Time) ([]ShredMon
 // is gone at its first statement: there is no way back, only on to the end, which the next run goes if this one does not.
 func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.Time, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
-		// A shred under way is finished before another begins.
 		for {
+			underWay, err := j.running(ctx, "shred")
+			if err != nil {
+				return err
+			}
 			began, err := j.shred(ctx, before, r)
-			if err != nil || !began.Before(before) {
+			if err != nil || !underWay && !began.Before(before) {
+				return err
+			}
+			// What was under way was finished first. It may have been of fewer months, and knew no key made since for late events.
+			if left, err := j.toShred(ctx, before); err != nil || !left {
 				return err
 			}
 		}
 	})
 }
 
+// toShred reports whether a month before one has a data key still.
+func (j *job) toShred(ctx context.Context, before time.Time) (bool, error) {
+	list, err := j.vault.DataKeys(ctx)
+	return slices.ContainsFunc(list, func(k keys.DataKeyInfo) bool {
+		return k.Month.Before(before) && k.State != "shredded"
+	}), err
+}
+
+// shred begins to shred, or goes on with what is under way, to its end. It returns the first month that was kept.
 func (j *job) shred(ctx context.Context, before time.Time, r *Report) (time.Time, error) {
 	var begun struct {
 		Rotation int64     `db:"rotation"`
