@@ -101,7 +101,7 @@ func (b *batch) key(ctx context.Context, issuer *keys.Issuer, date time.Time, re
 	return k, nil
 }
 
-// keyIDs and keyChecks are what load() compares with the vault, each key once.
+// keyIDs lists ids and key checks, which load() compares with the vault, each key once.
 func (b *batch) keyIDs() (ids []int64, checks [][]byte) {
 	seen := map[uint32]bool{}
 	for i := range b.keys {

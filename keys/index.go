@@ -27,8 +27,21 @@ func (k IndexKey) Destroy() {
 	}
 }
 
-// IndexKeys unwraps the live versions of the index key, oldest first: one, or two while reindexing.
-func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) ([]IndexKey, error) {
+// DestroyIndexKeys zeroes the subkeys of all.
+func DestroyIndexKeys(list []IndexKey) {
+	for _, k := range list {
+		k.Destroy()
+	}
+}
+
+// IndexKeys unwraps the live versions of the index key, oldest first: one, or two while reindexing. Destroy each.
+func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (out []IndexKey, err error) {
+	defer func() {
+		if err != nil {
+			DestroyIndexKeys(out)
+			out = nil
+		}
+	}()
 	var rows []struct {
 		Version uint32 `db:"version"`
 		WrappedKey
@@ -39,17 +52,16 @@ func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (
 	if len(rows) == 0 {
 		return nil, errors.New("reading index keys: the vault has none: run keys init")
 	}
-	var out []IndexKey
 	for _, row := range rows {
 		c := kek.Context{Vault: s.ID, Purpose: kek.Index, Key: row.Version}
 		key, err := v.unwrap(ctx, row.WrappedKey, c)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		derived, err := deriveSubkeys(key.Expose(), d, row.Version)
 		key.Destroy()
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		out = append(out, derived)
 	}

@@ -29,9 +29,11 @@ func Init(ctx context.Context, url string, set *kek.Set) (Settings, error) {
 	if err := v.firstIndexKey(ctx, s); err != nil {
 		return Settings{}, err
 	}
-	if _, err := v.IndexKeys(ctx, s, dataset.Login()); err != nil {
+	index, err := v.IndexKeys(ctx, s, dataset.Login())
+	if err != nil {
 		return Settings{}, fmt.Errorf("reading the index key back: %w", err)
 	}
+	DestroyIndexKeys(index)
 	if _, err := db.ExecContext(ctx, `SELECT cloakroom.make_months_ahead()`); err != nil {
 		return Settings{}, fmt.Errorf("making the months ahead: %w", pg.Redact(err))
 	}

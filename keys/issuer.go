@@ -120,7 +120,8 @@ func (i *Issuer) past(k *SealingKey, caps Caps) bool {
 	return k.seals >= caps.Seals || k.bytes >= caps.Bytes || i.now().Sub(k.Born) >= caps.Age
 }
 
-// month finds or makes a month's entry, dropping those with no use left. The lock is held.
+// month finds or makes a month's entry. Of too many it drops all that no fetch is under way for: their months take a new key.
+// The lock is held.
 func (i *Issuer) month(month time.Time) *monthKeys {
 	m := i.months[month]
 	if m == nil {

@@ -82,6 +82,7 @@ func (v *Vault) Verify(ctx context.Context, d *dataset.Dataset, o VerifyOptions)
 	if w.index, err = v.IndexKeys(ctx, s, d); err != nil {
 		return nil, err
 	}
+	defer DestroyIndexKeys(w.index)
 	if err := v.DB.GetContext(ctx, &w.making, `SELECT coalesce(cloakroom.index_version_in_making(), 0)`); err != nil {
 		return nil, fmt.Errorf("looking for a reindex under way: %w", pg.Redact(err))
 	}
@@ -124,13 +125,13 @@ func (w *verifier) fail(f Failure) {
 
 // Blame says whether an error is the data's own fault, and so a finding, or means that verification cannot go on.
 func Blame(err error) (problem string, isData bool) {
-	for _, e := range []error{
-		ErrNoKey, ErrKeyCheck, kek.ErrUnwrap, envelope.ErrAuthentication, envelope.ErrVersion, envelope.ErrShort,
-		envelope.ErrTrailing, envelope.ErrKeyID, envelope.ErrPadding,
-	} {
+	for _, e := range []error{ErrNoKey, ErrKeyCheck, kek.ErrUnwrap} {
 		if errors.Is(err, e) {
 			return e.Error(), true
 		}
+	}
+	if e := envelope.Damage(err); e != nil {
+		return e.Error(), true
 	}
 	return "", false
 }

@@ -3,7 +3,6 @@ package recover
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -128,12 +127,8 @@ func (o *opener) open(ctx context.Context, b *block) error {
 
 // broken marks an error that says a row is not as it was stored.
 func broken(err error) error {
-	for _, e := range []error{
-		envelope.ErrAuthentication, envelope.ErrVersion, envelope.ErrShort, envelope.ErrTrailing, envelope.ErrKeyID, envelope.ErrPadding,
-	} {
-		if errors.Is(err, e) {
-			return fmt.Errorf("%w: %w", ErrIntegrity, err)
-		}
+	if envelope.Damage(err) != nil {
+		return fmt.Errorf("%w: %w", ErrIntegrity, err)
 	}
 	return err
 }

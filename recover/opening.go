@@ -48,9 +48,7 @@ const (
 // forget drops every key.
 func (op *opening) forget() {
 	op.ring.Close()
-	for _, k := range op.index {
-		k.Destroy()
-	}
+	keys.DestroyIndexKeys(op.index)
 }
 
 // lookup finds a data key among those handed out: the auditor has no other door to them.

@@ -10,6 +10,7 @@ import (
 	"github.com/lib/pq"
 
 	"cloakroom/internal/dataset"
+	"cloakroom/keys"
 )
 
 // Ask is what a request asks for. Zero fields take the defaults named beside them.
@@ -106,10 +107,10 @@ func (c *Client) TokensOf(ctx context.Context, field, value string) ([]string, e
 	if err != nil {
 		return nil, err
 	}
+	defer keys.DestroyIndexKeys(index)
 	var tokens []string
 	for _, k := range index {
 		token, err := k.Subkeys[position].Token(value)
-		k.Destroy()
 		if err != nil {
 			return nil, fmt.Errorf("making the token of a value of %s: %w", field, err)
 		}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"cloakroom/internal/cli"
 )
@@ -75,7 +75,7 @@ func (f *demoFlags) load() ([]event, error) {
 func runDemo(cmd *cobra.Command, f *demoFlags, events []event) error {
 	out := cmd.OutOrStdout()
 	p := &printer{out: out, quiet: f.asJSON}
-	if file, ok := out.(*os.File); ok && isatty.IsTerminal(file.Fd()) && os.Getenv("NO_COLOR") == "" {
+	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" {
 		p.colour = true
 	}
 	w, err := openWorld(cmd.Context(), f.keep)

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"cloakroom/etl"
 )
@@ -17,16 +17,16 @@ import (
 type progress struct {
 	next etl.Observer // may be nil
 
-	mu                 sync.Mutex
-	received, rejected int64
-	done, lastDone     int64
-	lag                time.Duration
+	mu             sync.Mutex
+	rejected       int64
+	done, lastDone int64
+	lag            time.Duration
 }
 
 // showProgress observes a run and draws a line on standard error, if that is a terminal, until the result is called.
 func showProgress(cmd *cobra.Command, o *etl.Options, held func() int) (stop func()) {
 	out, ok := cmd.ErrOrStderr().(*os.File)
-	if !ok || !isatty.IsTerminal(out.Fd()) {
+	if !ok || !term.IsTerminal(int(out.Fd())) {
 		return func() {}
 	}
 	p := &progress{next: o.Observe}
@@ -61,9 +61,6 @@ func (p *progress) draw(w io.Writer, held int) {
 
 // Received implements etl.Observer.
 func (p *progress) Received(messages int) {
-	p.mu.Lock()
-	p.received += int64(messages)
-	p.mu.Unlock()
 	if p.next != nil {
 		p.next.Received(messages)
 	}

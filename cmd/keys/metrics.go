@@ -26,8 +26,8 @@ type textfile struct {
 	lastRun, lastSuccess, seconds, problem *prometheus.GaugeVec
 }
 
-// newTextfile reads what an earlier run left at a path, before anything is done: a file that could not be written in the end
-// is an error at the start.
+// newTextfile reads what an earlier run left at a path, before anything is done: a wrong name, a directory that is not there
+// or a file that is not ours is an error at the start.
 func newTextfile(path, command string) (*textfile, error) {
 	t := &textfile{path: path, command: command, registry: prometheus.NewRegistry()}
 	if path == "" {

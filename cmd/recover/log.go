@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -78,13 +79,13 @@ func showLog(cmd *cobra.Command, _ []string) error {
 	}
 	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	defer table.Flush()
+	if !asJSON {
+		fmt.Fprintln(table, "LEAF\tTIME\tTYPE\tACTOR\tREQUEST\tPURPOSE\tTICKET\tROWS\tRESULT")
+	}
 	for shown := 0; shown < limit; {
 		page, err := log.Read(cmd.Context(), from, 1000)
 		if err != nil || len(page) == 0 {
 			return err
-		}
-		if !asJSON && shown == 0 {
-			fmt.Fprintln(table, "LEAF\tTIME\tTYPE\tACTOR\tREQUEST\tPURPOSE\tTICKET\tROWS\tRESULT")
 		}
 		for _, n := range page {
 			from = n.Seq + 1
@@ -181,16 +182,16 @@ func newLogExport() *cobra.Command {
 				return err
 			}
 			defer done()
-			out := cmd.OutOrStdout()
-			if args[0] != "-" {
-				f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-				if err != nil {
-					return fmt.Errorf("making the bundle: %w", err)
-				}
-				defer f.Close()
-				out = f
+			var n int64
+			export := func(out io.Writer) (err error) {
+				n, err = auditlog.Export(cmd.Context(), out, name, log.Leaves())
+				return err
 			}
-			n, err := auditlog.Export(cmd.Context(), out, name, log.Leaves())
+			if args[0] == "-" {
+				err = export(cmd.OutOrStdout())
+			} else {
+				err = writeBundle(args[0], export)
+			}
 			if err != nil {
 				return err
 			}
@@ -198,4 +199,17 @@ func newLogExport() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// writeBundle makes a file that is not there yet. Where it cannot be written whole, none is left.
+func writeBundle(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("making the bundle: %w", err)
+	}
+	err = errors.Join(write(f), f.Sync(), f.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }

@@ -14,6 +14,9 @@ const (
 	tagSize    = 16
 )
 
+// PrefixSize is how many bytes of a sealed value tell it from every other: version, data-key id and nonce.
+const PrefixSize = headerSize + nonceSize
+
 // MaxKeyID is the greatest data-key id, so that an id fits Postgres' integer. The least is 1.
 const MaxKeyID = 1<<31 - 1
 
@@ -29,6 +32,17 @@ var (
 	// ErrKeyID reports a data-key id outside 1 … MaxKeyID or, from Open, another key's id.
 	ErrKeyID = errors.New("wrong data-key id")
 )
+
+// Damage returns the error of this package by which err says that a sealed value is not as it was sealed, or not where; nil
+// if it says something else.
+func Damage(err error) error {
+	for _, e := range []error{ErrAuthentication, ErrVersion, ErrShort, ErrTrailing, ErrKeyID, ErrPadding} {
+		if errors.Is(err, e) {
+			return e
+		}
+	}
+	return nil
+}
 
 // Value is a parsed sealed value, not yet opened.
 type Value struct {

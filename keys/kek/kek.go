@@ -92,7 +92,7 @@ type holder interface {
 	holds(w Wrapped) bool
 }
 
-// Observer is told of each call to a KEK, for metrics.
+// Observer is told of each operation on a KEK, for metrics: GenerateDataKey, Unwrap, Rewrap.
 type Observer interface {
 	KEKRequest(operation string, err error)
 }
@@ -101,7 +101,7 @@ type Observer interface {
 type Set struct {
 	uris      []string
 	providers []Provider
-	// Observe, if not nil, is told of each call. It is set before the set is used.
+	// Observe, if not nil, is told of each operation. It is set before the set is used.
 	Observe Observer
 }
 
@@ -184,6 +184,12 @@ func (s *Set) provider(w Wrapped, c Context) (Provider, error) {
 // Rewrap wraps a key under the KEK at the URI to, one of the set. Between two KMS keys the plaintext never leaves
 // KMS; otherwise it passes through this process's memory and is zeroed.
 func (s *Set) Rewrap(ctx context.Context, w Wrapped, c Context, to string) (Wrapped, error) {
+	rewrapped, err := s.rewrap(ctx, w, c, to)
+	s.observe("Rewrap", err)
+	return rewrapped, err
+}
+
+func (s *Set) rewrap(ctx context.Context, w Wrapped, c Context, to string) (Wrapped, error) {
 	var target Provider
 	for i, uri := range s.uris {
 		if uri == to {

@@ -77,6 +77,8 @@ func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes
 }
 
 func (k *kmsKEK) wrap(ctx context.Context, key secret.Bytes, c Context) (Wrapped, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.keyID, Plaintext: key.Expose(), EncryptionContext: c.Map()})
 	if err != nil {
 		return Wrapped{}, k.explain("wrapping", c, "Encrypt", err)
@@ -92,6 +94,8 @@ func (k *kmsKEK) wrapped(keyID *string, blob []byte) Wrapped {
 // reEncrypt moves a key to this KEK inside KMS. A second ReEncrypt, its result thrown away, proves that the new
 // wrapping opens with the same context.
 func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, c Context) (Wrapped, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
+	defer cancel()
 	out, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
 		CiphertextBlob: w.Blob, SourceKeyId: &w.KEKID, SourceEncryptionContext: c.Map(),
 		DestinationKeyId: &k.keyID, DestinationEncryptionContext: c.Map(),

@@ -48,7 +48,7 @@ func (a tokenArray) Value() (driver.Value, error) {
 	return string(append(out, '}')), nil
 }
 
-// uuidArray and textArray hold ids and dates, which need no quotes either.
+// textArray holds ids or dates, which need no quotes either.
 type textArray []string
 
 // Value is the array as Postgres reads it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lib/pq"
 
@@ -23,9 +24,11 @@ type job struct {
 	issuer    *keys.Issuer
 	throttle  *throttle
 
-	mu       sync.Mutex
-	settings keys.Settings
-	newKeys  map[uint32]bool // data keys that this run sealed with
+	settings keys.Settings // but for the epoch as they were when the job began: they do not change
+	epoch    atomic.Int64
+
+	mu      sync.Mutex
+	newKeys map[uint32]bool // data keys that this run sealed with
 }
 
 func newJob(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (*job, error) {
@@ -37,6 +40,7 @@ func newJob(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 	if j.settings, err = v.Settings(ctx); err != nil {
 		return nil, err
 	}
+	j.epoch.Store(j.settings.Epoch)
 	if j.issuer, err = keys.NewIssuer(v, j.settings, keys.Caps{}); err != nil {
 		return nil, err
 	}
@@ -47,21 +51,13 @@ func newJob(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 
 func (j *job) close() { j.ring.Close() }
 
-func (j *job) epoch() int64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.settings.Epoch
-}
-
-// refresh reads the vault's settings again and gives up the data keys in hand: a raised epoch may have closed them.
+// refresh reads the vault's epoch again and gives up the data keys in hand: a raised epoch may have closed them.
 func (j *job) refresh(ctx context.Context) error {
 	s, err := j.vault.Settings(ctx)
 	if err != nil {
 		return err
 	}
-	j.mu.Lock()
-	j.settings = s
-	j.mu.Unlock()
+	j.epoch.Store(s.Epoch)
 	j.issuer.Discard()
 	return nil
 }

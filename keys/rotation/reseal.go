@@ -96,7 +96,7 @@ func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error
 	if len(r.ids) > 0 {
 		old, new := r.flat()
 		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_rows($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			w.epoch(), day(at.Month), w.members, r.ids, r.dates, old, new, key.ID(), key.Check[:]); err != nil {
+			w.epoch.Load(), day(at.Month), w.members, r.ids, r.dates, old, new, key.ID(), key.Check[:]); err != nil {
 			return batch{}, err
 		}
 	}
@@ -126,9 +126,6 @@ func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*k
 	return key, nil
 }
 
-// throughNonce is a sealed value's version, data-key id and nonce, in bytes.
-const throughNonce = 1 + 4 + 12
-
 // add reseals one row into r, or into the quarantine.
 func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *keys.SealingKey, row *keys.Row) error {
 	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
@@ -157,7 +154,7 @@ func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *
 	r.ids, r.dates = append(r.ids, row.ID.String()), append(r.dates, place.Date)
 	for i := range resealed {
 		// To the end of the nonce: no two values of a data key have the same.
-		r.old[i], r.new[i] = append(r.old[i], row.Sealed[i][:min(len(row.Sealed[i]), throughNonce)]), append(r.new[i], resealed[i])
+		r.old[i], r.new[i] = append(r.old[i], row.Sealed[i][:min(len(row.Sealed[i]), envelope.PrefixSize)]), append(r.new[i], resealed[i])
 	}
 	return nil
 }
@@ -239,7 +236,7 @@ func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (bat
 	b := batch{read: len(page), afterID: page[len(page)-1].ID, after: at.AfterDate}
 	if len(names) > 0 {
 		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_rejections($1, $2, $3, $4, $5, $6, $7)`,
-			w.epoch(), day(at.Month), names, old, new, key.ID(), key.Check[:]); err != nil {
+			w.epoch.Load(), day(at.Month), names, old, new, key.ID(), key.Check[:]); err != nil {
 			return batch{}, err
 		}
 	}

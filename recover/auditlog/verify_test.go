@@ -211,6 +211,31 @@ func TestSinkKeepsTheFirst(t *testing.T) {
 	}
 }
 
+// TestSinkEmptyFile: a witness that dies between making a file and writing it leaves one that is empty.
+func TestSinkEmptyFile(t *testing.T) {
+	s := newSigning(t)
+	sink := Sink(t.TempDir())
+	small, large := s.checkpoint(t, logOf(3), 3), s.checkpoint(t, logOf(5), 5)
+	if err := sink.Put(small); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sink.path(5), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := ReadCheckpoints(string(sink), s.key); err != nil || len(kept) != 1 {
+		t.Errorf("kept %v, %v; want the one that was written", kept, err)
+	}
+	if last, ok, err := sink.last(s.key); !ok || err != nil || last.Size != 3 {
+		t.Errorf("the last is %v, %v, %v; want that of 3 leaves", last, ok, err)
+	}
+	if err := sink.Put(large); err != nil {
+		t.Fatal(err)
+	}
+	if last, ok, err := sink.last(s.key); !ok || err != nil || last.Root != large.Root {
+		t.Errorf("the last is %v, %v, %v; want that of 5 leaves", last, ok, err)
+	}
+}
+
 func TestBundle(t *testing.T) {
 	honest := logOf(5)
 	var file bytes.Buffer

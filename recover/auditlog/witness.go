@@ -29,12 +29,11 @@ func (w Witness) Checkpoint(ctx context.Context) (c Checkpoint, made bool, err e
 	if err != nil {
 		return c, false, fmt.Errorf("computing the log's root: %w", err)
 	}
-	kept, err := ReadCheckpoints(string(w.Sink), w.Key)
+	last, kept, err := w.Sink.last(w.Key)
 	if err != nil {
 		return c, false, err
 	}
-	if len(kept) > 0 {
-		last := kept[len(kept)-1]
+	if kept {
 		if err := w.continues(ctx, last, size, root); err != nil {
 			return c, false, err
 		}
