@@ -25,7 +25,7 @@ type DataKeyInfo struct {
 // IndexKeyInfo is a version of the index key as lists show it.
 type IndexKeyInfo struct {
 	Version   uint32     `db:"version" json:"version"`
-	State     string     `db:"state" json:"state"` // live, retired, shredded
+	State     string     `db:"state" json:"state"` // pending, live, retired, shredded
 	KEK       string     `db:"kek" json:"kek"`
 	KEKID     string     `db:"kek_id" json:"kek_id"`
 	CreatedBy string     `db:"created_by" json:"created_by"`

@@ -52,7 +52,7 @@ const verifyPage = 2000
 
 // VerifyOptions say how much to verify.
 type VerifyOptions struct {
-	All      bool           // every row; else one page of each month, from a random key on
+	All      bool           // everything; else one page of each month, from a random key on, and the first few rejections
 	Progress func(rows int) // called after each page; may be nil
 }
 

@@ -11,6 +11,9 @@ import (
 	"cloakroom/internal/cli"
 )
 
+// keepHere is the directory of --keep where none is named.
+const keepHere = "cloakroom-demo"
+
 type demoFlags struct {
 	events               int
 	input                string
@@ -29,7 +32,7 @@ stand-ins of this process and go with it.
 
 With --serve it starts those alone, prints how to reach them as one "export NAME=value" a line, and stays: for trying
 the programs keys, ingest and recover by hand.`,
-		Args: cobra.NoArgs,
+		Args: cobra.MaximumNArgs(1), // the DIR of --keep
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&f.events, "events", 500, "logins to generate")
@@ -38,8 +41,15 @@ the programs keys, ingest and recover by hand.`,
 	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object at the end and nothing else on standard output")
 	flags.BoolVar(&f.serve, "serve", false, "start queue, KMS and Postgres, print how to reach them, and stay; runs nothing (events are sent only with --events or --input)")
 	flags.BoolVar(&f.crack, "crack", false, "show how long unsalted hashes and tokens stand up to somebody who tries every address")
-	flags.Lookup("keep").NoOptDefVal = "cloakroom-demo"
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	flags.Lookup("keep").NoOptDefVal = keepHere
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		// A flag whose value may be left out takes it after "=" alone.
+		if len(args) == 1 {
+			if f.keep != keepHere {
+				return fmt.Errorf("unknown argument %q", args[0])
+			}
+			f.keep = args[0]
+		}
 		if f.events < 1 || f.events > 1_000_000 {
 			return fmt.Errorf("--events takes 1 to 1000000, not %d", f.events)
 		}

@@ -23,6 +23,8 @@ func (s *show) client(ctx context.Context, role string) (*recovery.Client, error
 	return &recovery.Client{Vault: v, Dataset: dataset.Login(), SourceIdentity: "demo@" + host}, nil
 }
 
+const reason = "shared device?"
+
 // recover recovers the value behind the token that most logins share, refused twice before it is approved.
 func (s *show) recover(ctx context.Context) error {
 	field, token, err := s.mostShared(ctx)
@@ -30,7 +32,7 @@ func (s *show) recover(ctx context.Context) error {
 		return err
 	}
 	s.device = token
-	s.step(4, "auditor$", "recover request --purpose fraud --ticket DEMO-1 --token %s --fields %s --limit 5", token, field)
+	s.step(4, "auditor$", "recover request --purpose fraud --ticket DEMO-1 --reason %q --token %s --fields %s --limit 5", reason, token, field)
 	s.report.Recovered.Before, err = s.askAndOpen(ctx, token, true)
 	return err
 }
@@ -49,7 +51,7 @@ func (s *show) askAndOpen(ctx context.Context, token string, aloud bool) ([]stri
 	members := dataset.Login().Protected()
 	field := members[len(members)-1].Name
 	id, err := auditor.Request(ctx, recovery.Ask{
-		Purpose: "fraud", Ticket: "DEMO-1", Reason: "which device do these logins share?",
+		Purpose: "fraud", Ticket: "DEMO-1", Reason: reason,
 		Tokens: []string{token}, Field: field, Fields: []string{field}, Limit: 5, Lifetime: time.Hour,
 	})
 	if err != nil {

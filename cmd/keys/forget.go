@@ -89,11 +89,12 @@ func forget(cmd *cobra.Command, flags *jobFlags, request uuid.UUID, bundle strin
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "the request is %s, with %d of 2 approvals: %d rows and %d rejections become unreadable for ever\n",
 			plan.State, plan.Approvals, plan.Rows, plan.Rejections)
+		would := rotation.Report{DryRun: true, Cleared: plan.Rows, ClearedRejections: plan.Rejections}
 		if o.DryRun {
-			return rotation.Report{DryRun: true, Cleared: plan.Rows, ClearedRejections: plan.Rejections}, nil
+			return would, nil
 		}
 		if !destroy {
-			return rotation.Report{DryRun: true}, errors.New("nothing was destroyed: say --yes-destroy to do it")
+			return would, errors.New("nothing was destroyed: say --yes-destroy to do it")
 		}
 		certificate, report, err := rotation.Forget(ctx, v, dataset.Login(), request, o)
 		if err != nil {

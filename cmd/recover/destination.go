@@ -72,6 +72,12 @@ func (d *destination) openTemporary() error {
 		return fmt.Errorf("making the output file: %w", err)
 	}
 	d.temporary = f
+	// write gives it its name by a link: try whether one can be made here.
+	probe := f.Name() + ".link"
+	if err := errors.Join(os.Link(f.Name(), probe), os.Remove(probe)); err != nil {
+		d.discard()
+		return fmt.Errorf("making the output file: %w (name one on a file system that knows hard links, or redirect with --allow-pipe)", err)
+	}
 	return nil
 }
 

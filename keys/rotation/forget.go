@@ -112,8 +112,8 @@ func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n 
 // errDryRun has a transaction rolled back.
 var errDryRun = errors.New("a dry run")
 
-// ReplayForget does again what the certificates in a bundle say, one JSON object a line. It goes on past none that fails. A dry
-// run does each and rolls it back.
+// ReplayForget does again what the certificates in a bundle say, one JSON object a line, up to the first that fails. A dry run
+// does each and rolls it back.
 func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle io.Reader, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		lines := bufio.NewScanner(bundle)
@@ -139,7 +139,7 @@ func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle
 			r.Cleared += cleared
 		}
 		if err := lines.Err(); err != nil {
-			return errors.Join(errors.New("reading the bundle"), err)
+			return fmt.Errorf("reading the bundle: %w", err)
 		}
 		return nil
 	})

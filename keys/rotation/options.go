@@ -31,7 +31,7 @@ type Options struct {
 
 // Progress is how far a pass over the rows has come.
 type Progress struct {
-	Step string // reseal, rejections, backfill, check, clear
+	Step string // reseal, rejections, backfill, check, clear, rewrap
 	Done int64  // rows looked at by this run
 	Rows int64  // rows there are, about; 0: unknown
 }

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -117,6 +118,31 @@ func (j *job) left(ctx context.Context, rotation int64, name string) (slices, ro
 	return p.Slices, p.Rows, err
 }
 
+// maxIdle is how many passes in a row may change nothing although rows are left.
+const maxIdle = 3
+
+// leftError says that rows are left which a pass does not change.
+type leftError struct{ rows int64 }
+
+func (e *leftError) Error() string {
+	return fmt.Sprintf("%d rows are left that another transaction holds: %v", e.rows, keys.ErrUnfinished)
+}
+
+func (e *leftError) Unwrap() error { return keys.ErrUnfinished }
+
+// quarantine explains rows that are left by those that a step put into quarantine, if it did, and reports them.
+func (j *job) quarantine(ctx context.Context, step string, r *Report, err error) error {
+	var left *leftError
+	if !errors.As(err, &left) {
+		return err
+	}
+	list, listing := j.quarantined(ctx, step)
+	if r.Quarantined = append(r.Quarantined, list...); len(list) > 0 {
+		err = fmt.Errorf("%d rows are left: %w", left.rows, keys.ErrQuarantined)
+	}
+	return errors.Join(err, listing)
+}
+
 // complete runs a pass, and again while the count says that rows are left and the last pass changed some: rows that another
 // transaction held, or changed, or that were added.
 func (j *job) complete(ctx context.Context, rotation int64, names []string, newWorker func(name string) worker, count func() (int64, error)) (map[string]int64, error) {
@@ -137,8 +163,10 @@ func (j *job) complete(ctx context.Context, rotation int64, names []string, newW
 		}
 		if now > 0 {
 			idle = 0
-		} else if idle++; idle == 2 { // once may be another rotator's doing
-			return changed, fmt.Errorf("%d rows are left: %w", left, keys.ErrQuarantined)
+		} else if idle++; idle == maxIdle {
+			return changed, &leftError{left}
+		} else if err := sleep(ctx, time.Duration(idle)*100*time.Millisecond); err != nil { // may be another rotator's doing
+			return changed, err
 		}
 		for _, name := range names {
 			err := j.call(ctx, "beginning another pass", func(s session) error {

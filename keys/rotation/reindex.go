@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -130,12 +129,7 @@ func (j *job) tokens(ctx context.Context, rotation int64, at reindexState, pass 
 		return left, err
 	})
 	r.Reindexed.Rows += changed["backfill"]
-	if errors.Is(err, keys.ErrQuarantined) {
-		list, listErr := j.quarantined(ctx, "reindex")
-		r.Quarantined = append(r.Quarantined, list...)
-		return errors.Join(err, listErr)
-	}
-	return err
+	return j.quarantine(ctx, "reindex", r, err)
 }
 
 func (j *job) indexKey(ctx context.Context, version uint32) (keys.IndexKey, error) {

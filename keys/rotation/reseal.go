@@ -3,7 +3,6 @@ package rotation
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -43,12 +42,7 @@ func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) 
 	})
 	report.Resealed += changed["reseal"]
 	report.Rejections += changed["rejections"]
-	if errors.Is(err, keys.ErrQuarantined) {
-		list, listErr := j.quarantined(ctx, "reseal")
-		report.Quarantined = append(report.Quarantined, list...)
-		return errors.Join(err, listErr)
-	}
-	return err
+	return j.quarantine(ctx, "reseal", report, err)
 }
 
 // resealer reseals rows.

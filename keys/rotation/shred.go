@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -47,29 +48,42 @@ func PlanShred(ctx context.Context, v *keys.Vault, before time.Time) ([]ShredMon
 // is gone at its first statement: there is no way back, only on to the end, which the next run goes if this one does not.
 func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.Time, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
+		due, err := j.toShred(ctx, before)
+		if err != nil {
+			return err
+		}
 		for {
 			underWay, err := j.running(ctx, "shred")
 			if err != nil {
 				return err
 			}
-			began, err := j.shred(ctx, before, r)
-			if err != nil || !underWay && !began.Before(before) {
-				return err
+			began, shredding := j.shred(ctx, before, r)
+			left, err := j.toShred(ctx, before)
+			for _, id := range due {
+				if err == nil && !slices.Contains(left, id) {
+					r.Shredded = append(r.Shredded, id)
+				}
 			}
 			// What was under way was finished first. It may have been of fewer months, and knew no key made since for late events.
-			if left, err := j.toShred(ctx, before); err != nil || !left {
-				return err
+			again := len(left) > 0 && (underWay || began.Before(before))
+			if shredding != nil || err != nil || !again {
+				return errors.Join(shredding, err)
 			}
+			due = left
 		}
 	})
 }
 
-// toShred reports whether a month before one has a data key still.
-func (j *job) toShred(ctx context.Context, before time.Time) (bool, error) {
+// toShred lists the data keys that there still are of the months before one.
+func (j *job) toShred(ctx context.Context, before time.Time) ([]uint32, error) {
 	list, err := j.vault.DataKeys(ctx)
-	return slices.ContainsFunc(list, func(k keys.DataKeyInfo) bool {
-		return k.Month.Before(before) && k.State != "shredded"
-	}), err
+	var left []uint32
+	for _, k := range list {
+		if k.Month.Before(before) && k.State != "shredded" {
+			left = append(left, k.ID)
+		}
+	}
+	return left, err
 }
 
 // shred begins to shred, or goes on with what is under way, to its end. It returns the first month that was kept.
