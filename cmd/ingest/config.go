@@ -1,8 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -23,20 +24,24 @@ func newConfigCommand(ingest *cobra.Command) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		settings = slices.DeleteFunc(settings, func(s cli.Setting) bool {
+			return cmd.LocalNonPersistentFlags().Lookup(s.Flag) != nil // its own --json
+		})
+		local, err := cli.SettingsOf(cmd, ingest.LocalNonPersistentFlags())
+		if err != nil {
+			return err
+		}
+		settings = append(settings, local...)
+		slices.SortFunc(settings, func(a, b cli.Setting) int { return strings.Compare(a.Flag, b.Flag) })
 		shown := settings[:0]
 		for _, s := range settings {
-			if cmd.LocalNonPersistentFlags().Lookup(s.Flag) != nil {
-				continue // its own --json
-			}
 			if s.Secret && s.Value != "" {
 				s.Value = secret.Redacted
 			}
 			shown = append(shown, s)
 		}
 		if *asJSON {
-			encoder := json.NewEncoder(cmd.OutOrStdout())
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(shown)
+			return cli.PrintJSON(cmd.OutOrStdout(), shown)
 		}
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 		fmt.Fprintln(w, "SETTING\tVALUE\tFROM")

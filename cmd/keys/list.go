@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/internal/cli"
 	"cloakroom/keys"
 )
 
@@ -28,7 +29,7 @@ func newListCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), struct {
+			return cli.PrintJSON(cmd.OutOrStdout(), struct {
 				DataKeys  []keys.DataKeyInfo  `json:"data_keys"`
 				IndexKeys []keys.IndexKeyInfo `json:"index_keys"`
 			}{data, index})

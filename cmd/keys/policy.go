@@ -36,7 +36,7 @@ func newPolicyShowCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), p)
+			return cli.PrintJSON(cmd.OutOrStdout(), p)
 		}
 		return printPolicy(cmd, p)
 	}

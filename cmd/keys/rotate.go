@@ -115,7 +115,7 @@ func runJob(cmd *cobra.Command, f *jobFlags, ownerURL *string, step func(context
 	}
 	err = errors.Join(err, metrics.write(&report, err != nil))
 	if *f.asJSON {
-		return errors.Join(err, printJSON(cmd.OutOrStdout(), report))
+		return errors.Join(err, cli.PrintJSON(cmd.OutOrStdout(), report))
 	}
 	printReport(cmd.OutOrStdout(), &report)
 	return err

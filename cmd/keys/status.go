@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/internal/cli"
 	"cloakroom/keys"
 )
 
@@ -24,7 +25,7 @@ func newStatusCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), s)
+			return cli.PrintJSON(cmd.OutOrStdout(), s)
 		}
 		return printStatus(cmd.OutOrStdout(), s)
 	}

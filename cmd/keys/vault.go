@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,11 +29,4 @@ func openVault(cmd *cobra.Command) (*keys.Vault, func(), error) {
 		return nil, nil, err
 	}
 	return &keys.Vault{DB: db, KEK: set}, func() { db.Close() }, nil
-}
-
-// printJSON prints v on standard output, as --json asks.
-func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
 }

@@ -10,6 +10,7 @@ import (
 	"cloakroom/internal/cli"
 	"cloakroom/internal/dataset"
 	"cloakroom/keys"
+	"cloakroom/keys/rotation"
 )
 
 func newVerifyCommand() *cobra.Command {
@@ -30,12 +31,16 @@ It takes the rotator's login: only that role may both open and see tokens.`,
 			return err
 		}
 		defer closeVault()
-		report, err := v.Verify(cmd.Context(), dataset.Login(), keys.VerifyOptions{All: *all})
+		show, ended := showProgress(cmd)
+		report, err := v.Verify(cmd.Context(), dataset.Login(), keys.VerifyOptions{All: *all, Progress: func(rows int) {
+			show(rotation.Progress{Step: "verify", Done: int64(rows)})
+		}})
+		ended()
 		if err != nil {
 			return err
 		}
 		if *asJSON {
-			err = printJSON(cmd.OutOrStdout(), report)
+			err = cli.PrintJSON(cmd.OutOrStdout(), report)
 		} else {
 			err = printVerification(cmd.OutOrStdout(), report)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
 
@@ -39,7 +39,7 @@ func newList() *cobra.Command {
 				return err
 			}
 			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-				return printJSON(cmd.OutOrStdout(), list)
+				return cli.PrintJSON(cmd.OutOrStdout(), list)
 			}
 			return printList(cmd.OutOrStdout(), list)
 		},
@@ -48,13 +48,6 @@ func newList() *cobra.Command {
 	cmd.Flags().Bool("mine", false, "only my own")
 	cmd.Flags().Bool("json", false, "print JSON")
 	return cmd
-}
-
-func printJSON(w io.Writer, v any) error {
-	out := json.NewEncoder(w)
-	out.SetIndent("", "  ")
-	out.SetEscapeHTML(false)
-	return out.Encode(v)
 }
 
 func printList(w io.Writer, list []recovery.Summary) error {

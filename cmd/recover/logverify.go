@@ -77,7 +77,7 @@ func runLogVerify(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-		return printJSON(cmd.OutOrStdout(), r)
+		return cli.PrintJSON(cmd.OutOrStdout(), r)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "valid: %d leaves, root %s, %d checkpoints\n", r.Size, r.Root, r.Checkpoints)
 	if rest := r.Size - r.Covered; rest > 0 {
@@ -159,7 +159,7 @@ func newLogProve() *cobra.Command {
 			if err := p.Check(newest); err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), p)
+			return cli.PrintJSON(cmd.OutOrStdout(), p)
 		},
 	}
 	cmd.Flags().StringSlice("checkpoints", nil, "checkpoint file, or a directory of them")

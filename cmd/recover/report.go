@@ -66,7 +66,7 @@ func runReport(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-		err = printJSON(cmd.OutOrStdout(), r)
+		err = cli.PrintJSON(cmd.OutOrStdout(), r)
 	} else {
 		printReport(cmd.OutOrStdout(), r)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"cloakroom/crypto/blindindex"
 	"cloakroom/internal/cli"
 	"cloakroom/internal/dataset"
 	recovery "cloakroom/recover"
@@ -84,6 +85,9 @@ func askFromFlags(cmd *cobra.Command) (recovery.Ask, error) {
 	a.Lifetime, _ = cmd.Flags().GetDuration("lifetime")
 	a.BreakGlass, _ = cmd.Flags().GetBool("break-glass")
 	if token := value("token"); token != "" {
+		if !blindindex.ValidToken(token) {
+			return a, errors.New("reading --token: a token has 22 characters, as the analysts' view shows them")
+		}
 		a.Tokens = []string{token}
 	}
 	var err error

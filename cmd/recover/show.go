@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
 
@@ -24,7 +25,7 @@ func newShow() *cobra.Command {
 				return err
 			}
 			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-				return printJSON(cmd.OutOrStdout(), d)
+				return cli.PrintJSON(cmd.OutOrStdout(), d)
 			}
 			printDetails(cmd.OutOrStdout(), d)
 			return nil

@@ -58,9 +58,22 @@ func Settings(cmd *cobra.Command) ([]Setting, error) {
 	return slices.Clone(settings), nil
 }
 
+// SettingsOf are the effective settings of flags that the command that runs does not take itself: another command's.
+func SettingsOf(cmd *cobra.Command, flags *pflag.FlagSet) ([]Setting, error) {
+	return resolveFlags(cmd, flags)
+}
+
 // resolve gives every flag that was not on the command line its value from the environment, the file or its default, and
 // says where each came from.
 func resolve(cmd *cobra.Command) ([]Setting, error) {
+	settings, err := resolveFlags(cmd, cmd.Flags())
+	if err != nil {
+		return nil, err
+	}
+	return settings, readSecretFiles(cmd)
+}
+
+func resolveFlags(cmd *cobra.Command, flags *pflag.FlagSet) ([]Setting, error) {
 	environment := koanf.New("\x00")
 	if err := environment.Load(env.Provider("\x00", env.Opt{Prefix: "CLOAKROOM_"}), nil); err != nil {
 		return nil, fmt.Errorf("reading the environment: %w", err)
@@ -75,37 +88,34 @@ func resolve(cmd *cobra.Command) ([]Setting, error) {
 	}
 	var settings []Setting
 	var problems []error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Name == "help" || f.Name == "version" {
 			return
 		}
-		source, err := resolveFlag(cmd, f, environment, file, path)
+		source, err := resolveFlag(flags, f, file, path)
 		if err != nil {
 			problems = append(problems, err)
 		}
 		settings = append(settings, Setting{Flag: f.Name, Value: f.Value.String(), Source: source, Secret: isSecret(f)})
 	})
-	if err := errors.Join(problems...); err != nil {
-		return nil, err
-	}
-	return settings, readSecretFiles(cmd)
+	return settings, errors.Join(problems...)
 }
 
-func resolveFlag(cmd *cobra.Command, f *pflag.Flag, environment, file *koanf.Koanf, path string) (string, error) {
+func resolveFlag(flags *pflag.FlagSet, f *pflag.Flag, file *koanf.Koanf, path string) (string, error) {
 	if f.Changed {
 		return "flag", nil
 	}
 	name := EnvName(f.Name)
 	value, found := os.LookupEnv(name)
 	if found = found && value != ""; found {
-		if err := cmd.Flags().Set(f.Name, value); err != nil {
+		if err := flags.Set(f.Name, value); err != nil {
 			return "", fmt.Errorf("reading %s: not a value for --%s (%s)", name, f.Name, f.Usage)
 		}
 		return "environment " + name, nil
 	}
 	key := strings.ReplaceAll(f.Name, "-", "_")
 	if file.Exists(key) {
-		if err := cmd.Flags().Set(f.Name, fileValue(file, key)); err != nil {
+		if err := flags.Set(f.Name, fileValue(file, key)); err != nil {
 			return "", fmt.Errorf("reading %s: %s is not a value for --%s (%s)", path, key, f.Name, f.Usage)
 		}
 		return "file " + path, nil

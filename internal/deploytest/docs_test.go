@@ -11,7 +11,7 @@ import (
 )
 
 // shown are the documents whose commands are held to the programs.
-var shown = []string{"docs/operations.md"}
+var shown = []string{"README.md", "docs/auditors.md", "docs/operations.md", "docs/rotation.md"}
 
 // Every command of ours in a code block exists, and knows its flags.
 func TestDocumentsShowCommandsThatThereAre(t *testing.T) {
@@ -42,7 +42,7 @@ func TestDocumentsShowCommandsThatThereAre(t *testing.T) {
 				}
 			}
 		}
-		if n < 10 {
+		if n < 5 {
 			t.Errorf("%s: only %d commands were found", path, n)
 		}
 	}

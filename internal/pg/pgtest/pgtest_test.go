@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -74,15 +73,12 @@ func TestClonesAreApart(t *testing.T) {
 	}
 }
 
-func TestCloneIsQuick(t *testing.T) {
-	pgtest.Clone(t, "coats", coats)
-	best := time.Hour
-	for range 5 {
-		begin := time.Now()
-		pgtest.Clone(t, "coats", coats)
-		best = min(best, time.Since(begin))
+// BenchmarkClone clones 120 relations.
+func BenchmarkClone(b *testing.B) {
+	pgtest.Clone(b, "coats", coats)
+	for b.Loop() {
+		pgtest.Clone(b, "coats", coats)
 	}
-	t.Logf("cloning 120 relations: %v at best", best)
 }
 
 func TestDatabaseIsDropped(t *testing.T) {
