@@ -79,9 +79,6 @@ func showLog(cmd *cobra.Command, _ []string) error {
 	}
 	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	defer table.Flush()
-	if !asJSON {
-		fmt.Fprintln(table, "LEAF\tTIME\tTYPE\tACTOR\tREQUEST\tPURPOSE\tTICKET\tROWS\tRESULT")
-	}
 	for shown := 0; shown < limit; {
 		page, err := log.Read(cmd.Context(), from, 1000)
 		if err != nil || len(page) == 0 {
@@ -99,6 +96,9 @@ func showLog(cmd *cobra.Command, _ []string) error {
 			if asJSON {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s\n", n.Leaf)
 			} else {
+				if shown == 0 {
+					fmt.Fprintln(table, "LEAF\tTIME\tTYPE\tACTOR\tREQUEST\tPURPOSE\tTICKET\tROWS\tRESULT")
+				}
 				printLeaf(table, leaf)
 			}
 			if shown++; shown == limit {
