@@ -7,7 +7,7 @@ import (
 	"cloakroom/internal/dataset"
 )
 
-// BenchmarkDecode reads one login, as the take-home's are.
+// BenchmarkDecode reads one login.
 func BenchmarkDecode(b *testing.B) {
 	d := newDecoder(dataset.Login())
 	body := []byte(full)

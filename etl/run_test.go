@@ -23,7 +23,7 @@ func realInput(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("the take-home's events are not beside the checkout: %v", err)
+		t.Skipf("the shared events are not beside the checkout: %v", err)
 	}
 	return path
 }
