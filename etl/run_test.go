@@ -13,12 +13,12 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// takeHome is real input that nobody on this project wrote. It stays where it is.
-const takeHome = "../../shared/data/login_events.json"
+// oneByOne is real input that nobody on this project wrote. It stays where it is.
+const oneByOne = "../../shared/data/login_events.json"
 
 func realInput(t *testing.T) string {
 	t.Helper()
-	path, err := filepath.Abs(takeHome)
+	path, err := filepath.Abs(oneByOne)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ var peersSQL string
 
 const (
 	pgcrypto = "pgcrypto in the INSERT, from memory"
-	takeHome = "one message a receive, SHA-256, one INSERT, through SQS"
+	oneByOne = "one message a receive, SHA-256, one INSERT, through SQS"
 )
 
 // peerRows are the events of a run of a peer: they are slow.
@@ -44,16 +44,16 @@ func (b *bench) measurePeers(ctx context.Context) error {
 	}
 	s, err := interleave(ctx, b.pace,
 		b.empty.ingested(fromMemory, newGenerator(uniform, 2).messages(b.rows)), d.pgcrypto(newGenerator(uniform, 7).messages(peerRows)),
-		b.queue.ingested(throughSQS, b.empty, b.rows), b.queue.takeHome(d, peerRows))
+		b.queue.ingested(throughSQS, b.empty, b.rows), b.queue.oneByOne(d, peerRows))
 	if err != nil {
 		return err
 	}
 	b.section("What a user would do today", fmt.Sprintf("the same two fields; %d events a run of ours, %d of theirs, %d rounds", b.rows, peerRows, len(s[pgcrypto])))
-	b.rates(s, fromMemory, pgcrypto, throughSQS, takeHome)
+	b.rates(s, fromMemory, pgcrypto, throughSQS, oneByOne)
 	b.ratio("ingest / pgcrypto", s.rateRatio(fromMemory, pgcrypto), target{})
-	b.ratio("ingest / the loop", s.rateRatio(throughSQS, takeHome), target{})
+	b.ratio("ingest / the loop", s.rateRatio(throughSQS, oneByOne), target{})
 	b.micros("client CPU a message, ingest", s.cpu(throughSQS), target{})
-	b.micros("client CPU a message, the loop", s.cpu(takeHome), target{})
+	b.micros("client CPU a message, the loop", s.cpu(oneByOne), target{})
 	return nil
 }
 
@@ -107,9 +107,9 @@ func (d *database) pgcrypto(messages []*etl.Message) contender {
 	}}
 }
 
-// takeHome is a contender that does what the usual program does: receive one, hash without a key, insert one, delete one.
-func (q *remoteQueue) takeHome(d *database, n int) contender {
-	return contender{takeHome, func(ctx context.Context) (sample, error) {
+// oneByOne is a contender that does what the usual program does: receive one, hash without a key, insert one, delete one.
+func (q *remoteQueue) oneByOne(d *database, n int) contender {
+	return contender{oneByOne, func(ctx context.Context) (sample, error) {
 		client, err := plainsqs.Open(ctx, q.url)
 		if err != nil {
 			return sample{}, err
