@@ -31,7 +31,7 @@ func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) 
 		if name == "rejections" {
 			return &rejectionResealer{job: j, rotation: *begun.Rotation}
 		}
-		return &resealer{rowReader: newRowReader(j, nil), rotation: *begun.Rotation}
+		return newResealer(j, *begun.Rotation)
 	}
 	changed, err := j.complete(ctx, *begun.Rotation, []string{"reseal", "rejections"}, newWorker, func() (int64, error) {
 		var left int64
@@ -45,27 +45,62 @@ func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) 
 	return j.quarantine(ctx, "reseal", report, err)
 }
 
-// resealer reseals rows.
+// resealer reseals rows. What it makes of a batch or of a row it makes in the memory of the last.
 type resealer struct {
 	*rowReader
 	rotation int64
+	made     replacement
+	sealed   [][]byte // a row's new values, by member
 	scratch  envelope.Scratch
 	text     []byte
 	again    []byte
 }
 
-// replacement is what is to be written over a page of rows: arrays for the owner's function, member after member.
-type replacement struct {
-	ids, dates textArray
-	old, new   [][][]byte // by member, then by row
+func newResealer(j *job, rotation int64) *resealer {
+	n := len(j.protected)
+	return &resealer{rowReader: newRowReader(j, nil), rotation: rotation, made: replacement{members: make([]parts, n)}, sealed: make([][]byte, n)}
 }
 
-func (r *replacement) flat() (old, new byteArray) {
-	for i := range r.old {
-		old = append(old, r.old[i]...)
-		new = append(new, r.new[i]...)
+// replacement is what is to be written over a page of rows, for the owner's function.
+type replacement struct {
+	ids, dates textArray
+	members    []parts
+	all        parts
+}
+
+func (r *replacement) reset() {
+	r.ids, r.dates = r.ids[:0], r.dates[:0]
+	for i := range r.members {
+		r.members[i].reset()
 	}
-	return old, new
+}
+
+// flat is the parts of all members, one member after the other.
+func (r *replacement) flat() parts {
+	r.all.reset()
+	for _, p := range r.members {
+		for _, end := range p.ends {
+			r.all.ends = append(r.all.ends, int32(len(r.all.bytes))+end)
+		}
+		r.all.bytes = append(r.all.bytes, p.bytes...)
+	}
+	return r.all
+}
+
+// parts are values, row after row: of each the beginning of the old one, to the end of its nonce, since no two values of a
+// data key have the same, and the new one. NULL is an empty part.
+type parts struct {
+	bytes []byte
+	ends  pq.Int32Array
+}
+
+func (p *parts) reset() { p.bytes, p.ends = p.bytes[:0], p.ends[:0] }
+
+func (p *parts) add(old, new []byte) {
+	if old != nil {
+		p.bytes = append(append(p.bytes, old[:envelope.PrefixSize]...), new...)
+	}
+	p.ends = append(p.ends, int32(len(p.bytes)))
 }
 
 func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error) {
@@ -78,19 +113,19 @@ func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error
 	if err != nil {
 		return batch{}, err
 	}
-	r := replacement{old: make([][][]byte, len(w.protected)), new: make([][][]byte, len(w.protected))}
+	w.made.reset()
 	var q quarantine
 	for i := range rows {
-		if err := w.add(ctx, &r, &q, key, &rows[i]); err != nil {
+		if err := w.add(ctx, &q, key, &rows[i]); err != nil {
 			return batch{}, err
 		}
 	}
 	last := rows[len(rows)-1]
 	b := batch{read: len(rows), afterID: last.ID, after: day(last.Date), done: len(rows) < w.o.BatchRows}
-	if len(r.ids) > 0 {
-		old, new := r.flat()
-		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_rows($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			w.epoch.Load(), day(at.Month), w.members, r.ids, r.dates, old, new, key.ID(), key.Check[:]); err != nil {
+	if len(w.made.ids) > 0 {
+		all := w.made.flat()
+		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			w.epoch.Load(), day(at.Month), w.members, w.made.ids, w.made.dates, all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
 			return batch{}, err
 		}
 	}
@@ -120,8 +155,8 @@ func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*k
 	return key, nil
 }
 
-// add reseals one row into r, or into the quarantine.
-func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *keys.SealingKey, row *keys.Row) error {
+// add reseals one row, or puts it into quarantine.
+func (w *resealer) add(ctx context.Context, q *quarantine, key *keys.SealingKey, row *keys.Row) error {
 	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
 	if problem, isData := keys.Blame(err); isData {
 		q.add(row, problem)
@@ -131,12 +166,11 @@ func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *
 		return err
 	}
 	place := row.Place(w.settings.ID, w.dataset, "")
-	resealed := make([][]byte, len(row.Sealed))
 	for i, sealed := range row.Sealed {
 		if sealed == nil {
 			continue
 		}
-		resealed[i], err = w.resealField(opening, key, row, &place, i)
+		err = w.resealField(opening, key, row, &place, i)
 		if problem, isData := keys.Blame(err); isData {
 			q.add(row, w.protected[i].Name+": "+problem)
 			return nil
@@ -145,35 +179,36 @@ func (w *resealer) add(ctx context.Context, r *replacement, q *quarantine, key *
 			return err
 		}
 	}
-	r.ids, r.dates = append(r.ids, row.ID.String()), append(r.dates, place.Date)
-	for i := range resealed {
-		// To the end of the nonce: no two values of a data key have the same.
-		r.old[i], r.new[i] = append(r.old[i], row.Sealed[i][:min(len(row.Sealed[i]), envelope.PrefixSize)]), append(r.new[i], resealed[i])
+	w.made.ids, w.made.dates = append(w.made.ids, row.ID.String()), append(w.made.dates, place.Date)
+	for i, old := range row.Sealed {
+		w.made.members[i].add(old, w.sealed[i])
 	}
 	return nil
 }
 
-// resealField opens a value and seals it under another key; what it returns was opened and compared.
-func (w *resealer) resealField(from *envelope.Key, to *keys.SealingKey, row *keys.Row, place *envelope.Place, i int) ([]byte, error) {
+// resealField opens a value and seals it under another key; what it makes was opened and compared.
+func (w *resealer) resealField(from *envelope.Key, to *keys.SealingKey, row *keys.Row, place *envelope.Place, i int) error {
 	pad := w.protected[i].Protect.Pad
 	place.Field = w.protected[i].Name
 	defer func() { clear(w.text); clear(w.again) }()
 	var err error
 	if w.text, err = from.Open(w.text[:0], &w.scratch, place, pad, row.Sealed[i]); err != nil {
-		return nil, err
+		return err
 	}
-	return reseal(to.Key, &w.scratch, place, pad, w.text, &w.again)
+	w.sealed[i], err = reseal(w.sealed[i][:0], to.Key, &w.scratch, place, pad, w.text, &w.again)
+	return err
 }
 
-// reseal seals a text and opens what it made. A difference would be a fault of this machine, and stops the job.
-func reseal(key *envelope.Key, s *envelope.Scratch, place *envelope.Place, pad int, text []byte, again *[]byte) ([]byte, error) {
-	sealed, err := key.Seal(nil, s, place, pad, text)
+// reseal appends a text sealed to dst and opens what it made. A difference would be a fault of this machine, and stops the
+// job.
+func reseal(dst []byte, key *envelope.Key, s *envelope.Scratch, place *envelope.Place, pad int, text []byte, again *[]byte) ([]byte, error) {
+	sealed, err := key.Seal(dst, s, place, pad, text)
 	if err != nil {
-		return nil, fmt.Errorf("sealing under data key %d: %w", key.ID(), err)
+		return dst, fmt.Errorf("sealing under data key %d: %w", key.ID(), err)
 	}
-	*again, err = key.Open((*again)[:0], s, place, pad, sealed)
+	*again, err = key.Open((*again)[:0], s, place, pad, sealed[len(dst):])
 	if err != nil || !bytes.Equal(*again, text) {
-		return nil, fmt.Errorf("opening what data key %d has just sealed: it is not what was sealed; nothing was written, check this machine's memory", key.ID())
+		return dst, fmt.Errorf("opening what data key %d has just sealed: it is not what was sealed; nothing was written, check this machine's memory", key.ID())
 	}
 	return sealed, nil
 }

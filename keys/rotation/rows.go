@@ -11,11 +11,12 @@ import (
 	"cloakroom/keys"
 )
 
-// rowReader reads pages of rows.
+// rowReader reads pages of rows, each into the memory of the last.
 type rowReader struct {
 	*job
 	versions []uint32 // of the index key, whose tokens are read too
 	columns  string
+	page     []keys.Row
 }
 
 func newRowReader(j *job, versions []uint32) *rowReader {
@@ -29,15 +30,15 @@ func (r *rowReader) read(ctx context.Context, s session, from string, args ...an
 		return nil, err
 	}
 	defer found.Close()
-	page := make([]keys.Row, 0, r.o.BatchRows)
+	r.page = r.page[:0]
 	for found.Next() {
 		row, err := keys.ScanRow(found, len(r.protected), len(r.versions))
 		if err != nil {
 			return nil, err
 		}
-		page = append(page, row)
+		r.page = append(r.page, row)
 	}
-	return page, found.Err()
+	return r.page, found.Err()
 }
 
 func (w *rejectionResealer) resealBody(ctx context.Context, key *keys.SealingKey, r *sealedRejection) ([]byte, error) {
@@ -50,7 +51,7 @@ func (w *rejectionResealer) resealBody(ctx context.Context, key *keys.SealingKey
 	if w.text, err = opening.Open(w.text[:0], &w.scratch, &place, dataset.BodyPad, r.Sealed); err != nil {
 		return nil, err
 	}
-	return reseal(key.Key, &w.scratch, &place, dataset.BodyPad, w.text, &w.again)
+	return reseal(nil, key.Key, &w.scratch, &place, dataset.BodyPad, w.text, &w.again)
 }
 
 // quarantine collects the rows of a batch that do not open.
