@@ -27,3 +27,28 @@ func TestRestsWhileLoadsRun(t *testing.T) {
 		t.Errorf("%v while a load runs, %v without: it has not rested", beside, alone)
 	}
 }
+
+// Of a large month a sample says how many rows are ahead.
+func TestProgressOfManyRows(t *testing.T) {
+	const rows = 40_000
+	s := newStock(t, rows)
+	var pages int
+	if err := s.Open(t, "").Get(&pages, `SELECT (sum(pg_relation_size(relid)) / 8192)::integer FROM pg_partition_tree('cloakroom.user_logins') WHERE isleaf`); err != nil {
+		t.Fatal(err)
+	}
+	if pages < 1100 {
+		t.Fatalf("there are %d pages: all are counted, and the test does not try what it means to", pages)
+	}
+	var told rotation.Progress
+	_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1, Progress: func(p rotation.Progress) {
+		if p.Step == "reseal" {
+			told = p
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told.Done != rows || told.Rows < rows*9/10 || told.Rows > rows*11/10 {
+		t.Errorf("told of %d of %d rows, want %d of about %[3]d", told.Done, told.Rows, rows)
+	}
+}

@@ -1,0 +1,70 @@
+package rotation_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"cloakroom/etl/etltest"
+	"cloakroom/internal/dataset"
+	"cloakroom/keys/rotation"
+)
+
+// A batch finds its rows by their key, also in a month of which the planner knows nothing: it must not read the month for
+// each batch.
+func TestMonthWithoutStatistics(t *testing.T) {
+	const rows, batchRows = 5000, 100
+	today := etltest.Today()
+	nextMonth := today.AddDate(0, 1, 1-today.Day())
+	for name, step := range map[string]func(*stock, rotation.Options) error{
+		"reseal": func(s *stock, o rotation.Options) error {
+			_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), o)
+			return err
+		},
+		"reindex": func(s *stock, o rotation.Options) error {
+			_, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o)
+			return err
+		},
+		"shred": func(s *stock, o rotation.Options) error {
+			_, err := rotation.Shred(t.Context(), s.vault, dataset.Login(), nextMonth, o)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStock(t, 0)
+			admin := s.Open(t, "")
+			var part string
+			if err := admin.Get(&part, `SELECT format('cloakroom.user_logins_%s', to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM'))`); err != nil {
+				t.Fatal(err)
+			}
+			admin.MustExec(`ALTER TABLE ` + part + ` SET (autovacuum_enabled = off)`)
+			s.ingest(t, etltest.Logins(0, rows))
+			before := rowsRead(t, admin, part)
+			if err := step(s, rotation.Options{Force: true, Workers: 1, BatchRows: batchRows, Owner: s.owner(t)}); err != nil {
+				t.Fatal(err)
+			}
+			s.vault.DB.Close() // which reports what was read
+			if n := rowsRead(t, admin, part) - before; n < rows || n > 10*rows {
+				t.Errorf("%d rows were read to change %d, want each a few times", n, rows)
+			}
+		})
+	}
+}
+
+// rowsRead is how many rows of a table were read so far, once that is reported.
+func rowsRead(t *testing.T, db *sqlx.DB, table string) int {
+	t.Helper()
+	last := -1
+	for {
+		var n int
+		if err := db.Get(&n, `SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_all_tables WHERE relid = $1::regclass`, table); err != nil {
+			t.Fatal(err)
+		}
+		if n == last {
+			return n
+		}
+		last = n
+		time.Sleep(1200 * time.Millisecond) // a backend reports once a second at the most
+	}
+}
