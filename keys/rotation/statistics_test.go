@@ -17,13 +17,15 @@ func TestMonthWithoutStatistics(t *testing.T) {
 	const rows, batchRows = 5000, 100
 	today := etltest.Today()
 	nextMonth := today.AddDate(0, 1, 1-today.Day())
+	reindex := func(s *stock, o rotation.Options) error {
+		_, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o)
+		return err
+	}
 	for name, step := range map[string]func(*stock, rotation.Options) error{
+		"reindex":                         reindex,
+		"reindex after an empty analysis": reindex,
 		"reseal": func(s *stock, o rotation.Options) error {
 			_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), o)
-			return err
-		},
-		"reindex": func(s *stock, o rotation.Options) error {
-			_, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o)
 			return err
 		},
 		"shred": func(s *stock, o rotation.Options) error {
@@ -39,6 +41,9 @@ func TestMonthWithoutStatistics(t *testing.T) {
 				t.Fatal(err)
 			}
 			admin.MustExec(`ALTER TABLE ` + part + ` SET (autovacuum_enabled = off)`)
+			if name == "reindex after an empty analysis" {
+				admin.MustExec(`ANALYZE ` + part)
+			}
 			s.ingest(t, etltest.Logins(0, rows))
 			before := rowsRead(t, admin, part)
 			if err := step(s, rotation.Options{Force: true, Workers: 1, BatchRows: batchRows, Owner: s.owner(t)}); err != nil {

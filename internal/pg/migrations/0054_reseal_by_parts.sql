@@ -13,9 +13,9 @@ $$;
 CREATE FUNCTION cloakroom.mind_no_statistics(p_part regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- A table that was never analysed is taken for a few rows, and read whole for each batch. To the end of the transaction no way leads
+  -- A table that was never analysed, or when it was empty, is taken for a few rows, and read whole for each batch. To the end of the transaction no way leads
   -- to it but an index; a way that is forbidden has a price for which the planner would compile the statement.
-  IF (SELECT reltuples FROM pg_class WHERE oid = p_part) < 0 THEN
+  IF (SELECT reltuples FROM pg_class WHERE oid = p_part) <= 0 THEN
     PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true);
   END IF;
 END $$;
@@ -61,8 +61,7 @@ BEGIN
          string_agg(format('(s.none%1$s AND u.%2$I IS NULL OR substring(u.%2$I for 17) = s.old%1$s)', i, c), ' AND ' ORDER BY i)
     INTO bounds, names, parts, assigned, same
     FROM unnest(sealed) WITH ORDINALITY AS g(c, i);
-  -- OFFSET keeps the subquery one:
-  -- else the planner copies all the parts with each condition.
+  -- OFFSET keeps the subquery one: else the planner copies all the parts with each condition.
   EXECUTE format(
     'UPDATE %s u SET data_key = $7, %s FROM (SELECT id, date, %s FROM unnest($1, $2, %s) AS b(id, date, %s) OFFSET 0) AS s
       WHERE u.message_id = s.id AND u.create_date = s.date AND %s',

@@ -20,7 +20,7 @@ BEGIN
   IF p_pass = 'rejections' THEN
     RETURN (SELECT count(*) FROM cloakroom.rejections r WHERE r.data_key = ANY (keys));
   END IF;
-  FOR part IN SELECT to_regclass('cloakroom.user_logins_' || to_char(s.month, 'YYYY_MM'))
+  FOR part IN SELECT cloakroom.month_partition(s.month)
                 FROM (SELECT DISTINCT month FROM cloakroom.rotation_slices WHERE rotation = p_rotation AND pass = p_pass AND NOT done) s LOOP
     CONTINUE WHEN part IS NULL;
     IF p_pass = 'reseal' THEN

@@ -1,4 +1,4 @@
--- In a month that nobody has analysed yet, the planner took the month for a handful of rows and looked through the whole batch for each
+-- In a month that nobody has analysed since it was empty, the planner took the month for a handful of rows and looked through the whole batch for each
 -- of its rows: 80 seconds for 40,000.
 -- +goose Up
 
