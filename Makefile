@@ -24,19 +24,19 @@ race: ## run the tests under the race detector
 bench: ## measure, and write the tables into docs/performance.md
 	$(GO) test -run XXX -bench . -benchmem -benchtime $(BENCHTIME) ./etl ./crypto/...
 	$(GO) test -run XXX -bench Open -benchtime 11x ./cmd/recover
-	$(GO) run ./cmd/bench -write docs/performance.md
+	$(GO) run ./test/bench -write docs/performance.md
 
 bench-json: ## the promised figures within a minute; one JSON object on standard output (make -s)
-	@$(GO) run ./cmd/bench -json
+	@$(GO) run ./test/bench -json
 
 bench-long: ## measure with up to 10 million rows (a quarter of an hour)
-	$(GO) run ./cmd/bench -long -v -write docs/performance.md
+	$(GO) run ./test/bench -long -v -write docs/performance.md
 
 bench-rotation: ## measure the rotation job with ROWS rows
-	$(GO) run ./cmd/bench -rotation -rows $(ROWS) -v -write docs/performance.md
+	$(GO) run ./test/bench -rotation -rows $(ROWS) -v -write docs/performance.md
 
 chaos: ## the long form of the fault tests; CLOAKROOM_CHAOS_SEED repeats one
-	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./internal/chaos ./internal/blackbox
+	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./test/chaos ./test/blackbox
 	$(GO) test ./keys/rotation -run 'TestChaos$$|TestEveryState' -count=1 -timeout 60m -v -chaos.kills=0
 
 fuzz: ## fuzz each target for FUZZTIME
@@ -48,7 +48,7 @@ fuzz: ## fuzz each target for FUZZTIME
 	done
 
 lint: ## gofmt, go vet, staticcheck
-	@test -z "$$(gofmt -l cmd crypto etl internal keys recover)" || { gofmt -l cmd crypto etl internal keys recover; exit 1; }
+	@test -z "$$(gofmt -l cmd crypto dataset etl internal keys recover test)" || { gofmt -l cmd crypto etl internal keys recover; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 

@@ -13,8 +13,8 @@ import (
 
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/corpus"
 	"cloakroom/keys/keystest"
+	"cloakroom/test/corpus"
 )
 
 // Every file of JSONTestSuite as an event: none is a login, so each becomes a rejection, whose sealed body is the file.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // value is one member of a decoded event.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // BenchmarkDecode reads one login.

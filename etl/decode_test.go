@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // full is a login with every member.

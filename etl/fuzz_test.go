@@ -5,7 +5,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // decodeSeeds reach every reason and the decoder's corners.

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
 	"cloakroom/keys/keystest"
@@ -61,7 +61,7 @@ func secretsOf(t *testing.T, env *keystest.Env) map[string][]byte {
 	}
 	out := map[string][]byte{}
 	for _, r := range rows {
-		c := kek.Context{Purpose: kek.Purpose(r.Purpose), Key: r.ID}
+		c := kek.Binding{Purpose: kek.Purpose(r.Purpose), Key: r.ID}
 		if err := c.Vault.UnmarshalText([]byte(r.Vault)); err != nil {
 			t.Fatal(err)
 		}

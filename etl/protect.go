@@ -9,7 +9,7 @@ import (
 
 	"cloakroom/crypto/blindindex"
 	"cloakroom/crypto/envelope"
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 )
 

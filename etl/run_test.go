@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 )

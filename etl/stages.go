@@ -2,7 +2,7 @@ package etl
 
 import "context"
 
-// Two of Run's stages by themselves, so that each can be measured without the other (cmd/bench).
+// Two of Run's stages by themselves, so that each can be measured without the other (test/bench).
 
 // Protected is a batch of events that are sealed and not yet loaded.
 type Protected struct{ batch *batch }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 )

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"cloakroom/crypto/blindindex"
 	"cloakroom/crypto/envelope"
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys/kek"
 )
@@ -53,7 +53,7 @@ func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (
 		return nil, errors.New("reading index keys: the vault has none: run keys init")
 	}
 	for _, row := range rows {
-		c := kek.Context{Vault: s.ID, Purpose: kek.Index, Key: row.Version}
+		c := kek.Binding{Vault: s.ID, Purpose: kek.Index, Key: row.Version}
 		key, err := v.unwrap(ctx, row.WrappedKey, c)
 		if err != nil {
 			return out, err
@@ -77,7 +77,7 @@ func (v *Vault) PendingIndexKey(ctx context.Context, s Settings) (version uint32
 	if err := v.DB.GetContext(ctx, &version, `SELECT cloakroom.next_index_version()`); err != nil {
 		return 0, fmt.Errorf("numbering an index key: %w", pg.Redact(err))
 	}
-	key, w, err := v.KEK.GenerateDataKey(ctx, kek.Context{Vault: s.ID, Purpose: kek.Index, Key: version})
+	key, w, err := v.KEK.GenerateDataKey(ctx, kek.Binding{Vault: s.ID, Purpose: kek.Index, Key: version})
 	if err != nil {
 		return 0, err
 	}
@@ -105,7 +105,7 @@ func (v *Vault) checkPending(ctx context.Context, s Settings) (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the pending index key: %w", pg.Redact(err))
 	}
-	key, err := v.unwrap(ctx, row.WrappedKey, kek.Context{Vault: s.ID, Purpose: kek.Index, Key: row.Version})
+	key, err := v.unwrap(ctx, row.WrappedKey, kek.Binding{Vault: s.ID, Purpose: kek.Index, Key: row.Version})
 	if err != nil {
 		return 0, err
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
 	"cloakroom/keys/keystest"

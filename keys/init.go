@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"cloakroom/crypto/envelope"
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys/kek"
 )
@@ -48,7 +48,7 @@ func (v *Vault) firstIndexKey(ctx context.Context, s Settings) error {
 	if have {
 		return nil
 	}
-	c := kek.Context{Vault: s.ID, Purpose: kek.Index, Key: 1}
+	c := kek.Binding{Vault: s.ID, Purpose: kek.Index, Key: 1}
 	key, w, err := v.KEK.GenerateDataKey(ctx, c)
 	if err != nil {
 		return err

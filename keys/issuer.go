@@ -183,7 +183,7 @@ func (i *Issuer) make(ctx context.Context, month time.Time) (*SealingKey, error)
 	if err := db.GetContext(ctx, &id, `SELECT cloakroom.reserve_data_key()`); err != nil {
 		return nil, fmt.Errorf("reserving a data key's id: %w", pg.Redact(err))
 	}
-	c := kek.Context{Vault: i.settings.ID, Purpose: kek.Seal, Key: id}
+	c := kek.Binding{Vault: i.settings.ID, Purpose: kek.Seal, Key: id}
 	born := i.now()
 	key, wrapped, err := i.vault.KEK.GenerateDataKey(ctx, c)
 	if err != nil {

@@ -82,7 +82,7 @@ func (r *Keyring) unwrap(ctx context.Context, id uint32) (*envelope.Key, error) 
 	if err != nil {
 		return nil, err
 	}
-	key, err := r.vault.unwrap(ctx, w, kek.Context{Vault: r.settings.ID, Purpose: kek.Seal, Key: id})
+	key, err := r.vault.unwrap(ctx, w, kek.Binding{Vault: r.settings.ID, Purpose: kek.Seal, Key: id})
 	if err != nil {
 		return nil, err
 	}

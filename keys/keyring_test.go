@@ -38,7 +38,7 @@ func newRingKeys(t *testing.T, n int) *ringKeys {
 	}
 	r := &ringKeys{set: set, id: uuid.New(), rows: map[uint32]keys.WrappedKey{}, looked: map[uint32]int{}}
 	for id := uint32(1); id <= uint32(n); id++ {
-		key, w, err := set.GenerateDataKey(t.Context(), kek.Context{Vault: r.id, Purpose: kek.Seal, Key: id})
+		key, w, err := set.GenerateDataKey(t.Context(), kek.Binding{Vault: r.id, Purpose: kek.Seal, Key: id})
 		if err != nil {
 			t.Fatal(err)
 		}

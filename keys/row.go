@@ -10,7 +10,7 @@ import (
 	"github.com/lib/pq"
 
 	"cloakroom/crypto/envelope"
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // Row is a stored row as the vault's jobs see it: where it is, and what is sealed in it. The slices follow the

@@ -54,7 +54,7 @@ func (w WrappedKey) forKEK() kek.Wrapped {
 }
 
 // unwrap unwraps a key of the vault and compares it with its key check.
-func (v *Vault) unwrap(ctx context.Context, w WrappedKey, c kek.Context) (secret.Bytes, error) {
+func (v *Vault) unwrap(ctx context.Context, w WrappedKey, c kek.Binding) (secret.Bytes, error) {
 	key, err := v.KEK.Unwrap(ctx, w.forKEK(), c)
 	if err != nil {
 		return secret.Bytes{}, err
@@ -68,7 +68,7 @@ func (v *Vault) unwrap(ctx context.Context, w WrappedKey, c kek.Context) (secret
 }
 
 // CheckWrapped unwraps a key, compares it with its key check and forgets it.
-func (v *Vault) CheckWrapped(ctx context.Context, w WrappedKey, c kek.Context) error {
+func (v *Vault) CheckWrapped(ctx context.Context, w WrappedKey, c kek.Binding) error {
 	key, err := v.unwrap(ctx, w, c)
 	if err != nil {
 		return err

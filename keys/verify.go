@@ -15,7 +15,7 @@ import (
 
 	"cloakroom/crypto/blindindex"
 	"cloakroom/crypto/envelope"
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys/kek"
 )

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/recover/auditlog"

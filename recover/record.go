@@ -6,7 +6,7 @@ import (
 	"io"
 	"slices"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/secret"
 )
 

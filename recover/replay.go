@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // Sender puts bodies on a queue. It returns the ids of those that were taken, in order.

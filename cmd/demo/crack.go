@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/crypto/blindindex"
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // runCrack lets one cracker loose on the addresses of the sample events: one loop over one range of addresses, which

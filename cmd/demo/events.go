@@ -1,6 +1,6 @@
 package main
 
-// This file makes and reads sample events: the one place outside internal/dataset that names a login's fields.
+// This file makes and reads sample events: the one place outside dataset that names a login's fields.
 
 import (
 	"bytes"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	recovery "cloakroom/recover"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/dataset"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/queue"
 	"cloakroom/keys"
@@ -186,7 +186,7 @@ func (c *checker) keys(ctx context.Context, v *keys.Vault, s keys.Settings) {
 		c.fail(pg.Redact(err))
 		return
 	}
-	key, _, err := v.KEK.GenerateDataKey(ctx, kek.Context{Vault: s.ID, Purpose: kek.Seal, Key: id})
+	key, _, err := v.KEK.GenerateDataKey(ctx, kek.Binding{Vault: s.ID, Purpose: kek.Seal, Key: id})
 	key.Destroy()
 	if err != nil {
 		c.fail(err)

@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/queue"
 	"cloakroom/keys"

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
 )

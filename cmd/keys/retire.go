@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
 )

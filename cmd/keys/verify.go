@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/dataset"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
 )

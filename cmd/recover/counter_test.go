@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 	recovery "cloakroom/recover"

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 
 	"cloakroom/crypto/blindindex"
+	"cloakroom/dataset"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/dataset"
 	recovery "cloakroom/recover"
 )
 

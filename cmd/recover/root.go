@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"cloakroom/dataset"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys"
 	recovery "cloakroom/recover"
 )

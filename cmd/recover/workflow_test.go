@@ -6,8 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
-	"cloakroom/internal/dataset"
 	recovery "cloakroom/recover"
 )
 

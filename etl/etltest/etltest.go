@@ -15,8 +15,8 @@ import (
 	"github.com/google/uuid"
 
 	"cloakroom/crypto/envelope"
+	"cloakroom/dataset"
 	"cloakroom/etl"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 )

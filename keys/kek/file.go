@@ -127,9 +127,9 @@ func GenerateFile(path string) error {
 	return f.Close()
 }
 
-// fileContext is the associated data: each key and value of the context, sorted by key.
-func fileContext(c Context) []byte {
-	m := c.Map()
+// fileBinding is the associated data: each key and value of the context, sorted by key.
+func fileBinding(b Binding) []byte {
+	m := b.Map()
 	var ad []byte
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		ad = envelope.AppendFields(ad, k, m[k])
@@ -137,26 +137,26 @@ func fileContext(c Context) []byte {
 	return ad
 }
 
-func (k *fileKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
+func (k *fileKEK) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error) {
 	key := make([]byte, KeySize)
 	rand.Read(key)
 	s := secret.New(key)
-	w, err := k.wrap(ctx, s, c)
+	w, err := k.wrap(ctx, s, b)
 	return s, w, err
 }
 
-func (k *fileKEK) wrap(_ context.Context, key secret.Bytes, c Context) (Wrapped, error) {
-	blob := k.aead().Seal([]byte{fileVersion}, nil, key.Expose(), fileContext(c))
+func (k *fileKEK) wrap(_ context.Context, key secret.Bytes, b Binding) (Wrapped, error) {
+	blob := k.aead().Seal([]byte{fileVersion}, nil, key.Expose(), fileBinding(b))
 	return Wrapped{KEK: k.uri, KEKID: k.id, Blob: blob}, nil
 }
 
-func (k *fileKEK) Unwrap(_ context.Context, w Wrapped, c Context) (secret.Bytes, error) {
+func (k *fileKEK) Unwrap(_ context.Context, w Wrapped, b Binding) (secret.Bytes, error) {
 	if len(w.Blob) == 0 || w.Blob[0] != fileVersion {
-		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", b, k.uri, ErrUnwrap)
 	}
-	key, err := k.aead().Open(nil, nil, w.Blob[1:], fileContext(c))
+	key, err := k.aead().Open(nil, nil, w.Blob[1:], fileBinding(b))
 	if err != nil || len(key) != KeySize {
-		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", b, k.uri, ErrUnwrap)
 	}
 	return secret.New(key), nil
 }

@@ -43,28 +43,28 @@ const (
 	Index Purpose = "index" // an index key
 )
 
-// Context is the encryption context of one key.
-type Context struct {
+// Binding is the encryption context of one key.
+type Binding struct {
 	Vault   uuid.UUID
 	Purpose Purpose
 	Key     uint32 // a data key's id, or an index key's version
 }
 
 // Map is the context as KMS takes it.
-func (c Context) Map() map[string]string {
+func (b Binding) Map() map[string]string {
 	return map[string]string{
 		"app":     "cloakroom",
-		"vault":   c.Vault.String(),
-		"purpose": string(c.Purpose),
-		"key":     strconv.FormatUint(uint64(c.Key), 10),
+		"vault":   b.Vault.String(),
+		"purpose": string(b.Purpose),
+		"key":     strconv.FormatUint(uint64(b.Key), 10),
 	}
 }
 
-func (c Context) String() string {
-	if c.Purpose == Index {
-		return fmt.Sprintf("index key v%d", c.Key)
+func (b Binding) String() string {
+	if b.Purpose == Index {
+		return fmt.Sprintf("index key v%d", b.Key)
 	}
-	return fmt.Sprintf("data key %d", c.Key)
+	return fmt.Sprintf("data key %d", b.Key)
 }
 
 // Wrapped is a key as it rests in the vault.
@@ -77,14 +77,14 @@ type Wrapped struct {
 // Provider is one KEK.
 type Provider interface {
 	// GenerateDataKey makes a new 256-bit key: in the clear, for use now, and wrapped, to be kept.
-	GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error)
+	GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error)
 	// Unwrap gives back the key. It fails with ErrUnwrap unless c is the context it was wrapped with.
-	Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes, error)
+	Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error)
 }
 
 // wrapper is a provider that can wrap a key made elsewhere.
 type wrapper interface {
-	wrap(ctx context.Context, key secret.Bytes, c Context) (Wrapped, error)
+	wrap(ctx context.Context, key secret.Bytes, b Binding) (Wrapped, error)
 }
 
 // holder tells whether a provider is the one that a key was wrapped under.
@@ -154,42 +154,42 @@ func scheme(uri string) string {
 func (s *Set) Current() string { return s.uris[0] }
 
 // GenerateDataKey makes a new key under the current KEK.
-func (s *Set) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
-	key, w, err := s.providers[0].GenerateDataKey(ctx, c)
+func (s *Set) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error) {
+	key, w, err := s.providers[0].GenerateDataKey(ctx, b)
 	s.observe("GenerateDataKey", err)
 	return key, w, err
 }
 
 // Unwrap unwraps a key under whichever configured KEK it was wrapped with. It returns ErrNotConfigured where none is:
 // what the vault says of a KEK is never followed to one that the operator did not name.
-func (s *Set) Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes, error) {
-	p, err := s.provider(w, c)
+func (s *Set) Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error) {
+	p, err := s.provider(w, b)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	key, err := p.Unwrap(ctx, w, c)
+	key, err := p.Unwrap(ctx, w, b)
 	s.observe("Unwrap", err)
 	return key, err
 }
 
-func (s *Set) provider(w Wrapped, c Context) (Provider, error) {
+func (s *Set) provider(w Wrapped, b Binding) (Provider, error) {
 	for _, p := range s.providers {
 		if h, ok := p.(holder); ok && h.holds(w) {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("unwrapping %s: it is wrapped under %s (%s): %w: add that URI to CLOAKROOM_KEK, after the current one and a comma", c, w.KEK, w.KEKID, ErrNotConfigured)
+	return nil, fmt.Errorf("unwrapping %s: it is wrapped under %s (%s): %w: add that URI to CLOAKROOM_KEK, after the current one and a comma", b, w.KEK, w.KEKID, ErrNotConfigured)
 }
 
 // Rewrap wraps a key under the KEK at the URI to, one of the set. Between two KMS keys the plaintext never leaves
 // KMS; otherwise it passes through this process's memory and is zeroed.
-func (s *Set) Rewrap(ctx context.Context, w Wrapped, c Context, to string) (Wrapped, error) {
-	rewrapped, err := s.rewrap(ctx, w, c, to)
+func (s *Set) Rewrap(ctx context.Context, w Wrapped, b Binding, to string) (Wrapped, error) {
+	rewrapped, err := s.rewrap(ctx, w, b, to)
 	s.observe("Rewrap", err)
 	return rewrapped, err
 }
 
-func (s *Set) rewrap(ctx context.Context, w Wrapped, c Context, to string) (Wrapped, error) {
+func (s *Set) rewrap(ctx context.Context, w Wrapped, b Binding, to string) (Wrapped, error) {
 	var target Provider
 	for i, uri := range s.uris {
 		if uri == to {
@@ -197,23 +197,23 @@ func (s *Set) rewrap(ctx context.Context, w Wrapped, c Context, to string) (Wrap
 		}
 	}
 	if target == nil {
-		return Wrapped{}, fmt.Errorf("rewrapping %s under %s: %w", c, to, ErrNotConfigured)
+		return Wrapped{}, fmt.Errorf("rewrapping %s under %s: %w", b, to, ErrNotConfigured)
 	}
-	source, err := s.provider(w, c)
+	source, err := s.provider(w, b)
 	if err != nil {
 		return Wrapped{}, err
 	}
 	if from, ok := source.(*kmsKEK); ok {
 		if into, ok := target.(*kmsKEK); ok {
-			return into.reEncrypt(ctx, from, w, c)
+			return into.reEncrypt(ctx, from, w, b)
 		}
 	}
-	key, err := source.Unwrap(ctx, w, c)
+	key, err := source.Unwrap(ctx, w, b)
 	if err != nil {
 		return Wrapped{}, err
 	}
 	defer key.Destroy()
-	return target.(wrapper).wrap(ctx, key, c)
+	return target.(wrapper).wrap(ctx, key, b)
 }
 
 // Notes says what an operator should know of the configured KEKs, a line each.

@@ -32,7 +32,7 @@ func openSet(t *testing.T, uris string) *kek.Set {
 	return s
 }
 
-var sealContext = kek.Context{Vault: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Purpose: kek.Seal, Key: 7}
+var sealContext = kek.Binding{Vault: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Purpose: kek.Seal, Key: 7}
 
 func TestFileRoundTrip(t *testing.T) {
 	s := openSet(t, "file://"+newFile(t))
@@ -79,7 +79,7 @@ func TestFileRefusesToUnwrap(t *testing.T) {
 	vault.Vault[0] ^= 1
 	for name, c := range map[string]struct {
 		w kek.Wrapped
-		c kek.Context
+		c kek.Binding
 	}{
 		"flipped bit": {flipped, sealContext}, "version": {version, sealContext}, "short": {short, sealContext},
 		"empty": {empty, sealContext}, "another key's id": {w, other}, "another purpose": {w, purpose}, "another vault": {w, vault},

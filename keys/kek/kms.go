@@ -44,44 +44,44 @@ func openKMS(ctx context.Context, uri string) (*kmsKEK, error) {
 // does not answer.
 const callTimeout = 10 * time.Second
 
-func (k *kmsKEK) GenerateDataKey(ctx context.Context, c Context) (secret.Bytes, Wrapped, error) {
+func (k *kmsKEK) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	out, err := k.client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
-		KeyId: &k.keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: c.Map(),
+		KeyId: &k.keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: b.Map(),
 	})
 	if err != nil {
-		return secret.Bytes{}, Wrapped{}, k.explain("generating", c, "GenerateDataKey", err)
+		return secret.Bytes{}, Wrapped{}, k.explain("generating", b, "GenerateDataKey", err)
 	}
 	key := secret.New(out.Plaintext)
 	if key.Len() != KeySize || len(out.CiphertextBlob) == 0 {
 		key.Destroy()
-		return secret.Bytes{}, Wrapped{}, fmt.Errorf("generating %s with %s: KMS answered %d bytes of key: %w", c, k.uri, len(out.Plaintext), ErrUnavailable)
+		return secret.Bytes{}, Wrapped{}, fmt.Errorf("generating %s with %s: KMS answered %d bytes of key: %w", b, k.uri, len(out.Plaintext), ErrUnavailable)
 	}
 	return key, k.wrapped(out.KeyId, out.CiphertextBlob), nil
 }
 
-func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, c Context) (secret.Bytes, error) {
+func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: w.Blob, KeyId: &w.KEKID, EncryptionContext: c.Map()})
+	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: w.Blob, KeyId: &w.KEKID, EncryptionContext: b.Map()})
 	if err != nil {
-		return secret.Bytes{}, k.explain("unwrapping", c, "Decrypt", err)
+		return secret.Bytes{}, k.explain("unwrapping", b, "Decrypt", err)
 	}
 	key := secret.New(out.Plaintext)
 	if key.Len() != KeySize {
 		key.Destroy()
-		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", c, k.uri, ErrUnwrap)
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s with %s: %w", b, k.uri, ErrUnwrap)
 	}
 	return key, nil
 }
 
-func (k *kmsKEK) wrap(ctx context.Context, key secret.Bytes, c Context) (Wrapped, error) {
+func (k *kmsKEK) wrap(ctx context.Context, key secret.Bytes, b Binding) (Wrapped, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.keyID, Plaintext: key.Expose(), EncryptionContext: c.Map()})
+	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.keyID, Plaintext: key.Expose(), EncryptionContext: b.Map()})
 	if err != nil {
-		return Wrapped{}, k.explain("wrapping", c, "Encrypt", err)
+		return Wrapped{}, k.explain("wrapping", b, "Encrypt", err)
 	}
 	return k.wrapped(out.KeyId, out.CiphertextBlob), nil
 }
@@ -93,21 +93,21 @@ func (k *kmsKEK) wrapped(keyID *string, blob []byte) Wrapped {
 
 // reEncrypt moves a key to this KEK inside KMS. A second ReEncrypt, its result thrown away, proves that the new
 // wrapping opens with the same context.
-func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, c Context) (Wrapped, error) {
+func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, b Binding) (Wrapped, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()
 	out, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
-		CiphertextBlob: w.Blob, SourceKeyId: &w.KEKID, SourceEncryptionContext: c.Map(),
-		DestinationKeyId: &k.keyID, DestinationEncryptionContext: c.Map(),
+		CiphertextBlob: w.Blob, SourceKeyId: &w.KEKID, SourceEncryptionContext: b.Map(),
+		DestinationKeyId: &k.keyID, DestinationEncryptionContext: b.Map(),
 	})
 	if err != nil {
-		return Wrapped{}, from.explain("rewrapping", c, "ReEncrypt", err)
+		return Wrapped{}, from.explain("rewrapping", b, "ReEncrypt", err)
 	}
 	if _, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
-		CiphertextBlob: out.CiphertextBlob, SourceKeyId: out.KeyId, SourceEncryptionContext: c.Map(),
-		DestinationKeyId: out.KeyId, DestinationEncryptionContext: c.Map(),
+		CiphertextBlob: out.CiphertextBlob, SourceKeyId: out.KeyId, SourceEncryptionContext: b.Map(),
+		DestinationKeyId: out.KeyId, DestinationEncryptionContext: b.Map(),
 	}); err != nil {
-		return Wrapped{}, k.explain("checking the rewrapped", c, "ReEncrypt", err)
+		return Wrapped{}, k.explain("checking the rewrapped", b, "ReEncrypt", err)
 	}
 	return k.wrapped(out.KeyId, out.CiphertextBlob), nil
 }
@@ -116,7 +116,7 @@ func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, c Conte
 func (k *kmsKEK) holds(w Wrapped) bool { return !strings.HasPrefix(w.KEKID, filePrefix) }
 
 // explain sorts a KMS error into what a caller can do about it. The SDK has retried by then (3 attempts).
-func (k *kmsKEK) explain(doing string, c Context, operation string, err error) error {
+func (k *kmsKEK) explain(doing string, b Binding, operation string, err error) error {
 	var (
 		notFound   *types.NotFoundException
 		disabled   *types.DisabledException
@@ -136,15 +136,15 @@ func (k *kmsKEK) explain(doing string, c Context, operation string, err error) e
 		switch api.ErrorCode() {
 		case "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature",
 			"InvalidClientTokenId", "ExpiredTokenException", "MissingAuthenticationToken", "NotAuthorized", "OptInRequired":
-			sort, hint = ErrDenied, fmt.Sprintf("allow kms:%s with purpose=%s (deploy/iam)", operation, c.Purpose)
+			sort, hint = ErrDenied, fmt.Sprintf("allow kms:%s with purpose=%s (deploy/iam)", operation, b.Purpose)
 		}
 	}
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s %s with %s: %w", doing, c, k.uri, context.Canceled)
+		return fmt.Errorf("%s %s with %s: %w", doing, b, k.uri, context.Canceled)
 	}
 	detail := ""
 	if errors.As(err, &api) {
 		detail = ": " + api.ErrorCode()
 	}
-	return fmt.Errorf("%s %s with %s: %w%s: %s", doing, c, k.uri, sort, detail, hint)
+	return fmt.Errorf("%s %s with %s: %w%s: %s", doing, b, k.uri, sort, detail, hint)
 }

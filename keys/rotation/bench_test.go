@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"cloakroom/dataset"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys/rotation"
 )
 

@@ -18,9 +18,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"

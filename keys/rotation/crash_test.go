@@ -7,8 +7,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/dataset"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/pgserver"
 	"cloakroom/keys"

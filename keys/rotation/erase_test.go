@@ -8,9 +8,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )

@@ -8,7 +8,7 @@ import (
 
 	"github.com/lib/pq"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )

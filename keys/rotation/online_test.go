@@ -11,9 +11,9 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"

@@ -12,7 +12,7 @@ import (
 	"github.com/lib/pq"
 	"golang.org/x/sync/errgroup"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
 )
@@ -142,7 +142,7 @@ func (j *job) rewrapKey(ctx context.Context, k wrappedKey, to string) (bool, err
 // wrapAnew wraps a key under another KEK and proves that it unwraps to the same key: within KMS by a second ReEncrypt, which
 // package kek does, otherwise by its key check.
 func (j *job) wrapAnew(ctx context.Context, k wrappedKey, to string) (kek.Wrapped, error) {
-	c := kek.Context{Vault: j.settings.ID, Purpose: k.Purpose, Key: k.ID}
+	c := kek.Binding{Vault: j.settings.ID, Purpose: k.Purpose, Key: k.ID}
 	w, err := j.vault.KEK.Rewrap(ctx, kek.Wrapped{KEK: k.KEK, KEKID: k.KEKID, Blob: k.Wrapped}, c, to)
 	if err != nil {
 		return kek.Wrapped{}, err

@@ -9,7 +9,7 @@ import (
 
 	"github.com/lib/pq"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 )
 

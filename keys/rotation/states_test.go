@@ -15,9 +15,9 @@ import (
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"

@@ -6,8 +6,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/dataset"
 	"cloakroom/etl/etltest"
-	"cloakroom/internal/dataset"
 	"cloakroom/keys/rotation"
 )
 

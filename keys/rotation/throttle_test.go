@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys/rotation"
 )
 

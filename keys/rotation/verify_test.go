@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
 )

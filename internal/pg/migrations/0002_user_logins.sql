@@ -1,4 +1,4 @@
--- The login dataset's table, its rejections and the analysts' views. internal/dataset/login.yaml says the same
+-- The login dataset's table, its rejections and the analysts' views. dataset/login.yaml says the same
 -- of the columns, and a test compares the two.
 -- +goose Up
 

@@ -1,4 +1,4 @@
-package deploytest
+package deploy
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"cloakroom/internal/corpus"
+	"cloakroom/test/corpus"
 )
 
 // programs are what the image holds.

@@ -13,8 +13,8 @@ import (
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
+	"cloakroom/dataset"
 	"cloakroom/etl"
-	"cloakroom/internal/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/sandbox/pgserver"
 	"cloakroom/keys"

@@ -113,7 +113,7 @@ func (d *database) addDataKeys(ctx context.Context, set *kek.Set, n int) error {
 	for i := range n {
 		group.Go(func() error {
 			id := uint32(i + 1)
-			key, w, err := set.GenerateDataKey(ctx, kek.Context{Vault: s.ID, Purpose: kek.Seal, Key: id})
+			key, w, err := set.GenerateDataKey(ctx, kek.Binding{Vault: s.ID, Purpose: kek.Seal, Key: id})
 			if err != nil {
 				return err
 			}

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"cloakroom/crypto/blindindex"
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 const small = `

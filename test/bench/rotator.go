@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"

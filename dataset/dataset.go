@@ -127,7 +127,7 @@ func (d *Dataset) Columns(versions []uint32) []string {
 	return append(columns, "data_key")
 }
 
-//go:embed login.yaml
+//go:embed datasets/login.yaml
 var loginYAML []byte
 
 var login = sync.OnceValue(func() *Dataset {

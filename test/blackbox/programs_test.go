@@ -15,9 +15,9 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/internal/corpus"
 	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/pgserver"
+	"cloakroom/test/corpus"
 )
 
 // binDir holds the programs, built once for all tests.

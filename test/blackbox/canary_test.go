@@ -152,7 +152,7 @@ func clearKeys(t *testing.T, s *site) map[string][]byte {
 		t.Fatal(err)
 	}
 	for _, r := range rows {
-		c := kek.Context{Purpose: kek.Purpose(r.Purpose), Key: r.ID}
+		c := kek.Binding{Purpose: kek.Purpose(r.Purpose), Key: r.ID}
 		if err := c.Vault.UnmarshalText([]byte(r.Vault)); err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"cloakroom/internal/dataset"
+	"cloakroom/dataset"
 )
 
 // rotators are the connections of the job, its default, and of the bare UPDATE.

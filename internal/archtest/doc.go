@@ -1,3 +1,0 @@
-// Package archtest holds the module's packages to their order: its tests read go list and compare who imports whom with
-// what docs/design.md says under "Shape".
-package archtest
