@@ -23,7 +23,7 @@ race: ## run the tests under the race detector
 
 bench: ## measure, and write the tables into docs/performance.md
 	$(GO) test -run XXX -bench . -benchmem -benchtime $(BENCHTIME) ./etl ./crypto/...
-	$(GO) test -run XXX -bench Open -benchtime 11x ./cmd/recover
+	$(GO) test -run XXX -bench Open -benchtime 11x ./cmd/recover/recovercmd
 	$(GO) run ./test/bench -write docs/performance.md
 
 bench-json: ## the promised figures within a minute; one JSON object on standard output (make -s)

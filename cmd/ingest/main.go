@@ -1,13 +1,6 @@
-// Command ingest takes login events off a queue, or from a file, seals what is personal in them and writes rows.
+// Command ingest takes events off a queue or from a file, seals what is personal in them and writes rows.
 package main
 
-import (
-	"os"
+import "cloakroom/cmd/ingest/ingestcmd"
 
-	"cloakroom/internal/cli"
-	"cloakroom/keys"
-)
-
-func main() {
-	os.Exit(cli.Main(newIngestCommand(), keys.ExitCode))
-}
+func main() { ingestcmd.Main() }

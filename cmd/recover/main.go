@@ -1,13 +1,6 @@
-// Command recover is the auditors' counter: ask for a value, have it approved, open it, and prove afterwards who saw what.
+// Command recover asks for protected values, has requests approved, opens them, and proves afterwards who saw what.
 package main
 
-import (
-	"os"
+import "cloakroom/cmd/recover/recovercmd"
 
-	"cloakroom/internal/cli"
-	recovery "cloakroom/recover"
-)
-
-func main() {
-	os.Exit(cli.Main(newRoot(), recovery.ExitCode))
-}
+func main() { recovercmd.Main() }

@@ -28,7 +28,7 @@ var mayNameFields = []string{
 // otherMeanings are words that are a field's name and mean something else in one file, or stand in a help text's example.
 var otherMeanings = map[string][]string{
 	"cmd/demo/crack.go":                    {"ip"},                   // cracks a field of the demo's own events
-	"cmd/recover/request.go":               {"user_id", "device_id"}, // examples in its help
+	"cmd/recover/recovercmd/request.go":    {"user_id", "device_id"}, // examples in its help
 	"crypto/blindindex/transform.go":       {"ip"},                   // a transform
 	"internal/sandbox/pgserver/cluster.go": {"locale"},               // Postgres's own
 }

@@ -134,7 +134,7 @@ func stopTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	m := regexp.MustCompile(`--grace duration .*\(default (\w+)\)`).FindStringSubmatch(text)
-	closing := regexp.MustCompile(`(?m)^const closeTimeout = (\d+) \* time\.Second$`).FindStringSubmatch(read(t, "cmd/ingest/queue.go"))
+	closing := regexp.MustCompile(`(?m)^const closeTimeout = (\d+) \* time\.Second$`).FindStringSubmatch(read(t, "cmd/ingest/ingestcmd/queue.go"))
 	if m == nil || closing == nil {
 		t.Fatal("neither --grace nor closeTimeout is where this test looks")
 	}

@@ -1,0 +1,95 @@
+package ingestcmd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/spf13/cobra"
+
+	"cloakroom/etl"
+)
+
+// lambdaVariable is set where the process was started as an AWS Lambda function.
+const lambdaVariable = "AWS_LAMBDA_RUNTIME_API"
+
+func inLambda() bool { return os.Getenv(lambdaVariable) != "" }
+
+// function handles what an SQS event source mapping calls it with; it needs ReportBatchItemFailures. Lambda receives,
+// extends and deletes: an event that could not be committed is a failed item, whatever the cause, and comes back.
+type function struct {
+	cmd    *cobra.Command
+	flags  *ingestFlags
+	writer *etl.Writer // opened at the first call that succeeds in it
+}
+
+// serveLambda takes calls until the runtime ends the process.
+func serveLambda(cmd *cobra.Command, f *ingestFlags) error {
+	handler := &function{cmd: cmd, flags: f}
+	lambda.StartWithOptions(handler.handle, lambda.WithContext(cmd.Context()))
+	return nil
+}
+
+// lambdaMargin is what is left of a call's time for its answer.
+const lambdaMargin = 2 * time.Second
+
+func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-lambdaMargin))
+		defer cancel()
+	}
+	source := etl.NewGiven(lambdaMessages(event))
+	if err := h.ingest(ctx, source); err != nil {
+		slog.Error("events are handed back", "error", err)
+	}
+	var answer events.SQSEventResponse
+	for _, m := range source.Uncommitted() {
+		answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.Handle.(string)})
+	}
+	return answer, nil
+}
+
+// ingest stores what it can before ctx ends. An outage is not waited for long: Lambda calls again.
+func (h *function) ingest(ctx context.Context, source *etl.Given) error {
+	if h.writer == nil {
+		w, _, _, err := openWriter(h.cmd, h.flags) // it stays open as long as the process
+		if err != nil {
+			return err
+		}
+		h.writer = w
+	}
+	o := h.flags.options()
+	o.Receivers, o.Loaders, o.BatchDelay, o.Grace, o.MaxOutage = 1, 1, time.Millisecond, time.Millisecond, 5*time.Second
+	s, err := etl.Run(ctx, h.writer, source, o)
+	if err == nil && s.Abandoned > 0 {
+		err = fmt.Errorf("the call's time ran out: raise the function's timeout")
+	}
+	slog.Info("handled a call", "received", s.Received, "stored", s.Stored, "duplicates", s.Duplicates, "rejected", s.Rejected, "handed_back", s.Abandoned)
+	return err
+}
+
+func lambdaMessages(event events.SQSEvent) []*etl.Message {
+	messages := make([]*etl.Message, len(event.Records))
+	for i := range event.Records {
+		r := &event.Records[i]
+		receives, err := strconv.Atoi(r.Attributes["ApproximateReceiveCount"])
+		if err != nil {
+			receives = 1
+		}
+		sent := time.Now()
+		if millis, err := strconv.ParseInt(r.Attributes["SentTimestamp"], 10, 64); err == nil {
+			sent = time.UnixMilli(millis)
+		}
+		messages[i] = &etl.Message{
+			ID: etl.MessageID(r.MessageId), Date: sent.UTC().Truncate(24 * time.Hour), Sent: sent,
+			Body: []byte(r.Body), Receives: receives, Handle: r.MessageId,
+		}
+	}
+	return messages
+}

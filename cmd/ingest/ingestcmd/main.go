@@ -1,0 +1,13 @@
+// Package ingestcmd is the program ingest: its flags, its settings and what it prints. It is a package of its own so that
+// cmd/demo, which is one binary, can run it under its name.
+package ingestcmd
+
+import (
+	"os"
+
+	"cloakroom/internal/cli"
+	"cloakroom/keys"
+)
+
+// Main runs the program and ends the process with its exit code.
+func Main() { os.Exit(cli.Main(newIngestCommand(), keys.ExitCode)) }

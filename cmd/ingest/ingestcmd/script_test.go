@@ -1,0 +1,138 @@
+package ingestcmd
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"cloakroom/internal/pg/pgtest"
+	"cloakroom/internal/sandbox/sqsserver"
+	"cloakroom/keys/keystest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(withPostgres{m}, map[string]func(){"ingest": Main})
+}
+
+// withPostgres stops the shared server after the tests.
+type withPostgres struct{ m *testing.M }
+
+func (w withPostgres) Run() int { return pgtest.Run(w.m) }
+
+// world is what one script runs in.
+type world struct {
+	*keystest.Env
+	sqs *sqsserver.Server
+}
+
+const deadLetters = "arn:aws:sqs:us-east-1:000000000000:dead"
+
+func newWorld(t *testing.T) *world {
+	w := &world{Env: keystest.New(t), sqs: sqsserver.New(sqsserver.Config{})}
+	if err := w.sqs.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.sqs.Close() })
+	for _, queue := range []struct {
+		name       string
+		attributes map[string]string
+	}{
+		{"dead", nil},
+		{"logins", map[string]string{"RedrivePolicy": `{"deadLetterTargetArn":"` + deadLetters + `","maxReceiveCount":5}`}},
+		{"hasty", map[string]string{"RedrivePolicy": `{"deadLetterTargetArn":"` + deadLetters + `","maxReceiveCount":"3"}`}},
+		{"plain", nil},
+	} {
+		if _, err := w.sqs.CreateQueue(queue.name, queue.attributes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// TestScripts runs the real command: INGEST is the DATABASE_URL of a login that may ingest, NOBODY of one that may
+// nothing, BOTH of one that reads tokens as well, SUPER the superuser's. QUEUES is where the queues logins (five receives
+// before the dead-letter queue), hasty (three) and plain (no such queue) stand.
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, script := range scripts {
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+			w := newWorld(t)
+			variables := map[string]string{
+				"INGEST": w.As(t, "ingest", "ingest"), "NOBODY": w.As(t, "nobody"), "SUPER": w.URL(""),
+				"BOTH":   w.As(t, "both", "ingest", "analyst"),
+				"QUEUES": w.sqs.QueueURL(""), "CLOAKROOM_KEK": w.KEK,
+				"AWS_ENDPOINT_URL_SQS": w.sqs.URL(), "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:1",
+				"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "ingest", "AWS_SECRET_ACCESS_KEY": "a secret of sixteen and more",
+				"GOCOVERDIR": os.Getenv("GOCOVERDIR"),
+			}
+			testscript.Run(t, testscript.Params{
+				Files: []string{script}, RequireExplicitExec: true, RequireUniqueNames: true,
+				Setup: func(env *testscript.Env) error {
+					for name, value := range variables {
+						env.Setenv(name, value)
+					}
+					return nil
+				},
+				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+					"exits": exits, "writefile": writeFile, "sql": w.sql, "send": w.send, "queued": w.queued,
+				},
+			})
+		})
+	}
+}
+
+// exits CODE COMMAND… runs a command and wants its exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARGUMENTS")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("%s exits %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// writefile FILE TEXT writes a file, for text with a variable in it.
+func writeFile(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o600))
+}
+
+// sql WANT QUERY… wants a query's one value, as text.
+func (w *world) sql(ts *testscript.TestScript, neg bool, args []string) {
+	db, err := sqlx.Connect("postgres", w.URL(""))
+	ts.Check(err)
+	defer db.Close()
+	var got string
+	ts.Check(db.Get(&got, strings.Join(args[1:], " ")))
+	if neg || got != args[0] {
+		ts.Fatalf("%s: %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// send QUEUE FILE puts each line of a file on a queue.
+func (w *world) send(ts *testscript.TestScript, _ bool, args []string) {
+	for line := range strings.Lines(ts.ReadFile(args[1])) {
+		ts.Check(w.sqs.Put(args[0], sqsserver.Message{Body: strings.TrimSpace(line)}))
+	}
+}
+
+// queued QUEUE N wants that many visible messages, and none in flight.
+func (w *world) queued(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if c := w.sqs.Counts(args[0]); c.Visible != n || c.Total() != n {
+		ts.Fatalf("queue %s counts %+v, want %d visible", args[0], c, n)
+	}
+}

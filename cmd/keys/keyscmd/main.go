@@ -1,0 +1,34 @@
+// Package keyscmd is the program keys: one file a command. It is a package of its own so that cmd/demo, which is one
+// binary, can run it under its name.
+package keyscmd
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/internal/cli"
+	"cloakroom/keys"
+)
+
+// Main runs the program and ends the process with its exit code.
+func Main() { os.Exit(cli.Main(newRoot(), keys.ExitCode)) }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "keys",
+		Short: "Look after cloakroom's vault",
+		Long: `Look after cloakroom's vault: schema and roles, key-encryption keys, status, verification and rotation.
+
+Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integrity · 6 key or KMS unavailable ·
+8 database unavailable.`,
+	}
+	cli.AddVaultFlags(root)
+	root.AddCommand(
+		newInitCommand(), newGrantCommand(), newKEKCommand(),
+		newStatusCommand(), newListCommand(), newVerifyCommand(),
+		newRotateCommand(), newRewrapCommand(), newResealCommand(), newReindexCommand(), newRetireCommand(),
+		newShredCommand(), newForgetCommand(), newPolicyCommand(),
+	)
+	return root
+}

@@ -1,0 +1,122 @@
+package keyscmd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"cloakroom/keys/rotation"
+)
+
+// textfile is a file for node_exporter's textfile collector: a job that cron starts has nothing to be scraped. Counters go on
+// from what the file says, so that they are counters although every run is a process of its own. Two runs at once: the last
+// one's stand.
+type textfile struct {
+	path     string // empty: none
+	command  string
+	registry *prometheus.Registry
+
+	rows, keys                             *prometheus.CounterVec
+	lastRun, lastSuccess, seconds, problem *prometheus.GaugeVec
+}
+
+// newTextfile reads what an earlier run left at a path, before anything is done: a wrong name, a directory that is not there
+// or a file that is not ours is an error at the start.
+func newTextfile(path, command string) (*textfile, error) {
+	t := &textfile{path: path, command: command, registry: prometheus.NewRegistry()}
+	if path == "" {
+		return t, nil
+	}
+	if filepath.Ext(path) != ".prom" {
+		return nil, fmt.Errorf("--metrics-file %s: node_exporter reads files whose names end in .prom, and no others", path)
+	}
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		t.registry.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"command"})
+		t.registry.MustRegister(g)
+		return g
+	}
+	t.rows = counter("cloakroom_rotation_rows_total", "Rows and rejections that a step of the rotation changed.", "step")
+	t.keys = counter("cloakroom_rotation_keys_total", "Keys that a step of the rotation changed.", "step")
+	t.lastRun = gauge("cloakroom_rotation_last_run_timestamp_seconds", "When the command last ended, however it did.")
+	t.lastSuccess = gauge("cloakroom_rotation_last_success_timestamp_seconds", "When the command last ended with nothing left to do.")
+	t.seconds = gauge("cloakroom_rotation_duration_seconds", "How long the command last took.")
+	t.problem = gauge("cloakroom_rotation_quarantined_rows", "Rows that did not open when the command last ran.")
+	return t, t.resume()
+}
+
+// resume takes over what the file says, of this command and of others.
+func (t *textfile) resume() error {
+	if info, err := os.Stat(filepath.Dir(t.path)); err != nil || !info.IsDir() {
+		return fmt.Errorf("--metrics-file %s: there is no such directory", t.path)
+	}
+	f, err := os.Open(t.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading --metrics-file: %w", err)
+	}
+	defer f.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(f)
+	if err != nil {
+		return fmt.Errorf("reading --metrics-file %s: %w: it is not ours, or damaged; remove it", t.path, err)
+	}
+	for name, into := range map[string]*prometheus.CounterVec{"cloakroom_rotation_rows_total": t.rows, "cloakroom_rotation_keys_total": t.keys} {
+		for _, m := range families[name].GetMetric() {
+			if len(m.GetLabel()) == 1 && m.GetCounter().GetValue() >= 0 {
+				into.WithLabelValues(m.GetLabel()[0].GetValue()).Add(m.GetCounter().GetValue())
+			}
+		}
+	}
+	for name, into := range map[string]*prometheus.GaugeVec{
+		"cloakroom_rotation_last_run_timestamp_seconds": t.lastRun, "cloakroom_rotation_last_success_timestamp_seconds": t.lastSuccess,
+		"cloakroom_rotation_duration_seconds": t.seconds, "cloakroom_rotation_quarantined_rows": t.problem,
+	} {
+		for _, m := range families[name].GetMetric() {
+			if len(m.GetLabel()) == 1 {
+				into.WithLabelValues(m.GetLabel()[0].GetValue()).Set(m.GetGauge().GetValue())
+			}
+		}
+	}
+	return nil
+}
+
+// write adds what a run did. A dry run did nothing.
+func (t *textfile) write(r *rotation.Report, failed bool) error {
+	if t.path == "" || r.DryRun {
+		return nil
+	}
+	for step, n := range map[string]int64{
+		"reseal": r.Resealed, "reseal_rejections": r.Rejections, "reindex": value(r.Reindexed).Rows,
+		"clear": r.Cleared, "clear_rejections": r.ClearedRejections, "purge": r.Purged,
+	} {
+		t.rows.WithLabelValues(step).Add(float64(n))
+	}
+	for step, n := range map[string]int{"rewrap": r.Rewrapped, "close": len(r.Closed), "retire": len(r.Retired), "shred": len(r.Shredded)} {
+		t.keys.WithLabelValues(step).Add(float64(n))
+	}
+	now := float64(time.Now().Unix())
+	t.lastRun.WithLabelValues(t.command).Set(now)
+	if !failed {
+		t.lastSuccess.WithLabelValues(t.command).Set(now)
+	}
+	t.seconds.WithLabelValues(t.command).Set(r.Seconds)
+	t.problem.WithLabelValues(t.command).Set(float64(len(r.Quarantined)))
+	// Written beside it and renamed: the collector never reads half a file.
+	if err := prometheus.WriteToTextfile(t.path, t.registry); err != nil {
+		return fmt.Errorf("writing --metrics-file: %w; what the job did stands", err)
+	}
+	return nil
+}

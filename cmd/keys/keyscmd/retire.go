@@ -1,0 +1,28 @@
+package keyscmd
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/dataset"
+	"cloakroom/keys"
+	"cloakroom/keys/rotation"
+)
+
+func newRetireCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "retire",
+		Short: "Retire data keys that no row and no rejection refers to",
+		Long: `Close the data keys that no daemon seals with any more, count what closed keys hold, and retire those that hold nothing.
+Their wrapped bytes are kept 35 more days, for backups that are restored.`,
+		Args: cobra.NoArgs,
+	}
+	flags := addJobFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return runJob(cmd, flags, nil, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
+			return rotation.Retire(ctx, v, dataset.Login(), o)
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,52 @@
+package recovercmd
+
+import "testing"
+
+// abuse is a way to abuse the product.
+type abuse struct {
+	name string
+	run  func(*testing.T)
+}
+
+// TestAbuse tries what somebody would who wants a value and must not have it, or wants it unseen. Each case ends with
+// nothing had, or with the log that shows it.
+func TestAbuse(t *testing.T) {
+	for _, tt := range abuses {
+		t.Run(tt.name, tt.run)
+	}
+}
+
+var abuses = []abuse{
+	{"rollback after open", abuseRollback},
+	{"savepoint variant", abuseSavepoint},
+	{"synchronous_commit off and crash", abuseAsynchronousCommit},
+	{"SIGKILL at each step", abuseKill},
+	{"disk full on the audit table", abuseDiskFull},
+	{"checkpoint sink away", abuseSinkAway},
+	{"self-approval", abuseSelfApproval},
+	{"expired approval", abuseExpired},
+	{"reused approval", abuseReused},
+	{"request altered after approval", abuseAltered},
+	{"auditor's direct SELECT DELETE SET ROLE", abuseDirectSQL},
+	{"auditor's CREATE in search_path", abuseSearchPath},
+	{"leaf edited", abuseLeafEdited},
+	{"tail cut", abuseTailCut},
+	{"full rewrite with stolen signer", abuseRewrite},
+	{"fork", abuseFork},
+	{"sealed value swapped across row column table", abuseSwapped},
+	{"token tampered", abuseToken},
+	{"direct KMS Decrypt outside", abuseKMS},
+	{"canary PII through every error panic and log path", abuseCanary},
+	{"piped standard output", abusePipe},
+	{"two openers of one approval at once", abuseTwoOpeners},
+	{"clock set back", abuseClock},
+	{"row limit raced", abuseRowLimit},
+	{"quota raced", abuseQuota},
+	{"SQL in every selector", abuseInjection},
+	{"terminal escape sequences in recovered values", abuseEscapes},
+	{"temporary view planted as the staging table", abusePlantedView},
+	{"row-level security on a staging table", abuseRowSecurity},
+	{"REPEATABLE READ session against the fence", abuseRepeatableRead},
+	{"advisory lock held for ever by an analyst", abuseAdvisoryLock},
+	{"row given to another user_id or day", abuseMoved},
+}

@@ -1,0 +1,13 @@
+// Package recovercmd is the program recover: one file a command. It is a package of its own so that cmd/demo, which is
+// one binary, can run it under its name.
+package recovercmd
+
+import (
+	"os"
+
+	"cloakroom/internal/cli"
+	recovery "cloakroom/recover"
+)
+
+// Main runs the program and ends the process with its exit code.
+func Main() { os.Exit(cli.Main(newRoot(), recovery.ExitCode)) }

@@ -1,0 +1,45 @@
+package recovercmd
+
+import (
+	"testing"
+
+	recovery "cloakroom/recover"
+)
+
+// While a reindex is under way a row has tokens of two versions. What asking by one of them shows must be the same whether
+// it occurs or not, until the request is approved; then the rows are found by either.
+func TestAskingByTokenDuringReindexTellsNothing(t *testing.T) {
+	t.Parallel()
+	c := newCounter(t)
+	c.admin.MustExec(`
+		ALTER TABLE cloakroom.user_logins ADD COLUMN masked_ip_v2 varchar(256), ADD COLUMN masked_device_id_v2 varchar(256);
+		UPDATE cloakroom.user_logins SET masked_ip_v2 = reverse(masked_ip_v1), masked_device_id_v2 = reverse(masked_device_id_v1);
+		INSERT INTO cloakroom.index_keys (version, state, kek, kek_id, wrapped, key_check)
+		  SELECT 2, 'live', kek, kek_id, wrapped, key_check FROM cloakroom.index_keys WHERE version = 1`)
+	var occurs, old string
+	if err := c.admin.QueryRow(`SELECT masked_device_id_v2, masked_device_id_v1 FROM cloakroom.user_logins WHERE message_id = $1`, c.second.ID).Scan(&occurs, &old); err != nil {
+		t.Fatal(err)
+	}
+	// The third's row has no token of version 2 yet.
+	c.admin.MustExec(`UPDATE cloakroom.user_logins SET masked_device_id_v2 = NULL WHERE message_id = $1`, c.third.ID)
+	byToken := func(token string) recovery.Ask {
+		return ask(func(a *recovery.Ask) { a.User, a.Field, a.Tokens = "", "device_id", []string{token} })
+	}
+	for name, token := range map[string]string{"occurs": occurs, "does not": "AAAAAAAAAAAAAAAAAAAAAA"} {
+		id, err := c.alice.Request(t.Context(), byToken(token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := c.alice.Show(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(shown.Tokens) != 1 || shown.Tokens[0] != token || shown.Selected != nil {
+			t.Errorf("a token that %s: its asker is shown the tokens %v and %v rows", name, shown.Tokens, shown.Selected)
+		}
+	}
+	// The second row carries the token asked for, and gives the old one, by which the third is found.
+	if n, err := do(c.Pool(t, c.aliceURL), begin, c.approved(t, byToken(occurs))); n != 2 || err != nil {
+		t.Errorf("%d rows carry the token %s or %s (%v), want 2", n, occurs, old, err)
+	}
+}
