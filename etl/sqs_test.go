@@ -19,7 +19,7 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// newQueue starts a stand-in for SQS with one queue, and points the AWS SDK at it.
+// newQueue starts a fake of SQS with one queue, and points the AWS SDK at it.
 func newQueue(t *testing.T, attributes map[string]string) (*sqsserver.Server, string) {
 	t.Helper()
 	server := sqsserver.New(sqsserver.Config{})

@@ -28,7 +28,7 @@ func newDemoCommand() *cobra.Command {
 		Short: "Show cloakroom whole on this machine; needs nothing but Go (and Postgres, or the network to fetch it)",
 		Long: `Show cloakroom whole on this machine: events go through a queue, are sealed and stored; an auditor recovers a value,
 approved by somebody else; every key is rotated; everything is verified. The queue, the KMS and the Postgres are
-stand-ins of this process and go with it.
+fakes of this process and go with it.
 
 With --serve it starts those alone, prints how to reach them as one "export NAME=value" a line, and stays: for trying
 the programs keys, ingest and recover by hand.`,

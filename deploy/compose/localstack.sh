@@ -1,7 +1,7 @@
 #!/bin/sh
 # LocalStack runs this when it is ready: the queue with its dead-letter queue, and the KMS key behind alias/cloakroom.
 # LocalStack forgets queues and keys when it stops. The key's id and bytes are kept on its volume and given back to it, so
-# that what was wrapped yesterday unwraps today. Only a stand-in takes a key's bytes from outside.
+# that what was wrapped yesterday unwraps today. Only a fake takes a key's bytes from outside.
 set -eu
 aws=${AWSLOCAL:-awslocal}
 state=${STATE:-/var/lib/localstack/cloakroom}

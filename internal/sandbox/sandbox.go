@@ -1,5 +1,5 @@
-// Package sandbox is a whole world on one machine for trying and testing cloakroom: a private Postgres, and in-process
-// stand-ins for SQS and KMS that the real AWS SDK talks to over HTTP. Each is small and says in its own package what it
+// Package sandbox is what cloakroom needs around it, on one machine, for trying and testing it: a private Postgres, and
+// fakes of SQS and KMS in this process, which the real AWS SDK talks to over HTTP. Each says in its own package what it
 // does not do.
 package sandbox
 
@@ -75,11 +75,11 @@ func Start(ctx context.Context, c Config) (s *Sandbox, err error) {
 	}
 	s.KMS = kmsserver.New(kmsConfig)
 	if err := s.KMS.Start(); err != nil {
-		return s, fmt.Errorf("starting the stand-in for KMS: %w", err)
+		return s, fmt.Errorf("starting the fake of KMS: %w", err)
 	}
 	s.SQS = sqsserver.New(sqsserver.Config{})
 	if err := s.SQS.Start(); err != nil {
-		return s, fmt.Errorf("starting the stand-in for SQS: %w", err)
+		return s, fmt.Errorf("starting the fake of SQS: %w", err)
 	}
 	s.QueueURL, err = s.SQS.CreateQueue(Queue, nil)
 	return s, err

@@ -110,7 +110,7 @@ func (b *bench) measureProtect(ctx context.Context) error {
 	return nil
 }
 
-// measureQueue measures ingest from the stand-in for SQS, and the SDK's plain loop over the same server.
+// measureQueue measures ingest from the fake of SQS, and the SDK's plain loop over the same server.
 func (b *bench) measureQueue(ctx context.Context) error {
 	s, err := interleave(ctx, b.queuePace, b.queue.bare(bareSQS, b.rows), b.queue.ingested(throughSQS, b.empty, b.rows))
 	if err != nil {
@@ -118,7 +118,7 @@ func (b *bench) measureQueue(ctx context.Context) error {
 	}
 	b.SQSVsBare = s.rateRatio(throughSQS, bareSQS)
 	b.SQSCPUVsBare = s.cpuRatio(throughSQS, bareSQS)
-	b.section("Through SQS over HTTP", fmt.Sprintf("%d messages a run, %d receivers, the stand-in in a process of its own on the same cores, %d rounds", b.rows, receivers, len(s[bareSQS])))
+	b.section("Through SQS over HTTP", fmt.Sprintf("%d messages a run, %d receivers, the fake in a process of its own on the same cores, %d rounds", b.rows, receivers, len(s[bareSQS])))
 	b.rates(s, throughSQS, bareSQS)
 	b.ratio("ingest / bare loop", b.SQSVsBare, atLeast(0.9))
 	b.ratio("client CPU a message / bare loop", b.SQSCPUVsBare, atMost(1.1))

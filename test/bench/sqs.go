@@ -150,7 +150,7 @@ func (q *remoteQueue) ingested(name string, d *database, n int) contender {
 }
 
 func (q *remoteQueue) ingest(ctx context.Context, d *database, n int) (sample, error) {
-	// The stand-in answers at once while it has messages; the wait only bounds the last polls, which are not measured.
+	// The fake answers at once while it has messages; the wait only bounds the last polls, which are not measured.
 	opened, err := queue.Open(ctx, queue.Config{URL: q.url, Wait: time.Second})
 	if err != nil {
 		return sample{}, err

@@ -154,7 +154,7 @@ func printable(p kmsserver.Policy) string {
 	return strings.Join(out, " ")
 }
 
-// What IAM is told and what the stand-in for KMS enforces in every test is the same table.
+// What IAM is told and what the fake of KMS enforces in every test is the same table.
 func TestPoliciesSayWhatTheSandboxEnforces(t *testing.T) {
 	documents := policies(t)
 	for role, want := range kmsserver.Roles() {

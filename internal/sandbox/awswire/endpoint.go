@@ -1,4 +1,4 @@
-// Package awswire is the ground that the sandbox's stand-ins for SQS and KMS share: the JSON protocol of AWS
+// Package awswire is the ground that the sandbox's fakes of SQS and KMS share: the JSON protocol of AWS
 // (one POST per operation, named in X-Amz-Target), its errors, the access key in a signature, faults on order,
 // and a loopback listener.
 //

@@ -26,7 +26,7 @@ func (l *Loopback) Start(addr string, h http.Handler) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.server != nil {
-		return fmt.Errorf("starting the stand-in: already listening on %s", l.addr)
+		return fmt.Errorf("starting the fake: already listening on %s", l.addr)
 	}
 	if l.addr != "" {
 		addr = l.addr
@@ -36,7 +36,7 @@ func (l *Loopback) Start(addr string, h http.Handler) error {
 	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return fmt.Errorf("starting the stand-in: %w", err)
+		return fmt.Errorf("starting the fake: %w", err)
 	}
 	l.idle.L = &l.mu
 	l.addr = listener.Addr().String()

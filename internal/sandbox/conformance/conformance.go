@@ -1,8 +1,9 @@
 // Package conformance says, as checks, what cloakroom needs of an SQS and of a KMS. They use the real SDK clients and
-// nothing of the sandbox, so that the same checks run against the sandbox's stand-ins, against other people's, and
-// against AWS: whatever AWS_ENDPOINT_URL_SQS and AWS_ENDPOINT_URL_KMS name.
+// nothing of the sandbox, so that the same checks run against the sandbox's fakes, against other people's, and
+// against AWS: whatever AWS_ENDPOINT_URL_SQS and AWS_ENDPOINT_URL_KMS name. They prove the operations that the fakes
+// have (see sqsserver and kmsserver, which say why those) and no others.
 //
-// A check promises only what AWS documents or what both AWS and the stand-in were seen to do. It makes its own queue
+// A check promises only what AWS documents or what both AWS and the fake were seen to do. It makes its own queue
 // or key, and takes the queue away again (a key it leaves scheduled for deletion).
 package conformance
 

@@ -1,8 +1,10 @@
 package conformance_test
 
 import (
+	"flag"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -51,7 +53,7 @@ func gaps(t *testing.T) conformance.Gaps {
 	return known
 }
 
-// accessKey is the environment's where an endpoint is, else one that the stand-ins are told of.
+// accessKey is the environment's where an endpoint is, else one that the fakes are told of.
 func accessKey() aws.CredentialsProvider {
 	id, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
 	if id == "" || os.Getenv("AWS_ENDPOINT_URL_SQS") == "" && os.Getenv("AWS_ENDPOINT_URL_KMS") == "" {
@@ -62,9 +64,29 @@ func accessKey() aws.CredentialsProvider {
 
 const testSecret = "a secret of 16 and more"
 
+// proved fails the test if the suite did not bring each operation of a fake to success: what nothing proves has no
+// place in it. It holds for the whole suite, not for a part that -run chose.
+func proved(t *testing.T, operations []string, done map[string]bool) {
+	if run := flag.Lookup("test.run").Value.String(); strings.Contains(run, "/") {
+		return
+	}
+	for _, op := range operations {
+		if !done[op] {
+			t.Errorf("no check brings %s to success", op)
+		}
+	}
+}
+
 func TestSQS(t *testing.T) {
 	url := endpoint(t, "AWS_ENDPOINT_URL_SQS", func() (string, func() error, error) {
 		srv := sqsserver.New(sqsserver.Config{Secrets: map[string]string{"conformance": testSecret}})
+		t.Cleanup(func() {
+			done := map[string]bool{}
+			for _, c := range srv.Calls() {
+				done[c.Op] = done[c.Op] || c.Outcome == "ok"
+			}
+			proved(t, sqsserver.Operations(), done)
+		})
 		err := srv.Start()
 		return srv.URL(), srv.Close, err
 	})
@@ -75,6 +97,13 @@ func TestSQS(t *testing.T) {
 func TestKMS(t *testing.T) {
 	url := endpoint(t, "AWS_ENDPOINT_URL_KMS", func() (string, func() error, error) {
 		srv := kmsserver.New(kmsserver.Config{Secrets: map[string]string{"conformance": testSecret}})
+		t.Cleanup(func() {
+			done := map[string]bool{}
+			for _, c := range srv.Calls() {
+				done[c.Op] = done[c.Op] || c.Outcome == "ok"
+			}
+			proved(t, kmsserver.Operations(), done)
+		})
 		err := srv.Start()
 		return srv.URL(), srv.Close, err
 	})

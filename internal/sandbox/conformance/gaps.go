@@ -6,11 +6,11 @@ var SQSGaps = map[string]Gaps{
 	"fauxqs": { // 2.4.1
 		"a batch with a bad id":                                 "takes an id of 81 characters",
 		"a bogus receipt handle":                                "deletes nothing and says that it did",
-		"a dead letter moved back is a new message":             "has no StartMessageMoveTask",
 		"a dead letter tells where it is from":                  "has no DeadLetterQueueSourceArn",
 		"a delete batch with a bogus handle":                    "deletes nothing and says that it did",
 		"a long poll that the client gives up takes no message": "goes on polling for the client that left",
 		"a redrive policy that leads nowhere":                   "takes any ARN",
+		"attributes out of range":                               "takes an unknown attribute when a queue is made",
 		"characters beyond the BMP":                             "refuses them",
 		"delay out of range":                                    "takes 901 seconds",
 		"purging twice":                                         "purges as often as it is told to",
@@ -18,7 +18,6 @@ var SQSGaps = map[string]Gaps{
 	"local-aws-sqs": { // 2.0.2
 		"a batch with one bad entry":                            "does not look at characters",
 		"a dead letter keeps its id and its time":               "moves no message that was given back",
-		"a dead letter moved back is a new message":             "moves no message that was given back",
 		"a dead letter tells where it is from":                  "moves no message that was given back",
 		"a long poll that the client gives up takes no message": "goes on polling for the client that left",
 		"a long poll wakes when a message comes":                "waits for its whole time",

@@ -12,7 +12,7 @@ import (
 // KMS runs every check of a KMS through client.
 func KMS(t *testing.T, client *kms.Client, gaps Gaps) {
 	var checks []check[*kms.Client]
-	for _, part := range [][]check[*kms.Client]{cryptographyChecks, keyChecks, aliasChecks, rotationChecks} {
+	for _, part := range [][]check[*kms.Client]{cryptographyChecks, keyChecks, aliasChecks} {
 		checks = append(checks, part...)
 	}
 	runAll(t, checks, client, gaps)
@@ -30,13 +30,11 @@ func newKey(t *trial, client *kms.Client) testKey {
 	out, err := client.CreateKey(t, &kms.CreateKeyInput{Description: aws.String("conformance")})
 	t.noError(err, "creating a key")
 	k := testKey{t, client, out.KeyMetadata.KeyId, *out.KeyMetadata.Arn}
-	t.later(func() { _ = k.scheduleDeletion() })
+	// AWS would bill it for as long as it is there. The fake has no such operation and forgets its keys anyway.
+	t.later(func() {
+		_, _ = client.ScheduleKeyDeletion(t, &kms.ScheduleKeyDeletionInput{KeyId: k.id, PendingWindowInDays: aws.Int32(7)})
+	})
 	return k
-}
-
-func (k testKey) scheduleDeletion() error {
-	_, err := k.client.ScheduleKeyDeletion(k, &kms.ScheduleKeyDeletionInput{KeyId: k.id, PendingWindowInDays: aws.Int32(7)})
-	return err
 }
 
 func (k testKey) generate(context map[string]string) (*kms.GenerateDataKeyOutput, error) {

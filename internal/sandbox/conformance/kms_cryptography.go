@@ -31,14 +31,6 @@ var cryptographyChecks = []check[*kms.Client]{
 			}
 		}
 	}},
-	{"a data key without its plaintext", func(t *trial, c *kms.Client) {
-		k := newKey(t, c)
-		out, err := c.GenerateDataKeyWithoutPlaintext(t, &kms.GenerateDataKeyWithoutPlaintextInput{KeyId: k.id, KeySpec: types.DataKeySpecAes256, EncryptionContext: sealContext})
-		t.noError(err, "generating")
-		opened, err := k.decrypt(out.CiphertextBlob, sealContext)
-		t.noError(err, "decrypting")
-		equal(t, len(opened.Plaintext), 32, "bytes of the key")
-	}},
 	{"encrypt and decrypt", func(t *trial, c *kms.Client) {
 		k := newKey(t, c)
 		for _, size := range []int{1, 4096} {

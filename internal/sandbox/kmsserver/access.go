@@ -6,7 +6,7 @@ import (
 	"cloakroom/internal/sandbox/awswire"
 )
 
-// sealingKey finds the key that new ciphertext is made under: asked for, allowed, usable, and rotated if it is time.
+// sealingKey finds the key that new ciphertext is made under. It must be allowed and usable.
 func (s *Server) sealingKey(c *awswire.Call, member, name string, context map[string]string) (*key, error) {
 	note := c.Note.(*detail)
 	note.seals(name, context)
@@ -21,13 +21,10 @@ func (s *Server) sealingKey(c *awswire.Call, member, name string, context map[st
 	if err := s.authorise(c, k, context); err != nil {
 		return nil, err
 	}
-	if err := s.usable(k); err != nil {
-		return nil, err
-	}
-	return k, s.rotateIfDue(k)
+	return k, s.usable(k)
 }
 
-// openingKey finds the key of a ciphertext, which must be the one that was named, if any was.
+// openingKey finds the key that a ciphertext was made under. If the caller named a key, it must be that one.
 func (s *Server) openingKey(c *awswire.Call, name string, blob []byte, context map[string]string) (*key, error) {
 	note := c.Note.(*detail)
 	note.opens(name, context)
@@ -37,8 +34,8 @@ func (s *Server) openingKey(c *awswire.Call, name string, blob []byte, context m
 	if n := len(blob); n < 1 || n > maxCiphertext {
 		return nil, invalid("Value at 'ciphertextBlob' failed to satisfy constraint: Member must have length between 1 and 6144")
 	}
-	h, ok := parseHeader(blob)
-	k := s.keyByID(h.keyID)
+	id, ok := keyOf(blob)
+	k := s.keys[id]
 	if name != "" {
 		named, err := s.resolve("keyId", name)
 		if err != nil {
@@ -66,7 +63,7 @@ func (s *Server) openingKey(c *awswire.Call, name string, blob []byte, context m
 	return k, s.usable(k)
 }
 
-// administered finds a key for an operation that is not for any purpose.
+// administered finds a key for an operation that has no encryption context, and so no purpose.
 func (s *Server) administered(c *awswire.Call, name string) (*key, error) {
 	c.Note.(*detail).names(name)
 	k, err := s.resolve("keyId", name)

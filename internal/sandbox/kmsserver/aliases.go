@@ -1,9 +1,7 @@
 package kmsserver
 
 import (
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 
 	"cloakroom/internal/sandbox/awswire"
@@ -57,9 +55,6 @@ func (s *Server) changeAlias(c *awswire.Call, do func(aliasRequest, *key) error)
 	if err != nil {
 		return err
 	}
-	if !k.deletion.IsZero() {
-		return s.usable(k)
-	}
 	if err := do(in, k); err != nil {
 		return err
 	}
@@ -68,59 +63,4 @@ func (s *Server) changeAlias(c *awswire.Call, do func(aliasRequest, *key) error)
 	}
 	c.EncodeEmpty()
 	return nil
-}
-
-func (s *Server) deleteAlias(c *awswire.Call) error {
-	var in aliasRequest
-	if err := c.Decode(&in); err != nil {
-		return err
-	}
-	if err := s.authorise(c, nil, nil); err != nil {
-		return err
-	}
-	if s.aliases[in.Name] == nil {
-		return s.noAlias(in.Name)
-	}
-	delete(s.aliases, in.Name)
-	if err := s.save(); err != nil {
-		return err
-	}
-	c.EncodeEmpty()
-	return nil
-}
-
-// listAliases answers all on one page.
-func (s *Server) listAliases(c *awswire.Call) error {
-	var in keyRequest
-	if err := c.Decode(&in); err != nil {
-		return err
-	}
-	if err := s.authorise(c, nil, nil); err != nil {
-		return err
-	}
-	only := ""
-	if in.KeyID != "" {
-		k, err := s.resolve("keyId", in.KeyID)
-		if err != nil {
-			return err
-		}
-		only = k.id
-	}
-	type entry struct {
-		Name    string `json:"AliasName"`
-		Arn     string `json:"AliasArn"`
-		Target  string `json:"TargetKeyId"`
-		Created epoch  `json:"CreationDate"`
-		Updated epoch  `json:"LastUpdatedDate"`
-	}
-	list := []entry{}
-	for _, name := range slices.Sorted(maps.Keys(s.aliases)) {
-		if a := s.aliases[name]; only == "" || a.target == only {
-			list = append(list, entry{name, s.arnPrefix() + name, a.target, toEpoch(a.created), toEpoch(a.updated)})
-		}
-	}
-	return c.Encode(struct {
-		Aliases   []entry `json:"Aliases"`
-		Truncated bool    `json:"Truncated"`
-	}{list, false})
 }

@@ -10,36 +10,31 @@ import (
 	"github.com/google/uuid"
 )
 
-// A ciphertext blob is, in this order: one byte 0x01; the key's id, 16 bytes; which of its materials, 4 bytes big
-// endian; and what cipher.NewGCMWithRandomNonce writes: nonce, ciphertext, tag. Everything before the nonce is
-// authenticated, and so is the encryption context.
+// A ciphertext blob is, in this order: one byte 0x01; the key's id, 16 bytes; and what cipher.NewGCMWithRandomNonce
+// writes: nonce, ciphertext, tag. The header, which is everything before the nonce, is authenticated, and so is the
+// encryption context.
 const (
 	blobVersion = 0x01
-	headerBytes = 1 + 16 + 4
+	headerBytes = 1 + 16
 )
 
-// header names the key and the material that a blob was made with.
-type header struct {
-	keyID    string
-	material int
+func (k *key) header() []byte {
+	id := uuid.MustParse(k.id)
+	return append([]byte{blobVersion}, id[:]...)
 }
 
-func (h header) append(dst []byte) []byte {
-	id := uuid.MustParse(h.keyID)
-	dst = append(append(dst, blobVersion), id[:]...)
-	return binary.BigEndian.AppendUint32(dst, uint32(h.material))
-}
-
-func parseHeader(blob []byte) (header, bool) {
+// keyOf reads which key a blob names.
+func keyOf(blob []byte) (id string, ok bool) {
 	if len(blob) <= headerBytes || blob[0] != blobVersion {
-		return header{}, false
+		return "", false
 	}
-	return header{keyID: uuid.UUID(blob[1:17]).String(), material: int(binary.BigEndian.Uint32(blob[17:]))}, true
+	return uuid.UUID(blob[1:headerBytes]).String(), true
 }
 
-// associatedData is the header and the encryption context, its keys sorted and every part with its length.
-func associatedData(h header, context map[string]string) []byte {
-	ad := h.append(nil)
+// associatedData is the header and the encryption context: its names sorted, every part after its length. Without the
+// lengths, two contexts could read alike.
+func (k *key) associatedData(context map[string]string) []byte {
+	ad := k.header()
 	for _, name := range slices.Sorted(maps.Keys(context)) {
 		for _, part := range []string{name, context[name]} {
 			ad = binary.BigEndian.AppendUint32(ad, uint32(len(part)))
@@ -49,38 +44,31 @@ func associatedData(h header, context map[string]string) []byte {
 	return ad
 }
 
-func (m *material) aead() (cipher.AEAD, error) {
-	block, err := aes.NewCipher(m.key.Expose())
+func (k *key) aead() (cipher.AEAD, error) {
+	block, err := aes.NewCipher(k.material.Expose())
 	if err != nil {
 		return nil, err
 	}
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// seal encrypts under the key's current material.
 func (k *key) seal(plaintext []byte, context map[string]string) ([]byte, error) {
-	aead, err := k.current().aead()
+	aead, err := k.aead()
 	if err != nil {
 		return nil, err
 	}
-	h := header{keyID: k.id, material: len(k.materials) - 1}
-	return aead.Seal(h.append(nil), nil, plaintext, associatedData(h, context)), nil
+	return aead.Seal(k.header(), nil, plaintext, k.associatedData(context)), nil
 }
 
-// open decrypts a blob of this key, whichever of its materials it was made with.
-func (k *key) open(blob []byte, context map[string]string) ([]byte, *material, error) {
-	h, ok := parseHeader(blob)
-	if !ok || h.material >= len(k.materials) {
-		return nil, nil, ErrInvalidCiphertext
-	}
-	m := &k.materials[h.material]
-	aead, err := m.aead()
+// open decrypts a blob whose header names this key.
+func (k *key) open(blob []byte, context map[string]string) ([]byte, error) {
+	aead, err := k.aead()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	plaintext, err := aead.Open(nil, nil, blob[headerBytes:], associatedData(h, context))
+	plaintext, err := aead.Open(nil, nil, blob[headerBytes:], k.associatedData(context))
 	if err != nil {
-		return nil, nil, ErrInvalidCiphertext
+		return nil, ErrInvalidCiphertext
 	}
-	return plaintext, m, nil
+	return plaintext, nil
 }

@@ -61,10 +61,9 @@ type (
 	}
 )
 
-// reads are the operations that CloudTrail calls read-only: all that change no key.
+// reads are the operations that CloudTrail calls read-only: those that change no key.
 var reads = map[string]bool{
-	"GenerateDataKey": true, "GenerateDataKeyWithoutPlaintext": true, "Encrypt": true, "Decrypt": true, "ReEncrypt": true,
-	"DescribeKey": true, "ListKeys": true, "ListAliases": true, "GetKeyRotationStatus": true, "ListKeyRotations": true,
+	"GenerateDataKey": true, "Encrypt": true, "Decrypt": true, "ReEncrypt": true, "DescribeKey": true,
 }
 
 func (s *Server) record(c Call) record {

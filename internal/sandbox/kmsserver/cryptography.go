@@ -43,54 +43,37 @@ func (r *dataKeyRequest) size() (int, error) {
 
 type dataKeyAnswer struct {
 	CiphertextBlob []byte `json:"CiphertextBlob"`
-	Plaintext      []byte `json:"Plaintext,omitempty"`
+	Plaintext      []byte `json:"Plaintext"`
 	KeyID          string `json:"KeyId"`
-	MaterialID     string `json:"KeyMaterialId"`
 }
 
 func (s *Server) generateDataKey(c *awswire.Call) error {
-	out, err := s.newDataKey(c)
-	if err != nil {
-		return err
-	}
-	return c.Encode(out)
-}
-
-func (s *Server) generateDataKeyWithoutPlaintext(c *awswire.Call) error {
-	out, err := s.newDataKey(c)
-	if err != nil {
-		return err
-	}
-	out.Plaintext = nil
-	return c.Encode(out)
-}
-
-func (s *Server) newDataKey(c *awswire.Call) (dataKeyAnswer, error) {
 	var in dataKeyRequest
 	if err := c.Decode(&in); err != nil {
-		return dataKeyAnswer{}, err
+		return err
 	}
 	k, err := s.sealingKey(c, "keyId", in.KeyID, in.Context)
 	if err != nil {
-		return dataKeyAnswer{}, err
+		return err
 	}
 	size, err := in.size()
 	if err != nil {
-		return dataKeyAnswer{}, err
+		return err
 	}
 	if in.Recipient != nil {
-		return dataKeyAnswer{}, ErrUnsupportedOperation.Because("This stand-in for KMS knows no attested recipients.")
+		return errNoRecipients
 	}
 	if in.DryRun {
-		return dataKeyAnswer{}, ErrDryRun
+		return ErrDryRun
 	}
 	plaintext := make([]byte, size)
 	rand.Read(plaintext) // never fails
+	defer clear(plaintext)
 	blob, err := k.seal(plaintext, in.Context)
 	if err != nil {
-		return dataKeyAnswer{}, err
+		return err
 	}
-	return dataKeyAnswer{CiphertextBlob: blob, Plaintext: plaintext, KeyID: s.arn(k), MaterialID: k.current().id}, nil
+	return c.Encode(dataKeyAnswer{CiphertextBlob: blob, Plaintext: plaintext, KeyID: s.arn(k)})
 }
 
 func (s *Server) encrypt(c *awswire.Call) error {
@@ -148,21 +131,21 @@ func (s *Server) decrypt(c *awswire.Call) error {
 		return errAlgorithm
 	}
 	if in.Recipient != nil {
-		return ErrUnsupportedOperation.Because("This stand-in for KMS knows no attested recipients.")
+		return errNoRecipients
 	}
 	if in.DryRun {
 		return ErrDryRun
 	}
-	plaintext, m, err := k.open(in.CiphertextBlob, in.Context)
+	plaintext, err := k.open(in.CiphertextBlob, in.Context)
 	if err != nil {
 		return err
 	}
+	defer clear(plaintext)
 	return c.Encode(struct {
-		Plaintext  []byte `json:"Plaintext"`
-		KeyID      string `json:"KeyId"`
-		Algorithm  string `json:"EncryptionAlgorithm"`
-		MaterialID string `json:"KeyMaterialId"`
-	}{plaintext, s.arn(k), symmetric, m.id})
+		Plaintext []byte `json:"Plaintext"`
+		KeyID     string `json:"KeyId"`
+		Algorithm string `json:"EncryptionAlgorithm"`
+	}{plaintext, s.arn(k), symmetric})
 }
 
 func (s *Server) reEncrypt(c *awswire.Call) error {
@@ -193,7 +176,7 @@ func (s *Server) reEncrypt(c *awswire.Call) error {
 	if in.DryRun {
 		return ErrDryRun
 	}
-	plaintext, m, err := from.open(in.CiphertextBlob, in.SourceContext)
+	plaintext, err := from.open(in.CiphertextBlob, in.SourceContext)
 	if err != nil {
 		return err
 	}
@@ -203,12 +186,10 @@ func (s *Server) reEncrypt(c *awswire.Call) error {
 		return err
 	}
 	return c.Encode(struct {
-		CiphertextBlob        []byte `json:"CiphertextBlob"`
-		SourceKeyID           string `json:"SourceKeyId"`
-		KeyID                 string `json:"KeyId"`
-		SourceAlgorithm       string `json:"SourceEncryptionAlgorithm"`
-		DestinationAlgorithm  string `json:"DestinationEncryptionAlgorithm"`
-		SourceMaterialID      string `json:"SourceKeyMaterialId"`
-		DestinationMaterialID string `json:"DestinationKeyMaterialId"`
-	}{blob, s.arn(from), s.arn(to), symmetric, symmetric, m.id, to.current().id})
+		CiphertextBlob       []byte `json:"CiphertextBlob"`
+		SourceKeyID          string `json:"SourceKeyId"`
+		KeyID                string `json:"KeyId"`
+		SourceAlgorithm      string `json:"SourceEncryptionAlgorithm"`
+		DestinationAlgorithm string `json:"DestinationEncryptionAlgorithm"`
+	}{blob, s.arn(from), s.arn(to), symmetric, symmetric})
 }

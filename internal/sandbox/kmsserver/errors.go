@@ -11,15 +11,12 @@ import (
 var (
 	ErrNotFound              = refusal("NotFoundException", "")
 	ErrDisabled              = refusal("DisabledException", "The key is disabled.")
-	ErrInvalidState          = refusal("KMSInvalidStateException", "The key is pending deletion.")
 	ErrInvalidCiphertext     = refusal("InvalidCiphertextException", "") // AWS does not say why, nor do we
 	ErrIncorrectKey          = refusal("IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.")
 	ErrInvalidKeyUsage       = refusal("InvalidKeyUsageException", "")
 	ErrAccessDenied          = refusal("AccessDeniedException", "Access is denied.")
 	ErrAlreadyExists         = refusal("AlreadyExistsException", "")
 	ErrInvalidAliasName      = refusal("InvalidAliasNameException", "")
-	ErrInvalidArn            = refusal("InvalidArnException", "")
-	ErrLimitExceeded         = refusal("LimitExceededException", "")
 	ErrDryRun                = refusal("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
 	ErrUnsupportedOperation  = refusal("UnsupportedOperationException", "")
 	ErrThrottling            = refusal("ThrottlingException", "Rate exceeded")
@@ -30,7 +27,8 @@ var (
 	ErrKeyUnavailable        = &awswire.Error{Shape: "KeyUnavailableException", Status: http.StatusInternalServerError, Message: "The key is not available."}
 	ErrDependencyTimeout     = &awswire.Error{Shape: "DependencyTimeoutException", Status: http.StatusServiceUnavailable, Message: "A dependency timed out."}
 	ErrServiceUnavailable    = awswire.ErrServiceUnavailable
-	errSymmetricOnly         = ErrUnsupportedOperation.Because("This stand-in for KMS has symmetric keys of its own making only.")
+	errSymmetricOnly         = ErrUnsupportedOperation.Because("This fake of KMS has only symmetric keys, which it makes itself.")
+	errNoRecipients          = ErrUnsupportedOperation.Because("This fake of KMS knows no attested recipients.")
 	errAlgorithm             = ErrInvalidKeyUsage.Because("The key takes SYMMETRIC_DEFAULT only.")
 	errCiphertextOfElsewhere = ErrAccessDenied.Because("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
 )

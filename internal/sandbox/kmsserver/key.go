@@ -7,53 +7,31 @@ import (
 
 	"github.com/google/uuid"
 
-	"cloakroom/internal/sandbox/awswire"
 	"cloakroom/internal/secret"
 )
 
 // key is one symmetric KMS key.
 type key struct {
-	id           string
-	description  string
-	created      time.Time
-	disabled     bool
-	deletion     time.Time     // zero: not scheduled
-	rotateEvery  time.Duration // 0: not by itself
-	nextRotation time.Time
-	materials    []material // the last one is current
-}
-
-// material is one version of a key's bytes. Those that were current once stay, to open what they sealed.
-type material struct {
-	id       string // 64 hex digits, as AWS's
-	key      secret.Bytes
+	id       string // a UUID
 	created  time.Time
-	onDemand bool
+	disabled bool
+	material secret.Bytes
 }
 
 const materialBytes = 32
-
-func newMaterial(now time.Time, onDemand bool) material {
-	b := make([]byte, materialBytes)
-	rand.Read(b) // never fails
-	a, z := awswire.NewID(), awswire.NewID()
-	id := strings.ReplaceAll(a.String()+z.String(), "-", "")
-	return material{id: id, key: secret.New(b), created: now, onDemand: onDemand}
-}
 
 type alias struct {
 	target           string // key id
 	created, updated time.Time
 }
 
-func (s *Server) newKey(description string) *key {
-	now := s.config.Now()
-	k := &key{id: uuid.NewString(), description: description, created: now, materials: []material{newMaterial(now, false)}}
+func (s *Server) newKey() *key {
+	b := make([]byte, materialBytes)
+	rand.Read(b) // never fails
+	k := &key{id: uuid.NewString(), created: s.config.Now(), material: secret.New(b)}
 	s.keys[k.id] = k
 	return k
 }
-
-func (k *key) current() *material { return &k.materials[len(k.materials)-1] }
 
 func (s *Server) arnPrefix() string {
 	return "arn:aws:kms:" + s.config.Region + ":" + s.config.Account + ":"
@@ -81,46 +59,22 @@ func (s *Server) resolve(member, name string) (*key, error) {
 		}
 		local = a.target
 	}
-	if k := s.keyByID(local); k != nil {
+	if k := s.keys[local]; k != nil {
 		return k, nil
 	}
 	return nil, ErrNotFound.Because("Key '" + s.arnPrefix() + "key/" + local + "' does not exist")
 }
 
-// keyByID finds a key, unless the day of its deletion has come: then its bytes are destroyed first.
-func (s *Server) keyByID(id string) *key {
-	k := s.keys[id]
-	if k == nil || k.deletion.IsZero() || s.config.Now().Before(k.deletion) {
-		return k
-	}
-	for _, m := range k.materials {
-		m.key.Destroy()
-	}
-	delete(s.keys, id)
-	for name, a := range s.aliases {
-		if a.target == id {
-			delete(s.aliases, name)
-		}
-	}
-	return nil
-}
-
-// usable refuses a key that is disabled or pending deletion.
+// usable refuses a key that is disabled.
 func (s *Server) usable(k *key) error {
-	switch {
-	case !k.deletion.IsZero():
-		return ErrInvalidState.Because(s.arn(k) + " is pending deletion.")
-	case k.disabled:
+	if k.disabled {
 		return ErrDisabled.Because(s.arn(k) + " is disabled.")
 	}
 	return nil
 }
 
 func (k *key) state() string {
-	switch {
-	case !k.deletion.IsZero():
-		return "PendingDeletion"
-	case k.disabled:
+	if k.disabled {
 		return "Disabled"
 	}
 	return "Enabled"

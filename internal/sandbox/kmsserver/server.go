@@ -1,5 +1,5 @@
-// Package kmsserver is the sandbox's stand-in for AWS KMS: an HTTP server, in the process, that speaks the wire
-// protocol well enough that the real aws-sdk-go-v2 client cannot tell.
+// Package kmsserver is the sandbox's fake of AWS KMS: an HTTP server in this process. It speaks the wire protocol well
+// enough that the real aws-sdk-go-v2 client cannot tell.
 //
 // To point a client at it, give it the server's URL and the credentials of a role:
 //
@@ -14,21 +14,32 @@
 //
 // or set AWS_ENDPOINT_URL_KMS, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 //
-// What it promises: symmetric keys behind aliases, with AES-256-GCM underneath. A ciphertext opens under the key that
-// made it and the exact encryption context it was made with, whatever materials the key has had since, and under
-// nothing else. A disabled key or one pending deletion is refused, one past its deletion is gone with its bytes. Who
-// may do what for which purpose is a table per access key; every call, refused ones too, is remembered as CloudTrail
-// would tell it.
+// What it promises: symmetric keys behind aliases, with AES-256-GCM underneath. A ciphertext opens only under the key
+// that made it, with exactly the encryption context that it was made with. A disabled key is refused. A table per access
+// key says who may do what for which purpose. Every call, refused ones too, is remembered as CloudTrail would tell it.
 //
-// What it is not: a vault. Its keys lie in memory and, if a StatePath is set, in a file in the clear. Grants, key
-// policies, tags, asymmetric and multi-Region keys, imported material, custom key stores and attested recipients are
-// absent. Rotation is immediate.
+// It has the operations that cloakroom calls, and those that its operators and its tests need around them:
+//
+//   - GenerateDataKey, Decrypt, ReEncrypt: keys/kek wraps, unwraps and re-encrypts data keys and index keys with them.
+//   - Encrypt: keys/kek wraps a key that comes from a key file. A question for an index-key holder (docs/design.md,
+//     "ask") will be sealed with it.
+//   - CreateKey, CreateAlias, UpdateAlias, DescribeKey: a KEK is named by an alias, and an alias can move. Tests need a
+//     second key to move it to; programs will have to tell which key an alias leads to.
+//   - DisableKey, EnableKey: what an operator does first when a key leaks, and undoes when it was the wrong one.
+//
+// Everything else answers UnsupportedOperationException. Two that were weighed: rotation of a key's material (KMS opens
+// what older material sealed, so callers cannot see it) and GetKeyLastUsage (nothing asks for it yet).
+//
+// What it is not: a vault. Its keys lie in memory and, if a StatePath is set, in a file in clear. Grants, tags,
+// asymmetric and multi-Region keys, imported material, custom key stores and attested recipients are absent.
 package kmsserver
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,7 +73,7 @@ type Config struct {
 // DefaultAlias is the alias of the KEK of a cloakroom that was not told otherwise.
 const DefaultAlias = "alias/cloakroom"
 
-// Server is a stand-in for KMS.
+// Server is a fake KMS.
 type Server struct {
 	config   Config
 	endpoint awswire.Endpoint
@@ -91,7 +102,7 @@ func New(config Config) *Server {
 	s.restore(config.State)
 	for _, name := range config.Aliases {
 		if s.aliases[name] == nil {
-			k := s.newKey("")
+			k := s.newKey()
 			s.aliases[name] = &alias{target: k.id, created: k.created, updated: k.created}
 		}
 	}
@@ -146,7 +157,7 @@ func (s *Server) ClearFaults() { s.faults.Clear() }
 func (s *Server) do(_ context.Context, c *awswire.Call) error {
 	op, ok := operations[c.Op]
 	if !ok {
-		return awswire.ErrUnknownOperation.Because(fmt.Sprintf("This stand-in for KMS has no operation %q.", c.Op))
+		return ErrUnsupportedOperation.Because(fmt.Sprintf("This fake of KMS has no operation %q.", c.Op))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,26 +165,18 @@ func (s *Server) do(_ context.Context, c *awswire.Call) error {
 	return op(s, c)
 }
 
+// Operations are the names of what this fake can do, sorted.
+func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+
 var operations = map[string]func(*Server, *awswire.Call) error{
-	"GenerateDataKey":                 (*Server).generateDataKey,
-	"GenerateDataKeyWithoutPlaintext": (*Server).generateDataKeyWithoutPlaintext,
-	"Encrypt":                         (*Server).encrypt,
-	"Decrypt":                         (*Server).decrypt,
-	"ReEncrypt":                       (*Server).reEncrypt,
-	"CreateKey":                       (*Server).createKey,
-	"DescribeKey":                     (*Server).describeKey,
-	"ListKeys":                        (*Server).listKeys,
-	"EnableKey":                       (*Server).enableKey,
-	"DisableKey":                      (*Server).disableKey,
-	"ScheduleKeyDeletion":             (*Server).scheduleKeyDeletion,
-	"CancelKeyDeletion":               (*Server).cancelKeyDeletion,
-	"CreateAlias":                     (*Server).createAlias,
-	"UpdateAlias":                     (*Server).updateAlias,
-	"DeleteAlias":                     (*Server).deleteAlias,
-	"ListAliases":                     (*Server).listAliases,
-	"RotateKeyOnDemand":               (*Server).rotateKeyOnDemand,
-	"EnableKeyRotation":               (*Server).enableKeyRotation,
-	"DisableKeyRotation":              (*Server).disableKeyRotation,
-	"GetKeyRotationStatus":            (*Server).getKeyRotationStatus,
-	"ListKeyRotations":                (*Server).listKeyRotations,
+	"GenerateDataKey": (*Server).generateDataKey,
+	"Encrypt":         (*Server).encrypt,
+	"Decrypt":         (*Server).decrypt,
+	"ReEncrypt":       (*Server).reEncrypt,
+	"CreateKey":       (*Server).createKey,
+	"DescribeKey":     (*Server).describeKey,
+	"EnableKey":       (*Server).enableKey,
+	"DisableKey":      (*Server).disableKey,
+	"CreateAlias":     (*Server).createAlias,
+	"UpdateAlias":     (*Server).updateAlias,
 }

@@ -1,6 +1,7 @@
 package kmsserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,12 +55,7 @@ func (s *Server) restore(st State) {
 
 // clone copies the key with its bytes, so that destroying one leaves the other.
 func (k key) clone() key {
-	materials := make([]material, len(k.materials))
-	for i, m := range k.materials {
-		m.key = secret.New(append([]byte(nil), m.key.Expose()...))
-		materials[i] = m
-	}
-	k.materials = materials
+	k.material = secret.New(bytes.Clone(k.material.Expose()))
 	return k
 }
 
@@ -71,20 +67,10 @@ type (
 		Aliases []aliasFile `json:"aliases"`
 	}
 	keyFile struct {
-		ID           string         `json:"id"`
-		Description  string         `json:"description,omitempty"`
-		Created      time.Time      `json:"created"`
-		Disabled     bool           `json:"disabled,omitempty"`
-		Deletion     time.Time      `json:"deletion,omitzero"`
-		RotateDays   int            `json:"rotate_days,omitempty"`
-		NextRotation time.Time      `json:"next_rotation,omitzero"`
-		Materials    []materialFile `json:"materials"`
-	}
-	materialFile struct {
 		ID       string    `json:"id"`
-		Key      []byte    `json:"key"`
 		Created  time.Time `json:"created"`
-		OnDemand bool      `json:"on_demand,omitempty"`
+		Disabled bool      `json:"disabled,omitempty"`
+		Key      []byte    `json:"key"`
 	}
 	aliasFile struct {
 		Name    string    `json:"name"`
@@ -125,20 +111,10 @@ func parseState(text []byte) (State, error) {
 		if id, err := uuid.Parse(kf.ID); err != nil || id.String() != kf.ID {
 			return State{}, fmt.Errorf("key id %q is not a UUID", kf.ID)
 		}
-		if len(kf.Materials) == 0 {
-			return State{}, fmt.Errorf("key %s has no material", kf.ID)
+		if len(kf.Key) != materialBytes {
+			return State{}, fmt.Errorf("key %s has %d bytes, want %d", kf.ID, len(kf.Key), materialBytes)
 		}
-		k := key{
-			id: kf.ID, description: kf.Description, created: kf.Created, disabled: kf.Disabled, deletion: kf.Deletion,
-			rotateEvery: time.Duration(kf.RotateDays) * day, nextRotation: kf.NextRotation,
-		}
-		for _, m := range kf.Materials {
-			if len(m.Key) != materialBytes {
-				return State{}, fmt.Errorf("key %s has a material of %d bytes, want %d", kf.ID, len(m.Key), materialBytes)
-			}
-			k.materials = append(k.materials, material{id: m.ID, key: secret.New(m.Key), created: m.Created, onDemand: m.OnDemand})
-		}
-		st.keys[k.id] = k
+		st.keys[kf.ID] = key{id: kf.ID, created: kf.Created, disabled: kf.Disabled, material: secret.New(kf.Key)}
 	}
 	for _, a := range f.Aliases {
 		if _, ok := st.keys[a.Target]; !ok {
@@ -176,14 +152,7 @@ func (st State) text() ([]byte, error) {
 	f := stateFile{Version: stateVersion, Keys: []keyFile{}, Aliases: []aliasFile{}}
 	for _, id := range sortedNames(st.keys) {
 		k := st.keys[id]
-		kf := keyFile{
-			ID: k.id, Description: k.description, Created: k.created, Disabled: k.disabled, Deletion: k.deletion,
-			RotateDays: int(k.rotateEvery / day), NextRotation: k.nextRotation,
-		}
-		for _, m := range k.materials {
-			kf.Materials = append(kf.Materials, materialFile{ID: m.id, Key: m.key.Expose(), Created: m.created, OnDemand: m.onDemand})
-		}
-		f.Keys = append(f.Keys, kf)
+		f.Keys = append(f.Keys, keyFile{ID: k.id, Created: k.created, Disabled: k.disabled, Key: k.material.Expose()})
 	}
 	for _, name := range sortedNames(st.aliases) {
 		a := st.aliases[name]

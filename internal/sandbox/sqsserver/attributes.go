@@ -38,7 +38,7 @@ var numbers = map[string]struct {
 	"MessageRetentionPeriod":        {60, 14 * 24 * 60 * 60, 4 * 24 * 60 * 60, func(a *attributes) *int { return &a.retention }},
 }
 
-// storedNames are attributes that the stand-in keeps without acting on them.
+// storedNames are attributes that are kept and told, without effect.
 var storedNames = map[string]bool{
 	"Policy": true, "RedriveAllowPolicy": true, "KmsMasterKeyId": true, "KmsDataKeyReusePeriodSeconds": true, "SqsManagedSseEnabled": true,
 }
@@ -73,7 +73,7 @@ func (a attributes) with(values map[string]string, known func(arn string) bool) 
 	return a, nil
 }
 
-var errFIFO = ErrUnsupportedOperation.Because("This stand-in for SQS has standard queues only, no FIFO queues.")
+var errFIFO = ErrUnsupportedOperation.Because("This fake of SQS has only standard queues, no FIFO queues.")
 
 // told are all attributes of the queue, as GetQueueAttributes answers them. The caller holds the lock.
 func (q *queue) told() map[string]string {
@@ -88,7 +88,7 @@ func (q *queue) told() map[string]string {
 	q.promote()
 	all["QueueArn"] = q.arn
 	all["CreatedTimestamp"] = fmt.Sprint(q.created.Unix())
-	all["LastModifiedTimestamp"] = fmt.Sprint(q.modified.Unix())
+	all["LastModifiedTimestamp"] = fmt.Sprint(q.created.Unix()) // attributes are set when a queue is made, and stay
 	all["ApproximateNumberOfMessages"] = strconv.Itoa(q.counts[ready])
 	all["ApproximateNumberOfMessagesNotVisible"] = strconv.Itoa(q.counts[inFlight])
 	all["ApproximateNumberOfMessagesDelayed"] = strconv.Itoa(q.counts[delayed])

@@ -28,7 +28,6 @@ var (
 	ErrInvalidAttributeValue        = &awswire.Error{Shape: "InvalidAttributeValue", Status: http.StatusBadRequest}
 	ErrInvalidParameterValue        = &awswire.Error{Shape: "InvalidParameterValueException", Legacy: "InvalidParameterValue", Status: http.StatusBadRequest}
 	ErrMissingParameter             = &awswire.Error{Shape: "MissingRequiredParameterException", Legacy: "MissingParameter", Status: http.StatusBadRequest}
-	ErrResourceNotFound             = &awswire.Error{Shape: "ResourceNotFoundException", Status: http.StatusNotFound}
 	ErrUnsupportedOperation         = &awswire.Error{Shape: "UnsupportedOperation", Legacy: legacy + "UnsupportedOperation", Status: http.StatusBadRequest}
 	ErrAccessDenied                 = &awswire.Error{Shape: "AccessDeniedException", Legacy: "AccessDenied", Status: http.StatusForbidden, Message: "Access to the resource is denied."}
 	ErrInvalidClientTokenID         = &awswire.Error{Shape: "InvalidClientTokenId", Status: http.StatusForbidden, Message: "The security token included in the request is invalid."}

@@ -43,7 +43,25 @@ const queueName = "login-queue"
 func newBench(t *testing.T, config sqsserver.Config, attributes map[string]string) *bench {
 	t.Helper()
 	t.Parallel() // most of a test is the SDK waiting to try again
-	srv := start(t, config)
+	return newBenchOn(t, start(t, config), attributes)
+}
+
+// newBenchWithDeadLetters is a bench whose queue sends a message that was received once to the queue dead.
+func newBenchWithDeadLetters(t *testing.T) (b *bench, dead string) {
+	t.Helper()
+	t.Parallel()
+	srv := start(t, sqsserver.Config{})
+	dead, err := srv.CreateQueue("dead", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newBenchOn(t, srv, map[string]string{
+		"RedrivePolicy": `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":1}`,
+	}), dead
+}
+
+func newBenchOn(t *testing.T, srv *sqsserver.Server, attributes map[string]string) *bench {
+	t.Helper()
 	url, err := srv.CreateQueue(queueName, attributes)
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,6 @@ type queue struct {
 	gone       bool // deleted; whoever still holds the pointer must let go
 	attributes attributes
 	created    time.Time
-	modified   time.Time
 	purged     time.Time
 
 	slots   slots
@@ -29,7 +28,7 @@ type queue struct {
 }
 
 func newQueue(name, arn string, id uint32, a attributes, now func() time.Time) *queue {
-	q := &queue{name: name, arn: arn, id: id, now: now, attributes: a, created: now(), modified: now()}
+	q := &queue{name: name, arn: arn, id: id, now: now, attributes: a, created: now()}
 	q.timers.slots = &q.slots
 	q.pollers.alarm = time.AfterFunc(time.Hour, q.onAlarm)
 	q.pollers.alarm.Stop()

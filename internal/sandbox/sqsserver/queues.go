@@ -3,7 +3,6 @@ package sqsserver
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,47 +104,6 @@ func (s *Server) getQueueURL(c *awswire.Call) error {
 	return c.Encode(urlAnswer{s.urlFor(c, in.QueueName)})
 }
 
-func (s *Server) names() []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return slices.Sorted(maps.Keys(s.queues))
-}
-
-const maxListed = 1000
-
-// listQueues answers in the order of names; the token for the next page is the last name of this one.
-func (s *Server) listQueues(c *awswire.Call) error {
-	var in struct {
-		QueueNamePrefix string `json:"QueueNamePrefix"`
-		MaxResults      *int   `json:"MaxResults"`
-		NextToken       string `json:"NextToken"`
-	}
-	if err := c.Decode(&in); err != nil {
-		return err
-	}
-	most := valueOr(in.MaxResults, maxListed)
-	if most < 1 || most > maxListed {
-		return badParameter("MaxResults", most, "Must be between 1 and 1000.")
-	}
-	var out struct {
-		QueueURLs []string `json:"QueueUrls,omitempty"`
-		NextToken string   `json:"NextToken,omitempty"`
-	}
-	last := ""
-	for _, name := range s.names() {
-		if name <= in.NextToken || !strings.HasPrefix(name, in.QueueNamePrefix) {
-			continue
-		}
-		if len(out.QueueURLs) == most {
-			out.NextToken = last
-			break
-		}
-		out.QueueURLs = append(out.QueueURLs, s.urlFor(c, name))
-		last = name
-	}
-	return c.Encode(out)
-}
-
 // on reads a request that names a queue, and runs do under the queue's lock.
 func (s *Server) on(c *awswire.Call, in any, url *string, do func(q *queue) error) error {
 	if err := c.Decode(in); err != nil {
@@ -206,25 +164,6 @@ func (s *Server) getQueueAttributes(c *awswire.Call) error {
 	})
 }
 
-func (s *Server) setQueueAttributes(c *awswire.Call) error {
-	var in struct {
-		urlAnswer
-		Attributes map[string]string `json:"Attributes"`
-	}
-	if err := s.on(c, &in, &in.QueueURL, func(q *queue) error {
-		a, err := q.attributes.with(in.Attributes, s.knowsARN)
-		if err != nil {
-			return err
-		}
-		q.attributes, q.modified = a, q.now()
-		return nil
-	}); err != nil {
-		return err
-	}
-	c.EncodeEmpty()
-	return nil
-}
-
 // purgePause is how long after a purge the next one is refused.
 const purgePause = time.Minute
 
@@ -242,39 +181,4 @@ func (s *Server) purgeQueue(c *awswire.Call) error {
 	}
 	c.EncodeEmpty()
 	return nil
-}
-
-// sources are the queues whose redrive policy names arn, in the order of names.
-func (s *Server) sources(arn string) []string {
-	var sources []string
-	for _, name := range s.names() {
-		q := s.queueNamed(name)
-		if q == nil {
-			continue
-		}
-		q.mu.Lock()
-		if r := q.attributes.redrive; r != nil && r.target == arn {
-			sources = append(sources, name)
-		}
-		q.mu.Unlock()
-	}
-	return sources
-}
-
-func (s *Server) listDeadLetterSourceQueues(c *awswire.Call) error {
-	var in urlAnswer
-	if err := c.Decode(&in); err != nil {
-		return err
-	}
-	q, err := s.queueAt(in.QueueURL)
-	if err != nil {
-		return err
-	}
-	urls := []string{}
-	for _, name := range s.sources(q.arn) {
-		urls = append(urls, s.urlFor(c, name))
-	}
-	return c.Encode(struct {
-		URLs []string `json:"queueUrls"`
-	}{urls})
 }

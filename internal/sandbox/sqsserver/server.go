@@ -1,5 +1,5 @@
-// Package sqsserver is the sandbox's stand-in for Amazon SQS: an HTTP server, in the process, in memory, that speaks
-// the wire protocol well enough that the real aws-sdk-go-v2 client cannot tell.
+// Package sqsserver is the sandbox's fake of Amazon SQS: an HTTP server in this process, which keeps its messages in
+// memory. It speaks the wire protocol well enough that the real aws-sdk-go-v2 client cannot tell.
 //
 // To point a client at it, give it the server's URL and any credentials:
 //
@@ -15,22 +15,35 @@
 // or set AWS_ENDPOINT_URL_SQS, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. (Under GODEBUG=fips140=only
 // a signature needs a secret of ten characters at least, and MD5, which SQS cannot do without, is refused.)
 //
-// What it promises: standard queues with visibility timeouts, delays, long polls, dead-letter queues and every limit
-// and error shape that cloakroom's code can meet. A message that was sent stays until it is deleted, purged or moved.
-// A receipt handle is new at each receive; deleting with one that a later receive made stale succeeds and does
-// nothing; deleting with the newest one works also after its visibility timeout ran out; changing the visibility
-// with a stale one is refused, as for a message that is gone.
+// What it promises: standard queues with visibility timeouts, delays, long polls, dead-letter queues, and every limit
+// and error shape that cloakroom's code can meet. A message that was sent stays until it is deleted, purged or moved to
+// a dead-letter queue. Each receive gives a new receipt handle. Deleting with a handle that a later receive made stale
+// succeeds and does nothing. Deleting with the newest handle works even after its visibility timeout ran out. Changing
+// the visibility with a stale handle is refused, as it is for a message that is gone.
+//
+// It has the operations that cloakroom calls, and those that its tests and its users need around them:
+//
+//   - ReceiveMessage, DeleteMessageBatch, ChangeMessageVisibilityBatch, GetQueueAttributes: internal/queue receives,
+//     settles and checks a queue with them. The batches' single forms, DeleteMessage and ChangeMessageVisibility, are
+//     what the conformance suite and a user's own client call; both run the same code.
+//   - SendMessage, SendMessageBatch: producers, the demo, and rejections that are sent again.
+//   - CreateQueue, GetQueueUrl, PurgeQueue, DeleteQueue: what sets a queue up, names it, empties it and takes it away.
+//
+// Everything else answers UnsupportedOperation. Moving dead letters back (StartMessageMoveTask) is an operator's step on
+// AWS: what ingest sees of it is a new message, which a test can send.
 //
 // What it does not do: FIFO queues, permissions, tags, encryption, persistence. It is stricter and calmer than AWS: it
-// delivers in order of sending, never twice unless told to, and counts exactly. MessageRetentionPeriod is told and
-// not enforced; a deleted queue's name is free at once; a message move task is over when it is started.
+// delivers in the order of sending, never twice unless told to, and counts exactly. It tells MessageRetentionPeriod and
+// does not enforce it. The name of a deleted queue is free at once.
 package sqsserver
 
 import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +67,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Server is a stand-in for SQS.
+// Server is a fake SQS.
 type Server struct {
 	config   Config
 	handles  handles
@@ -67,7 +80,6 @@ type Server struct {
 	mu     sync.RWMutex // taken after a queue's lock, never before
 	queues map[string]*queue
 	lastID uint32
-	tasks  []moveTask
 }
 
 // New returns a server that does not listen yet. It serves HTTP already, as a handler.
@@ -124,44 +136,34 @@ func (s *Server) QueueURL(name string) string {
 	return s.URL() + "/" + s.config.Account + "/" + name
 }
 
+// Operations are the names of what this fake can do, sorted.
+func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+
+// operations are listed, and why these, in the package's comment.
+var operations = map[string]func(*Server, context.Context, *awswire.Call) error{
+	"ReceiveMessage":               (*Server).receiveMessage,
+	"DeleteMessage":                atOnce((*Server).deleteMessage),
+	"DeleteMessageBatch":           atOnce((*Server).deleteMessageBatch),
+	"ChangeMessageVisibility":      atOnce((*Server).changeMessageVisibility),
+	"ChangeMessageVisibilityBatch": atOnce((*Server).changeMessageVisibilityBatch),
+	"SendMessage":                  atOnce((*Server).sendMessage),
+	"SendMessageBatch":             atOnce((*Server).sendMessageBatch),
+	"CreateQueue":                  atOnce((*Server).createQueue),
+	"DeleteQueue":                  atOnce((*Server).deleteQueue),
+	"GetQueueUrl":                  atOnce((*Server).getQueueURL),
+	"GetQueueAttributes":           atOnce((*Server).getQueueAttributes),
+	"PurgeQueue":                   atOnce((*Server).purgeQueue),
+}
+
+// atOnce is an operation that never waits, so that it needs no context.
+func atOnce(op func(*Server, *awswire.Call) error) func(*Server, context.Context, *awswire.Call) error {
+	return func(s *Server, _ context.Context, c *awswire.Call) error { return op(s, c) }
+}
+
 func (s *Server) do(ctx context.Context, c *awswire.Call) error {
-	switch c.Op {
-	case "ReceiveMessage":
-		return s.receiveMessage(ctx, c)
-	case "DeleteMessage":
-		return s.deleteMessage(c)
-	case "DeleteMessageBatch":
-		return s.deleteMessageBatch(c)
-	case "ChangeMessageVisibility":
-		return s.changeMessageVisibility(c)
-	case "ChangeMessageVisibilityBatch":
-		return s.changeMessageVisibilityBatch(c)
-	case "SendMessage":
-		return s.sendMessage(c)
-	case "SendMessageBatch":
-		return s.sendMessageBatch(c)
-	case "CreateQueue":
-		return s.createQueue(c)
-	case "DeleteQueue":
-		return s.deleteQueue(c)
-	case "GetQueueUrl":
-		return s.getQueueURL(c)
-	case "ListQueues":
-		return s.listQueues(c)
-	case "GetQueueAttributes":
-		return s.getQueueAttributes(c)
-	case "SetQueueAttributes":
-		return s.setQueueAttributes(c)
-	case "PurgeQueue":
-		return s.purgeQueue(c)
-	case "ListDeadLetterSourceQueues":
-		return s.listDeadLetterSourceQueues(c)
-	case "StartMessageMoveTask":
-		return s.startMessageMoveTask(c)
-	case "ListMessageMoveTasks":
-		return s.listMessageMoveTasks(c)
-	case "AddPermission", "RemovePermission", "TagQueue", "UntagQueue", "ListQueueTags", "CancelMessageMoveTask":
-		return ErrUnsupportedOperation.Because("This stand-in for SQS does not have " + c.Op + ".")
+	op, ok := operations[c.Op]
+	if !ok {
+		return ErrUnsupportedOperation.Because(fmt.Sprintf("This fake of SQS has no operation %q.", c.Op))
 	}
-	return awswire.ErrUnknownOperation.Because(fmt.Sprintf("SQS has no operation %q.", c.Op))
+	return op(s, ctx, c)
 }

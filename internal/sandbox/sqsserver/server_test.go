@@ -62,7 +62,7 @@ func TestAccessKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("X-Amz-Target", "AmazonSQS.ListQueues")
+		req.Header.Set("X-Amz-Target", "AmazonSQS.ReceiveMessage")
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -118,16 +118,7 @@ func TestHoldingAMessageForTwelveHours(t *testing.T) {
 }
 
 func TestAPolicyWhoseDeadLetterQueueIsGoneIsNotApplied(t *testing.T) {
-	b := newBench(t, sqsserver.Config{}, nil)
-	dead, err := b.srv.CreateQueue("dead", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &b.url, Attributes: map[string]string{
-		"RedrivePolicy": `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":1}`,
-	}}); err != nil {
-		t.Fatal(err)
-	}
+	b, dead := newBenchWithDeadLetters(t)
 	if _, err := b.client.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: &dead}); err != nil {
 		t.Fatal(err)
 	}
@@ -194,15 +185,7 @@ func TestPutWithIDsAndTimes(t *testing.T) {
 }
 
 func TestALongPollThatBuriesADeadLetterWaitsOn(t *testing.T) {
-	b := newBench(t, sqsserver.Config{}, nil)
-	if _, err := b.srv.CreateQueue("dead", nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &b.url, Attributes: map[string]string{
-		"RedrivePolicy": `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":1}`,
-	}}); err != nil {
-		t.Fatal(err)
-	}
+	b, _ := newBenchWithDeadLetters(t)
 	b.put("x")
 	b.receive(1)
 	b.srv.Redeliver(queueName)
