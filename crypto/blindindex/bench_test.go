@@ -24,6 +24,11 @@ var benchValues = []struct {
 	{"casefold/ASCII", blindindex.CaseFold, "User-1@Example.COM", 0},
 	{"casefold/Unicode", blindindex.CaseFold, "Zo\u00eb Stra\u00dfe", 9},
 	{"digits", blindindex.Digits, "199-172-056", 0},
+	{"alnum", blindindex.Alnum, "199-172-056", 0},
+	{"trim+casefold", "trim+casefold", " User-1@Example.COM", 0},
+	{"network", "ip|prefix/24", "203.0.113.9", 0},
+	{"domain", "trim+casefold|domain", "User-1@Example.COM", 0},
+	{"last", "digits|last/4", "4929 1234 5678 9012", 0},
 }
 
 // BenchmarkToken makes tokens with a hasher, and pairs each with the standard library's HMAC alone, reused as well,

@@ -47,7 +47,7 @@ func (h *Hasher) AppendToken(dst []byte, value string) ([]byte, error) {
 	if state.mac == nil || state.subkey.destroyed.Load() {
 		return dst, fmt.Errorf("making token: %w", ErrDestroyed)
 	}
-	normal, err := state.subkey.transform.AppendNormal(state.normal[:0], value)
+	normal, err := state.subkey.pipeline.appendNormal(state.normal[:0], value)
 	if err != nil {
 		return dst, fmt.Errorf("making token: %w", err)
 	}

@@ -22,6 +22,9 @@ func TestNormaliseIsIdempotent(t *testing.T) {
 		for _, transform := range transforms {
 			checkNormal(t, transform, value)
 		}
+		for _, transform := range cuts {
+			checkPart(t, transform, value)
+		}
 	})
 }
 
@@ -108,6 +111,33 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// Two spellings of one device meet, and two devices do not.
+func TestAlnumOnDevices(t *testing.T) {
+	for _, meet := range [][]string{
+		{"199-172-056", "199172056", " 199 172 056", "199.172.056", "199\u2013172\u2013056", "\uff11\uff19\uff19172056"},
+		{"8a6e0804-2bd0-4672-b79d-d97027f9071a", "8A6E0804-2BD0-4672-B79D-D97027F9071A", "8a6e08042bd04672b79dd97027f9071a"},
+		{"00:1b:44:11:3a:b7", "00-1B-44-11-3A-B7", "001b.4411.3ab7"},
+		{"device456", "Device-456", "DEVICE_456"},
+	} {
+		want, err := blindindex.Alnum.Normalise(meet[0])
+		for _, value := range meet {
+			if got, err2 := blindindex.Alnum.Normalise(value); got != want || err != nil || err2 != nil {
+				t.Errorf("%q is %q, and %q is %q: %v, %v", meet[0], want, value, got, err, err2)
+			}
+		}
+	}
+	seen := map[string]string{}
+	for _, value := range []string{
+		"device456", "456", "device4560", "0456", "dev\u0131ce456", "\u0915", "\u0915\u093f", "1", "1\u00b2", "---", "--", "\U0001f4f1", "\U0001f512",
+	} {
+		got, err := blindindex.Alnum.Normalise(value)
+		if twin, taken := seen[got]; err != nil || taken {
+			t.Errorf("%q is %q, as is %q: %v", value, got, twin, err)
+		}
+		seen[got] = value
+	}
+}
+
 func TestErrorsQuoteNothing(t *testing.T) {
 	for _, transform := range transforms {
 		for _, value := range []string{"hunter2.0.0.1", "hunter\xff", "hunter%eth0"} {
@@ -120,12 +150,17 @@ func TestErrorsQuoteNothing(t *testing.T) {
 }
 
 func TestParseTransform(t *testing.T) {
-	for _, transform := range transforms {
+	for _, transform := range slices.Concat(transforms, cuts) {
 		if got, err := blindindex.ParseTransform(string(transform)); got != transform || err != nil {
 			t.Errorf("ParseTransform(%q) = %q, %v", transform, got, err)
 		}
 	}
-	for _, name := range []string{"", "IP", "text ", "sha256"} {
+	for _, name := range []string{
+		"", "IP", "text ", "sha256", "+text", "text+", "text+text", "ip+text", "casefold+ip", "trim+trim+ip", "text|", "|prefix/3",
+		"text+trim+casefold+alnum+digits", "text|prefix", "text|prefix/0", "text|prefix/03", "text|prefix/65", "text|prefix/+3",
+		"text|prefix/3/4", "ip|prefix/33", "ip|last/4", "ip|domain", "digits|domain", "casefold+alnum|domain", "text|domain/1",
+		"text|exact", "text|prefix/3|last/4",
+	} {
 		if got, err := blindindex.ParseTransform(name); got != "" || !errors.Is(err, blindindex.ErrTransform) {
 			t.Errorf("ParseTransform(%q) = %q, %v", name, got, err)
 		}

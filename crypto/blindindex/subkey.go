@@ -22,7 +22,7 @@ type Subkey struct {
 }
 
 type subkeyState struct {
-	transform Transform
+	pipeline pipeline
 
 	mu        sync.Mutex // guards key
 	key       [KeySize]byte
@@ -40,8 +40,9 @@ func Derive(indexKey []byte, dataset, field string, t Transform, version uint32)
 	if dataset == "" || field == "" || version == 0 {
 		return nil, errors.New("deriving subkey: dataset, field and version are needed")
 	}
-	if _, err := ParseTransform(string(t)); err != nil {
-		return nil, fmt.Errorf("deriving subkey: %w", err)
+	steps, ok := parse(t)
+	if !ok {
+		return nil, fmt.Errorf("deriving subkey: transform %q: %w", t, ErrTransform)
 	}
 	info := envelope.AppendUint32(envelope.AppendFields(nil, dataset, field, string(t)), version)
 	key, err := envelope.Derive(indexKey, info, KeySize)
@@ -49,7 +50,7 @@ func Derive(indexKey []byte, dataset, field string, t Transform, version uint32)
 		return nil, fmt.Errorf("deriving subkey: %w", err)
 	}
 	defer clear(key)
-	state := &subkeyState{transform: t, key: [KeySize]byte(key)}
+	state := &subkeyState{pipeline: steps, key: [KeySize]byte(key)}
 	return &Subkey{state: func() *subkeyState { return state }}, nil
 }
 

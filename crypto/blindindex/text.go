@@ -18,6 +18,13 @@ func appendText(dst []byte, value string) ([]byte, error) {
 	return append(dst, strings.TrimSpace(norm.NFC.String(value))...), nil
 }
 
+func appendTrimmed(dst []byte, value string) ([]byte, error) {
+	if !utf8.ValidString(value) {
+		return dst, ErrUTF8
+	}
+	return append(dst, strings.TrimSpace(value)...), nil
+}
+
 // fold has no state, and is safe for concurrent use.
 var fold = cases.Fold()
 
@@ -48,7 +55,7 @@ func foldCherokee(r rune) rune {
 }
 
 // appendLower appends ASCII text in lower case, which for ASCII is full case folding.
-func appendLower(dst []byte, ascii string) []byte {
+func appendLower[T string | []byte](dst []byte, ascii T) []byte {
 	for i := range len(ascii) {
 		c := ascii[i]
 		if 'A' <= c && c <= 'Z' {
@@ -59,7 +66,7 @@ func appendLower(dst []byte, ascii string) []byte {
 	return dst
 }
 
-func isASCII(s string) bool {
+func isASCII[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false

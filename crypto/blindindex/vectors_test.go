@@ -71,6 +71,7 @@ var wantErrors = map[string]error{
 	"empty":   blindindex.ErrEmpty,
 	"utf8":    blindindex.ErrUTF8,
 	"address": blindindex.ErrAddress,
+	"part":    blindindex.ErrPart,
 }
 
 func readVectors(t testing.TB) []vector {
