@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"cloakroom/keys"
 )
 
 // badConn is a connection that is found dead when its COPY is prepared. Nothing else of it is asked.
@@ -34,8 +36,8 @@ func (badConn) Driver() driver.Driver                          { return nil }
 // for itself, for ever.
 func TestLoadOverADeadConnectionEnds(t *testing.T) {
 	t.Parallel()
-	l := &loader{db: sqlx.NewDb(sql.OpenDB(badConn{}), "postgres")}
-	defer l.db.Close()
+	l := &loader{vault: &keys.Vault{DB: sqlx.NewDb(sql.OpenDB(badConn{}), "postgres")}}
+	defer l.vault.DB.Close()
 	ended := make(chan error, 1)
 	go func() {
 		_, err := l.load(context.Background(), &batch{state: &writerState{}, rows: []byte("row\n"), nRows: 1})

@@ -19,9 +19,9 @@ type delivery struct {
 	protector *protector
 }
 
-// deliver commits a batch, in parts if a row of it is refused. forced is the reason under which it was protected, if any.
+// deliver commits a batch, in parts if a row of it is refused. refused is what the database has refused of its events before.
 // It returns an error only where the context ended or the run gave up.
-func (d *delivery) deliver(ctx context.Context, b *batch, forced Reason) error {
+func (d *delivery) deliver(ctx context.Context, b *batch, refused refusal) error {
 	messages := b.messages
 	began := time.Now()
 	outage := newOutage(d.run, "loading a batch")
@@ -48,12 +48,27 @@ func (d *delivery) deliver(ctx context.Context, b *batch, forced Reason) error {
 					return err
 				}
 			}
-			if b, err = d.again(ctx, stale, messages, forced); err != nil {
+			if b, err = d.again(ctx, stale, messages, refused); err != nil {
 				return err
 			}
-		case pg.IsDataError(err) && forced == "":
+		case pg.Code(err) == pg.ClocksDiffer:
 			b.release()
-			return d.bisect(ctx, messages, err)
+			if err := outage.wait(ctx, err); err != nil {
+				return err
+			}
+			// Its events' days were judged by a clock that may have been wrong.
+			if b, err = d.protectBatch(ctx, d.protector, messages, refused); err != nil {
+				return err
+			}
+		case pg.IsDataError(err) && refused != rejectionRefused:
+			if len(messages) == 1 {
+				refused = rowRefused
+				if b.nRejected > 0 {
+					refused = rejectionRefused
+				}
+			}
+			b.release()
+			return d.bisect(ctx, messages, refused, err)
 		default:
 			if err := outage.wait(ctx, err); err != nil {
 				b.release()
@@ -67,12 +82,12 @@ func (d *delivery) deliver(ctx context.Context, b *batch, forced Reason) error {
 const staleTurns = 5
 
 // again reads the vault's state anew and protects the messages under it.
-func (d *delivery) again(ctx context.Context, stale *writerState, messages []*Message, forced Reason) (*batch, error) {
+func (d *delivery) again(ctx context.Context, stale *writerState, messages []*Message, refused refusal) (*batch, error) {
 	outage := newOutage(d.run, "reading the vault's state")
 	for {
 		err := d.writer.renew(ctx, stale)
 		if err == nil {
-			return d.protectBatch(ctx, d.protector, messages, forced)
+			return d.protectBatch(ctx, d.protector, messages, refused)
 		}
 		if err := outage.wait(ctx, err); err != nil {
 			return nil, err
@@ -81,22 +96,20 @@ func (d *delivery) again(ctx context.Context, stale *writerState, messages []*Me
 }
 
 // bisect loads the halves of a batch that the database refused for its data. A single event that is refused becomes a
-// rejection.
-func (d *delivery) bisect(ctx context.Context, messages []*Message, cause error) error {
+// rejection, and a rejection that is refused one that holds less.
+func (d *delivery) bisect(ctx context.Context, messages []*Message, refused refusal, cause error) error {
 	parts := [][]*Message{messages}
-	forced := DBData
 	if len(messages) > 1 {
 		parts = [][]*Message{messages[:len(messages)/2], messages[len(messages)/2:]}
-		forced = ""
 	} else {
 		d.Log.Warn("the database refuses an event: it becomes a rejection", "message_id", messages[0].ID, "error", cause)
 	}
 	for _, part := range parts {
-		b, err := d.protectBatch(ctx, d.protector, part, forced)
+		b, err := d.protectBatch(ctx, d.protector, part, refused)
 		if err != nil {
 			return err
 		}
-		if err := d.deliver(ctx, b, forced); err != nil {
+		if err := d.deliver(ctx, b, refused); err != nil {
 			return err
 		}
 	}
@@ -104,12 +117,20 @@ func (d *delivery) bisect(ctx context.Context, messages []*Message, cause error)
 }
 
 // protectBatch protects messages, waiting for a data key through outages.
-func (r *run) protectBatch(ctx context.Context, p *protector, messages []*Message, forced Reason) (*batch, error) {
+func (r *run) protectBatch(ctx context.Context, p *protector, messages []*Message, refused refusal) (*batch, error) {
 	outage := newOutage(r, "getting a data key")
+	renewed := 0
 	for {
-		b, err := p.protect(ctx, messages, forced)
+		b, err := p.protect(ctx, messages, refused)
 		if err == nil {
 			return b, nil
+		}
+		if pg.Code(err) == pg.StaleEpoch && renewed < staleTurns {
+			// The vault takes no event of that month, which was judged to be right: by an old policy, or a wrong clock.
+			if err = r.writer.renew(ctx, p.state); err == nil {
+				renewed++
+				continue
+			}
 		}
 		if err := outage.wait(ctx, err); err != nil {
 			return nil, err

@@ -174,12 +174,12 @@ func TestIsolation(t *testing.T) {
 			db := env.Open(t, env.Role("ingest"))
 			db.SetMaxOpenConns(1)
 			db.MustExec(`SELECT cloakroom.stage()`)
-			_, err := db.Exec(`SELECT cloakroom.load(1, '{}', '{}')`)
+			_, err := db.Exec(`SELECT cloakroom.load(1, now(), '{}', '{}')`)
 			if pg.Code(err) != pg.WrongIsolation {
 				t.Errorf("load at %s: %v, want %s", level, err, pg.WrongIsolation)
 			}
 			db.MustExec(`SET default_transaction_isolation = 'read committed'`)
-			if _, err := db.Exec(`SELECT cloakroom.load(1, '{}', '{}')`); err != nil {
+			if _, err := db.Exec(`SELECT cloakroom.load(1, now(), '{}', '{}')`); err != nil {
 				t.Errorf("load at read committed: %v", err)
 			}
 		})

@@ -29,13 +29,14 @@ var errStale = errors.New("the vault has moved on")
 
 // loader loads batches over one connection of its own, on which the staging tables live. Not for concurrent use.
 type loader struct {
-	db      *sqlx.DB
+	vault   *keys.Vault
 	session *session // nil: none is open
 }
 
 // session is a loader's connection.
 type session struct {
 	conn   *sqlx.Conn
+	now    func() time.Time // the host's clock, which load() compares with the database's
 	since  time.Time
 	staged *writerState // the state for which its staging tables were made
 }
@@ -55,11 +56,11 @@ func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
 	opened := l.session
 	counts, err := orLeave(ctx, func() (Counts, error) {
 		if opened == nil {
-			conn, err := l.db.Connx(ctx)
+			conn, err := l.vault.DB.Connx(ctx)
 			if err != nil {
 				return Counts{}, err
 			}
-			opened = &session{conn: conn, since: time.Now()}
+			opened = &session{conn: conn, now: l.vault.Now, since: time.Now()}
 		}
 		return opened.load(ctx, b)
 	})
@@ -75,7 +76,7 @@ func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
 			return Counts{}, fmt.Errorf("%w: %w", errStale, pg.Redact(err))
 		case undefinedColumn:
 			// A reindex has dropped the old tokens' columns since this batch was protected.
-			if s, now := (&keys.Vault{DB: l.db}).Settings(ctx); now == nil && s.Epoch != b.state.settings.Epoch {
+			if s, now := l.vault.Settings(ctx); now == nil && s.Epoch != b.state.settings.Epoch {
 				return Counts{}, fmt.Errorf("%w: %w", errStale, pg.Redact(err))
 			}
 		}
@@ -113,8 +114,8 @@ func (s *session) load(ctx context.Context, b *batch) (Counts, error) {
 		Rejections []byte `db:"rejections"`
 	}
 	ids, checks := b.keyIDs()
-	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3, $4)`,
-		b.state.settings.Epoch, pq.Int64Array(ids), pq.ByteaArray(checks), b.first()); err != nil {
+	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3, $4, $5)`,
+		b.state.settings.Epoch, s.now(), pq.Int64Array(ids), pq.ByteaArray(checks), b.first()); err != nil {
 		return Counts{}, err
 	}
 	counts := Counts{Stored: row.Stored, Duplicates: row.Duplicates}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unsafe"
 
@@ -28,12 +29,21 @@ type protector struct {
 	day       day
 }
 
-// day is a date and its text, kept because most events of a batch share it.
+// day is a date and its text, kept because most events of a batch share it, and judged anew for each batch.
 type day struct {
 	date    time.Time
 	text    string
 	outside bool // of the policy's window
 }
+
+// refusal is how much of an event the database has refused so far.
+type refusal int
+
+const (
+	nothingRefused   refusal = iota
+	rowRefused               // the row: the event becomes a rejection, db_data unless it has a reason of its own
+	rejectionRefused         // its rejection, too: that keeps only the id, db_data and the sealed body
+)
 
 func newProtector(w *Writer) *protector {
 	p := &protector{writer: w, decoder: newDecoder(w.dataset)}
@@ -45,13 +55,13 @@ func newProtector(w *Writer) *protector {
 	return p
 }
 
-// protect turns messages into a batch that can be loaded. force, unless empty, is the reason under which all of them
-// become rejections. It fails only where no data key can be had.
-func (p *protector) protect(ctx context.Context, messages []*Message, force Reason) (*batch, error) {
+// protect turns messages into a batch that can be loaded. It fails only where no data key can be had.
+func (p *protector) protect(ctx context.Context, messages []*Message, refused refusal) (*batch, error) {
 	p.use(p.writer.current())
+	p.day = day{}
 	b := newBatch(p.state, messages)
 	for i, m := range messages {
-		if err := p.add(ctx, b, m, messages[i:], force); err != nil {
+		if err := p.add(ctx, b, m, messages[i:], refused); err != nil {
 			b.release()
 			return nil, err
 		}
@@ -74,14 +84,11 @@ func (p *protector) use(state *writerState) {
 	}
 }
 
-func (p *protector) add(ctx context.Context, b *batch, m *Message, rest []*Message, force Reason) error {
+func (p *protector) add(ctx context.Context, b *batch, m *Message, rest []*Message, refused refusal) error {
 	if !p.day.date.Equal(m.Date) || p.day.text == "" {
 		p.day = day{date: m.Date, text: m.Date.Format(time.DateOnly), outside: p.state.outside(m.Date)}
 	}
 	e, reason := p.decoder.decode(m.Body)
-	if force != "" {
-		reason = force
-	}
 	if reason == "" && p.day.outside {
 		reason = BadDate
 	}
@@ -89,8 +96,11 @@ func (p *protector) add(ctx context.Context, b *batch, m *Message, rest []*Messa
 		// Tokens first: what cannot be normalised is a rejection, and nothing has been sealed for it.
 		reason = p.tokenise(e)
 	}
+	if reason == "" && refused == rowRefused || refused == rejectionRefused {
+		reason = DBData
+	}
 	if reason != "" {
-		return p.reject(ctx, b, m, rest, e, reason)
+		return p.reject(ctx, b, m, rest, e, reason, refused)
 	}
 	key, err := b.key(ctx, p.writer.issuer, m.Date, rest, len(p.protected))
 	if err != nil {
@@ -194,7 +204,11 @@ func appendClear(row []byte, m *dataset.Member, v *value) []byte {
 }
 
 // reject seals the whole event and writes it to the batch's rejections, in the order of rejectionColumns.
-func (p *protector) reject(ctx context.Context, b *batch, m *Message, rest []*Message, e *event, reason Reason) error {
+//
+// Nothing that an event or its server says may make this impossible. Days and counts beyond the column's range are left
+// out or cut; where the database refuses the rejection all the same, it is written once more without subject, date and
+// count.
+func (p *protector) reject(ctx context.Context, b *batch, m *Message, rest []*Message, e *event, reason Reason, refused refusal) error {
 	date := m.Date
 	if p.day.outside {
 		// Its own month may lie centuries away: sealed under this month's key.
@@ -212,13 +226,24 @@ func (p *protector) reject(ctx context.Context, b *batch, m *Message, rest []*Me
 	row := appendCopyUUID(p.row[:0], m.ID)
 	row = append(append(row, '\t'), reason...)
 	row = append(row, '\t')
-	if subject := p.decoder.subjectOf(e); subject != nil {
+	bare := refused == rejectionRefused
+	if subject := p.decoder.subjectOf(e); subject != nil && !bare {
 		row = appendCopyText(row, subject)
 	} else {
 		row = appendCopyNull(row)
 	}
-	row = append(append(row, '\t'), p.day.text...)
-	row = appendCopyInt(append(row, '\t'), int64(m.Receives))
+	row = append(row, '\t')
+	if year := m.Date.Year(); year >= 1 && year <= 9999 && !bare {
+		row = append(row, p.day.text...)
+	} else {
+		row = appendCopyNull(row)
+	}
+	row = append(row, '\t')
+	if bare {
+		row = appendCopyNull(row)
+	} else {
+		row = appendCopyInt(row, int64(min(max(m.Receives, 0), math.MaxInt32)))
+	}
 	row = appendCopyBytes(append(row, '\t'), p.sealed)
 	row = appendCopyInt(append(row, '\t'), int64(key.ID()))
 	p.row = append(row, '\n')

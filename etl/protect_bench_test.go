@@ -30,7 +30,7 @@ func BenchmarkProtect(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for done := 0; done < b.N; done += len(messages) {
-		batch, err := p.protect(b.Context(), messages[:min(len(messages), b.N-done)], "")
+		batch, err := p.protect(b.Context(), messages[:min(len(messages), b.N-done)], nothingRefused)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func BenchmarkProtect(b *testing.B) {
 // same rows straight into the partitioned table, without staging, fence, checks and order, which a superuser can.
 func BenchmarkLoad(b *testing.B) {
 	w := newWriter(b, keystest.New(b))
-	l := &loader{db: w.vault.DB}
+	l := &loader{vault: w.vault}
 	defer l.close()
 	eachBatch(b, w, func(sealed *batch) error {
 		_, err := l.load(b.Context(), sealed)
@@ -78,7 +78,7 @@ func eachBatch(b *testing.B, w *Writer, do func(*batch) error) {
 	const rows = 2000
 	b.StopTimer()
 	for done := 0; done < b.N; done += rows {
-		sealed, err := p.protect(b.Context(), benchMessages(min(rows, b.N-done)), "")
+		sealed, err := p.protect(b.Context(), benchMessages(min(rows, b.N-done)), nothingRefused)
 		if err != nil {
 			b.Fatal(err)
 		}

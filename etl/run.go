@@ -222,7 +222,7 @@ func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*M
 func (r *run) protect(ctx context.Context, in <-chan []*Message, out chan<- *batch) error {
 	p := newProtector(r.writer)
 	for messages := range in {
-		b, err := r.protectBatch(ctx, p, messages, "")
+		b, err := r.protectBatch(ctx, p, messages, nothingRefused)
 		if err != nil {
 			return err
 		}
@@ -237,10 +237,10 @@ func (r *run) protect(ctx context.Context, in <-chan []*Message, out chan<- *bat
 }
 
 func (r *run) load(ctx context.Context, in <-chan *batch) error {
-	d := delivery{run: r, loader: &loader{db: r.writer.vault.DB}, protector: newProtector(r.writer)}
+	d := delivery{run: r, loader: &loader{vault: r.writer.vault}, protector: newProtector(r.writer)}
 	defer d.loader.close()
 	for b := range in {
-		if err := d.deliver(ctx, b, ""); err != nil {
+		if err := d.deliver(ctx, b, nothingRefused); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ func NewProtector(w *Writer) *Protector { return &Protector{newProtector(w)} }
 
 // Protect turns messages into a batch; what cannot be stored is in it as a rejection.
 func (p *Protector) Protect(ctx context.Context, messages []*Message) (*Protected, error) {
-	b, err := p.protector.protect(ctx, messages, "")
+	b, err := p.protector.protect(ctx, messages, nothingRefused)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (p *Protector) Protect(ctx context.Context, messages []*Message) (*Protecte
 type Loader struct{ loader *loader }
 
 // NewLoader makes a loader, which connects at its first batch. Close it.
-func NewLoader(w *Writer) *Loader { return &Loader{&loader{db: w.vault.DB}} }
+func NewLoader(w *Writer) *Loader { return &Loader{&loader{vault: w.vault}} }
 
 // Load commits a batch once. Unlike Run it does not try again, whatever the error.
 func (l *Loader) Load(ctx context.Context, b *Protected) (Counts, error) {

@@ -45,7 +45,7 @@ func TestPlantedStaging(t *testing.T) {
 				if _, err := db.Exec(strings.Replace(plant, "cloakroom_stage", table, 1)); err != nil {
 					t.Fatal(err)
 				}
-				_, err := db.Exec(`SELECT cloakroom.load(1, '{}', '{}')`)
+				_, err := db.Exec(`SELECT cloakroom.load(1, now(), '{}', '{}')`)
 				if pg.Code(err) != pg.UntrustedStaging {
 					t.Errorf("load with %s: %v, want %s", name, err, pg.UntrustedStaging)
 				}
@@ -74,7 +74,7 @@ func TestTamperedStaging(t *testing.T) {
 			db.SetMaxOpenConns(1)
 			db.MustExec(`SELECT cloakroom.stage()`)
 			db.MustExec(fmt.Sprintf(tamper, "pg_temp.cloakroom_stage"))
-			_, err := db.Exec(`SELECT cloakroom.load(1, '{}', '{}')`)
+			_, err := db.Exec(`SELECT cloakroom.load(1, now(), '{}', '{}')`)
 			if pg.Code(err) != pg.UntrustedStaging {
 				t.Errorf("load with %s: %v, want %s", name, err, pg.UntrustedStaging)
 			}
@@ -103,7 +103,7 @@ func TestStagingIsInsertOnly(t *testing.T) {
 			t.Errorf("%s: %v, want a refusal (42501)", statement, err)
 		}
 	}
-	if _, err := db.Exec(`SELECT cloakroom.load(1, '{}', '{}')`); err != nil {
+	if _, err := db.Exec(`SELECT cloakroom.load(1, now(), '{}', '{}')`); err != nil {
 		t.Errorf("load of nothing: %v", err)
 	}
 }
@@ -116,7 +116,7 @@ func TestTransientStaging(t *testing.T) {
 	for range 2 {
 		tx := db.MustBegin()
 		tx.MustExec(`SELECT cloakroom.stage(true)`)
-		tx.MustExec(`SELECT cloakroom.load(1, '{}', '{}')`)
+		tx.MustExec(`SELECT cloakroom.load(1, now(), '{}', '{}')`)
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}

@@ -29,13 +29,14 @@ type writerState struct {
 	rejectionColumns []string
 }
 
-// outside reports whether a date lies outside the policy's window.
+// outside reports whether a date lies outside the policy's window. This is the only judge of an event's day: load() compares
+// the clock with the database's, and refuses the batch, never an event, where they differ.
 func (s *writerState) outside(date time.Time) bool {
 	today := s.now().UTC().Truncate(24 * time.Hour)
 	return date.Before(today.AddDate(0, 0, -s.settings.DaysBack)) || date.After(today.AddDate(0, 0, s.settings.DaysAhead))
 }
 
-// NewWriter reads the vault's state and unwraps the index key.
+// NewWriter reads the vault's state and unwraps the index key. It fails where this host's clock and the database's differ.
 func NewWriter(ctx context.Context, v *keys.Vault, d *dataset.Dataset, caps keys.Caps) (*Writer, error) {
 	w := &Writer{vault: v, dataset: d}
 	state, err := w.read(ctx)
@@ -50,6 +51,10 @@ func NewWriter(ctx context.Context, v *keys.Vault, d *dataset.Dataset, caps keys
 }
 
 func (w *Writer) read(ctx context.Context) (*writerState, error) {
+	// Between two reads, the load of each batch compares them.
+	if err := w.vault.CompareClocks(ctx); err != nil {
+		return nil, err
+	}
 	// The epoch first: if a rotation step comes between, the load refuses the older epoch and all is read again.
 	s, err := w.vault.Settings(ctx)
 	if err != nil {
@@ -64,7 +69,7 @@ func (w *Writer) read(ctx context.Context) (*writerState, error) {
 		versions[i] = index[i].Version
 	}
 	return &writerState{
-		settings: s, index: index, now: time.Now,
+		settings: s, index: index, now: w.vault.Now,
 		columns: w.dataset.Columns(versions), rejectionColumns: rejectionColumns(w.dataset),
 	}, nil
 }

@@ -20,11 +20,11 @@ type RejectionCount struct {
 
 // RejectionInfo is a rejection as lists show it: nothing of what the event said.
 type RejectionInfo struct {
-	MessageID    uuid.UUID `db:"message_id" json:"message_id"`
-	Reason       string    `db:"reason" json:"reason"`
-	CreateDate   time.Time `db:"create_date" json:"create_date"`
-	ReceiveCount int       `db:"receive_count" json:"receive_count"`
-	RejectedAt   time.Time `db:"rejected_at" json:"rejected_at"`
+	MessageID    uuid.UUID  `db:"message_id" json:"message_id"`
+	Reason       string     `db:"reason" json:"reason"`
+	CreateDate   *time.Time `db:"create_date" json:"create_date"`     // nil: the server's timestamp is no date
+	ReceiveCount *int       `db:"receive_count" json:"receive_count"` // nil: the database refused it
+	RejectedAt   time.Time  `db:"rejected_at" json:"rejected_at"`
 }
 
 // RejectionCounts counts rejections by reason, the most frequent first.

@@ -47,8 +47,8 @@ func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 		{"registered already", used, month, 64, pg.NotAllowedByVault},
 		{"somebody else's", reserve(others), month, 64, pg.NotAllowedByVault},
 		{"reserved long ago", late, month, 64, pg.NotAllowedByVault},
-		{"for the far future", reserve(mine), month.AddDate(1, 0, 0), 64, pg.NotAllowedByVault},
-		{"for the far past", reserve(mine), month.AddDate(-20, 0, 0), 64, pg.NotAllowedByVault},
+		{"for the far future", reserve(mine), month.AddDate(1, 0, 0), 64, pg.StaleEpoch},
+		{"for the far past", reserve(mine), month.AddDate(-20, 0, 0), 64, pg.StaleEpoch},
 		{"of nothing", reserve(mine), month, 4, "23514"},
 		{"of a megabyte", reserve(mine), month, 1 << 20, "23514"},
 	} {
@@ -59,7 +59,7 @@ func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 	// Rows of a month that no longer may be stored are resealed all the same.
 	admin.MustExec(`UPDATE cloakroom.settings SET days_back = 0`)
 	old := month.AddDate(0, -3, 0)
-	if err := register(mine, next, old, 64); pg.Code(err) != pg.NotAllowedByVault {
+	if err := register(mine, next, old, 64); pg.Code(err) != pg.StaleEpoch {
 		t.Errorf("a month before days_back: %v", err)
 	}
 	admin.MustExec(`INSERT INTO cloakroom.data_keys (id, month, kek, kek_id, wrapped, key_check) VALUES (1000000, $1, 'k', 'k', $2, $3)`,

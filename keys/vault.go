@@ -20,8 +20,26 @@ var ErrKeyCheck = errors.New("the unwrapped key does not match its key check: th
 
 // Vault is the vault of one database, as one process sees it.
 type Vault struct {
-	DB  *sqlx.DB
-	KEK *kek.Set
+	DB    *sqlx.DB
+	KEK   *kek.Set
+	Clock func() time.Time // this host's clock; nil: time.Now
+}
+
+// Now is the time by this host's clock.
+func (v *Vault) Now() time.Time {
+	if v.Clock == nil {
+		return time.Now()
+	}
+	return v.Clock()
+}
+
+// CompareClocks fails where this host's clock and the database's differ by more than five minutes: pg.IsUnavailable holds
+// for the error. What is judged by a date, or deleted by its age, has to wait until they agree.
+func (v *Vault) CompareClocks(ctx context.Context) error {
+	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.require_clock($1)`, v.Now()); err != nil {
+		return fmt.Errorf("comparing clocks: %w", pg.Redact(err))
+	}
+	return nil
 }
 
 // Settings is what every process must know of the vault.

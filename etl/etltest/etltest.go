@@ -142,7 +142,7 @@ type Row struct {
 type Rejected struct {
 	Reason  etl.Reason
 	UserID  sql.NullString
-	Date    time.Time
+	Date    sql.NullTime
 	Body    []byte
 	DataKey uint32
 }

@@ -14,7 +14,7 @@ import (
 
 // SQLSTATEs that cloakroom's own functions raise.
 const (
-	StaleEpoch        = "CR001" // the writer's epoch is not the vault's: refresh and write again
+	StaleEpoch        = "CR001" // the writer's epoch or policy is not the vault's: read both, judge and write again
 	UnknownDataKey    = "CR002" // a data key is not active, not of that month, or not that key
 	WrongIsolation    = "CR003" // not READ COMMITTED
 	UntrustedStaging  = "CR004" // the staging table is missing or not the owner's
@@ -23,6 +23,7 @@ const (
 	RequestRefused    = "CR012" // a recover request breaks the policy, or the actor may not
 	NotAllowedByVault = "CR013" // a vault operation whose conditions do not hold
 	NotLoggedYet      = "CR014" // an intent is not flushed, or no checkpoint covers it, yet: try again in a moment
+	ClocksDiffer      = "CR015" // the caller's clock and the database's differ by more than five minutes
 )
 
 // Error is a database error that may be shown and logged: it quotes no row and no parameter.
@@ -112,14 +113,15 @@ func Code(err error) string {
 	return ""
 }
 
-// IsDataError reports an error that one row of a batch may have caused: class 22 (data exception) and 23514
-// (check violation). Everything else, 23505 and 23503 included, is not a row's fault or is worth a retry.
+// IsDataError reports an error that one row of a batch may have caused: class 22 (data exception), 23502 (not null), 23514
+// (check violation) and 54000 (an index entry that is too large). Everything else, 23505 and 23503 included, is not a
+// row's fault or is worth a retry.
 func IsDataError(err error) bool {
 	code := Code(err)
-	return strings.HasPrefix(code, "22") || code == "23514"
+	return strings.HasPrefix(code, "22") || code == "23502" || code == "23514" || code == "54000"
 }
 
-// IsUnavailable reports an error of the infrastructure: the connection, the server's state or its resources. The
+// IsUnavailable reports an error of the infrastructure: the connection, the server's state, its resources or its clock. The
 // same statement may succeed later.
 func IsUnavailable(err error) bool {
 	if err == nil {
@@ -136,7 +138,7 @@ func IsUnavailable(err error) bool {
 		var netErr net.Error
 		return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 			errors.Is(err, net.ErrClosed) || isBadConn(err) || errors.Is(err, context.DeadlineExceeded)
-	case code == "57014", code == "55P03", code == "25P02", code == "25P03", code == "55006", code == "25006":
+	case code == "57014", code == "55P03", code == "25P02", code == "25P03", code == "55006", code == "25006", code == ClocksDiffer:
 		return true
 	}
 	switch code[:2] {

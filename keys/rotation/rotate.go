@@ -92,8 +92,12 @@ type due struct {
 	KEK       *string   `db:"kek"` // under which every key is wanted; nil: whichever they are under
 }
 
+// due compares clocks first: a run whose clocks differ closes, purges and shreds nothing.
 func (j *job) due(ctx context.Context) (due, error) {
 	var d due
+	if err := j.call(ctx, "comparing clocks", func(session) error { return j.vault.CompareClocks(ctx) }); err != nil {
+		return d, err
+	}
 	err := j.call(ctx, "reading what is due", func(s session) error {
 		return s.get(ctx, &d, `SELECT d.*, p.kek FROM cloakroom.keys_made_before() AS d, cloakroom.policy() AS p`)
 	})
@@ -117,7 +121,7 @@ func (j *job) housekeeping(ctx context.Context, r *Report) error {
 	for more := true; more; {
 		var purged int64
 		err := j.call(ctx, "purging old rejections", func(s session) error {
-			return s.get(ctx, &purged, `SELECT cloakroom.purge_rejections()`)
+			return s.get(ctx, &purged, `SELECT cloakroom.purge_rejections($1)`, j.vault.Now())
 		})
 		if err != nil {
 			return err

@@ -84,6 +84,8 @@ func (j *job) again(ctx context.Context, doing string, f func() error) error {
 				return struct{}{}, err
 			}
 			return struct{}{}, err
+		case code == pg.ClocksDiffer:
+			return struct{}{}, backoff.Permanent(err) // no patience sets a clock
 		case code == lockNotAvailable, pg.IsUnavailable(err), code == mismatchedResult, code == undefinedColumn:
 			j.o.Log.Debug("waiting", "doing", doing, "error", pg.Redact(err))
 			return struct{}{}, err

@@ -120,7 +120,7 @@ func (c *checker) transport(url string) {
 // doors are the functions that ingest needs.
 var doors = []string{
 	"vault()", "live_index_keys()", "reserve_data_key()", "register_data_key(integer,date,text,text,bytea,bytea)",
-	"registered_data_key(integer)", "stage(boolean)", "load(bigint,integer[],bytea[],boolean)", "fix_source(text,date)",
+	"registered_data_key(integer)", "stage(boolean)", "load(bigint,timestamptz,integer[],bytea[],boolean)", "require_clock(timestamptz)", "fix_source(text,date)",
 }
 
 func (c *checker) login(ctx context.Context, v *keys.Vault) {

@@ -3,6 +3,7 @@ package ingestcmd
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -56,7 +57,14 @@ means. What they hold is opened by an auditor: recover request --rejections REAS
 		}
 		fmt.Fprintln(w, "\nMESSAGE\tREASON\tSENT\tDELIVERIES\tREJECTED")
 		for _, r := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", r.MessageID, r.Reason, r.CreateDate.Format(time.DateOnly), r.ReceiveCount, r.RejectedAt.UTC().Format(time.RFC3339))
+			sent, deliveries := "-", "-"
+			if r.CreateDate != nil {
+				sent = r.CreateDate.Format(time.DateOnly)
+			}
+			if r.ReceiveCount != nil {
+				deliveries = strconv.Itoa(*r.ReceiveCount)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.MessageID, r.Reason, sent, deliveries, r.RejectedAt.UTC().Format(time.RFC3339))
 		}
 		return w.Flush()
 	}

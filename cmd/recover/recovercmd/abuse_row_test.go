@@ -79,7 +79,7 @@ func (c *counter) ingestLogin(t *testing.T) *sqlx.DB {
 	return db
 }
 
-const load = `SELECT * FROM cloakroom.load((SELECT epoch FROM cloakroom.vault()), '{}', '{}')`
+const load = `SELECT * FROM cloakroom.load((SELECT epoch FROM cloakroom.vault()), now(), '{}', '{}')`
 
 func abusePlantedView(t *testing.T) {
 	c := newCounter(t)
