@@ -115,7 +115,8 @@ func (c *Client) failed(ctx context.Context, id uuid.UUID, op *opening, reason e
 		result = "failed: interrupted"
 	}
 	if _, err := c.close(ctx, id, 0, result); err != nil {
-		return errors.Join(reason, err)
+		// The reason alone decides the exit code.
+		return fmt.Errorf("%w; and the outcome is not in the log: %v", reason, err)
 	}
 	return reason
 }

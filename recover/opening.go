@@ -1,6 +1,7 @@
 package recover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -72,8 +73,10 @@ func (op *opening) run(ctx context.Context, total int64, o OpenOptions) (err err
 		return err
 	}
 	defer func() {
-		if ending := op.handed.end(); err == nil {
-			err = ending
+		if endErr := op.handed.end(ctx); endErr != nil {
+			// It was rolled back: for the database nothing was handed out, and the request may be opened again.
+			op.handed = nil
+			err = cmp.Or(err, endErr)
 		}
 	}()
 	if err := op.matchVersions(ctx); err != nil {
@@ -86,7 +89,7 @@ func (op *opening) run(ctx context.Context, total int64, o OpenOptions) (err err
 	group.Go(func() error {
 		defer close(todo)
 		defer close(ordered)
-		return op.read(ctx, total, todo, ordered)
+		return op.read(ctx, todo, ordered)
 	})
 	op.unwrapAhead(ctx, group)
 	for range workers {
@@ -97,7 +100,7 @@ func (op *opening) run(ctx context.Context, total int64, o OpenOptions) (err err
 }
 
 // read takes the rows, block by block.
-func (op *opening) read(ctx context.Context, total int64, todo, ordered chan<- *block) error {
+func (op *opening) read(ctx context.Context, todo, ordered chan<- *block) error {
 	var b *block
 	send := func() error {
 		for _, to := range []chan<- *block{ordered, todo} {
@@ -110,7 +113,7 @@ func (op *opening) read(ctx context.Context, total int64, todo, ordered chan<- *
 		b = nil
 		return nil
 	}
-	err := op.handed.each(ctx, total, func(row []byte) error {
+	err := op.handed.each(ctx, func(row []byte) error {
 		if b == nil {
 			b = &block{sent: make([]byte, 0, blockRows*(len(row)+len(row)/8)), ends: make([]int, 0, blockRows), done: make(chan struct{})}
 		}

@@ -35,7 +35,11 @@ func (c *Client) confirm(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// handedOut is T3 at work: keys first, then rows that stream from the database. Its transaction ends with end.
+// handedOut is T3 at work: keys first, then rows that stream from the database. end ends its transaction.
+//
+// The transaction must commit whatever happens to the rows: it holds the state in which the outcome can be logged. So
+// nothing that stops an opening (KMS refuses a key, a row is damaged, Ctrl-C) may cancel a statement of it: lib/pq answers
+// that by dropping the connection, and the transaction with it.
 type handedOut struct {
 	versions []uint32 // of the tokens
 	wrapped  map[uint32]keys.WrappedKey
@@ -43,36 +47,70 @@ type handedOut struct {
 }
 
 // fetchRows is how many rows one FETCH takes. Postgres runs a FETCH to its end before it sends the first of its rows; with
-// many small ones, in one message, it goes on while the openers work.
-const fetchRows = 250
+// many small ones in one message it goes on while the rows are opened. fetchesPerMessage bounds what has to be read to its
+// end when an opening stops in the middle: 10,000 rows.
+const (
+	fetchRows         = 250
+	fetchesPerMessage = 40
+)
 
-// each calls f with every row, of total at most: a bytea, valid until f returns.
-func (h *handedOut) each(ctx context.Context, total int64, f func(row []byte) error) error {
-	fetches := strings.Repeat(fmt.Sprintf("FETCH %d FROM handed_rows;", fetchRows), int(total/fetchRows)+1)
-	rows, err := h.tx.QueryContext(ctx, fetches)
+// each calls f with every row: a bytea, valid until f returns. It stops where f fails.
+func (h *handedOut) each(ctx context.Context, f func(row []byte) error) error {
+	patient, cancel := afterStop(ctx)
+	defer cancel()
+	for {
+		n, err := h.fetch(patient, f)
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil || n < fetchRows*fetchesPerMessage {
+			return err
+		}
+	}
+}
+
+// afterStop is a context that ends only stopTimeout after ctx was cancelled: a statement under way has that long to end
+// by itself.
+func afterStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(stopTimeout, cancel) })
+	return patient, func() { stop(); cancel() }
+}
+
+// fetch sends one message of FETCHes and returns how many rows came.
+func (h *handedOut) fetch(ctx context.Context, f func(row []byte) error) (n int, err error) {
+	rows, err := h.tx.QueryContext(ctx, strings.Repeat(fmt.Sprintf("FETCH %d FROM handed_rows;", fetchRows), fetchesPerMessage))
 	if err != nil {
-		return doing("taking the rows", err)
+		return 0, doing("taking the rows", err)
 	}
 	defer rows.Close()
 	var row sql.RawBytes
 	for more := true; more; more = rows.NextResultSet() {
 		for rows.Next() {
 			if err := rows.Scan(&row); err != nil {
-				return doing("taking the rows", err)
+				return n, doing("taking the rows", err)
 			}
 			if err := f(row); err != nil {
-				return err
+				return n, err
 			}
+			n++
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return doing("taking the rows", err)
+		return n, doing("taking the rows", err)
 	}
-	return nil
+	return n, nil
 }
 
-// end commits, whatever became of the rows: they were handed out.
-func (h *handedOut) end() error {
+// end commits, whatever became of the rows: they were handed out. After a statement that failed, it first goes back to where
+// they had been handed out and nothing had failed yet.
+func (h *handedOut) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if _, err := h.tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT handed_out`); err != nil {
+		_ = h.tx.Rollback()
+		return doing("taking the rows", err)
+	}
 	if err := h.tx.Commit(); err != nil {
 		return doing("taking the rows", err)
 	}
@@ -100,7 +138,7 @@ func (c *Client) handOut(ctx context.Context, id uuid.UUID, wait time.Duration) 
 }
 
 func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handedOut, err error) {
-	tx, err := c.Vault.DB.BeginTxx(ctx, nil)
+	tx, err := c.Vault.DB.BeginTxx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +157,9 @@ func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handedOut, er
 		wrappedKey
 	}
 	if err := tx.SelectContext(ctx, &list, `SELECT * FROM cloakroom.hand_out($1, 'handed_rows')`, id); err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, `SAVEPOINT handed_out`); err != nil {
 		return nil, err
 	}
 	h := &handedOut{wrapped: map[uint32]keys.WrappedKey{}, tx: tx}
@@ -157,12 +198,12 @@ func (c *Client) handedKey(ctx context.Context, id uuid.UUID, key uint32) (keys.
 	return w.key(), nil
 }
 
-// closeTimeout bounds the last step; it runs even if the caller was told to stop.
-const closeTimeout = 20 * time.Second
+// stopTimeout bounds what is done even if the caller was told to stop: ending T3, and T4.
+const stopTimeout = 20 * time.Second
 
 // close is T4: the outcome is in the log. Only after it may anything be shown.
 func (c *Client) close(ctx context.Context, id uuid.UUID, rows int64, result string) (leaf int64, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	err = c.Vault.DB.GetContext(ctx, &leaf, `SELECT cloakroom.close_opening($1, $2, $3, $4)`, id, rows, result, c.identity())
 	if err != nil {

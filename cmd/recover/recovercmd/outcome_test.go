@@ -1,9 +1,16 @@
 package recovercmd
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"cloakroom/internal/pg"
+	"cloakroom/internal/sandbox/kmsserver"
+	recovery "cloakroom/recover"
 )
 
 // TestOutcomeFalsified takes rows with a client of its own and lies about what became of them: the outcome counts no rows that
@@ -53,5 +60,95 @@ func TestOutcomeFalsified(t *testing.T) {
 		if tally != 2 {
 			t.Errorf("%s: %d frozen, want 2", name, tally)
 		}
+	}
+}
+
+// TestRefusedKeyIsAnOutcome lets KMS unwrap index keys and refuse data keys. The refusal and the rows arrive in any order:
+// each time the approval is spent, the outcome is in the log, and the exit code says that a key is unavailable.
+func TestRefusedKeyIsAnOutcome(t *testing.T) {
+	c, srv := withKMS(t)
+	c.bulk(t, 3000, 100)
+	srv.SetPolicy("auditor", kmsserver.Policy{"Decrypt": {"index"}})
+	for range 6 {
+		for _, request := range []recovery.Ask{ask(nil), ofBulk} { // one key, and thirty
+			id := c.approved(t, request)
+			p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
+			if code := p.wait(); code != recovery.ExitKey || p.stdout.Len() > 0 {
+				t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, recovery.ExitKey, p.stdout.Len(), &p.stderr)
+			}
+			c.wantOutcome(t, id, "failed: key unavailable")
+		}
+	}
+}
+
+// TestInterruptedOpeningIsAnOutcome stops an opening while rows are on their way.
+func TestInterruptedOpeningIsAnOutcome(t *testing.T) {
+	c := newCounter(t)
+	c.bulk(t, 3000, 1000)
+	id := c.approved(t, ofBulk)
+	ctx, interrupt := context.WithCancel(t.Context())
+	_, err := c.alice.Open(ctx, id, recovery.OpenOptions{Progress: func(int64, int64) { interrupt() }})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	c.wantOutcome(t, id, "failed: interrupted")
+}
+
+// TestBrokenStreamIsAnOutcome lets the database fail where the rows are fetched, after it has handed them out.
+func TestBrokenStreamIsAnOutcome(t *testing.T) {
+	c := newCounter(t)
+	c.bulk(t, 5000, 1000)
+	// The frozen ids do not fit into so little memory, and may not be written to a temporary file.
+	c.admin.MustExec(`CREATE FUNCTION public.starve() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+		$$ BEGIN PERFORM set_config('work_mem', '64kB', true), set_config('temp_file_limit', '0', true); RETURN NEW; END $$`)
+	c.admin.MustExec(`CREATE TRIGGER starve BEFORE UPDATE ON cloakroom.requests FOR EACH ROW
+		WHEN (NEW.state = 'opened') EXECUTE FUNCTION public.starve()`)
+	id := c.approved(t, ofBulk)
+	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
+	wantCode(t, err, "53400")
+	c.wantOutcome(t, id, "failed: database")
+}
+
+// TestLostConnectionKeepsTheApproval cuts the connection that hands out the rows: nothing was handed out for good, so the
+// request can be opened again, under the intent that is logged.
+func TestLostConnectionKeepsTheApproval(t *testing.T) {
+	c := newCounter(t)
+	id := c.approved(t, ask(nil))
+	c.admin.MustExec(`CREATE FUNCTION public.cut() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+		$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$`)
+	c.admin.MustExec(`CREATE TRIGGER cut BEFORE UPDATE ON cloakroom.requests FOR EACH ROW
+		WHEN (NEW.state = 'opened') EXECUTE FUNCTION public.cut()`)
+	p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
+	if code := p.wait(); code != recovery.ExitNotLogged || p.stdout.Len() > 0 {
+		t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, recovery.ExitNotLogged, p.stdout.Len(), &p.stderr)
+	}
+	c.admin.MustExec(`DROP TRIGGER cut ON cloakroom.requests`)
+	opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.Close()
+	if n := c.intents(t, id); n != 1 {
+		t.Errorf("%d intents, want 1", n)
+	}
+}
+
+// wantOutcome wants the request to be over, and its outcome to be in the log once.
+func (c *counter) wantOutcome(t *testing.T, id uuid.UUID, want string) {
+	t.Helper()
+	var state, result string
+	if err := c.admin.QueryRow(`SELECT state, coalesce(result, '') FROM cloakroom.requests WHERE id = $1`, id).Scan(&state, &result); err != nil {
+		t.Fatal(err)
+	}
+	if state != "failed" || result != want {
+		t.Errorf("the request is %s with result %q, want failed with %q", state, result, want)
+	}
+	var logged []string
+	if err := c.admin.Select(&logged, `SELECT l ->> 'result' FROM (SELECT convert_from(leaf, 'UTF8')::json FROM cloakroom.audit_leaves) AS t(l)
+		WHERE l ->> 'request' = $1 AND l ->> 'type' = 'failed'`, id.String()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(logged, []string{want}) {
+		t.Errorf("outcomes in the log: %q, want %q once", logged, want)
 	}
 }
