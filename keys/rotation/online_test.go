@@ -160,7 +160,7 @@ func TestQuarantine(t *testing.T) {
 	}
 }
 
-// The rotator's login has no privilege on any table: the functions are the only doors.
+// The rotator's login has no privilege on any table: it may only execute functions.
 func TestRotatorHasNoTablePrivilege(t *testing.T) {
 	s := newStock(t, 1)
 	s.As(t, "bare", "rotator")
