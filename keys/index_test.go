@@ -65,8 +65,8 @@ func TestIndexKeysDamaged(t *testing.T) {
 			t.Parallel()
 			env := keystest.New(t)
 			env.Open(t, "").MustExec(c.damage)
-			if _, err := indexKeys(t, env.Vault(t, env.As(t, "ingest", "ingest"))); !errors.Is(err, c.want) || keys.ExitCode(err) != keys.ExitIntegrity {
-				t.Errorf("%v (exit %d), want %v", err, keys.ExitCode(err), c.want)
+			if _, err := indexKeys(t, env.Vault(t, env.As(t, "ingest", "ingest"))); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
 			}
 		})
 	}

@@ -15,8 +15,14 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// ErrKeyCheck reports a key that is not the one the vault registered: wrong, or damaged.
-var ErrKeyCheck = errors.New("the unwrapped key does not match its key check: the vault's row is damaged, or belongs to another key")
+var (
+	// ErrKeyCheck reports a key that is not the one the vault registered: wrong, or damaged.
+	ErrKeyCheck = errors.New("the unwrapped key does not match its key check: the vault's row is damaged, or belongs to another key")
+	// ErrUnfinished: a job ended before its work did. What was done is kept; run it again.
+	ErrUnfinished = errors.New("not finished")
+	// ErrQuarantined: rows do not open, so the key or the column that they need stays.
+	ErrQuarantined = errors.New("they do not open and are quarantined: compare them with a backup (docs/rotation.md)")
+)
 
 // Vault is the vault of one database, as one process sees it.
 type Vault struct {

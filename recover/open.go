@@ -8,7 +8,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"cloakroom/internal/pg"
 	"cloakroom/keys"
+	"cloakroom/keys/kek"
 )
 
 // OpenOptions tune an opening. Zero fields take the defaults named beside them.
@@ -41,7 +43,7 @@ func (o *Opened) Close() { o.spool().close() }
 // Open opens an approved request. It returns only when every row was opened, every token compared, and the outcome is in the
 // audit log; whatever fails before that, nothing of any value is returned, nor left on disk.
 //
-// Errors: those of the database (not approved, audit log unavailable: [ExitCode] tells), of keys and the KEK, and
+// Errors: those of the database (not approved, audit log unavailable), of keys and the KEK, and
 // [ErrIntegrity].
 func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*Opened, error) {
 	details, err := c.Show(ctx, id)
@@ -102,21 +104,26 @@ func (c *Client) failed(ctx context.Context, id uuid.UUID, op *opening, reason e
 	if op.handed == nil {
 		return reason // nothing was: the request may be opened again
 	}
-	result := "failed: other"
-	switch ExitCode(reason) {
-	case ExitIntegrity:
-		result = "failed: integrity"
-	case ExitKey:
-		result = "failed: key unavailable"
-	case ExitNotLogged:
-		result = "failed: database"
-	}
-	if errors.Is(reason, context.Canceled) {
-		result = "failed: interrupted"
-	}
-	if _, err := c.close(ctx, id, 0, result); err != nil {
+	if _, err := c.close(ctx, id, 0, failure(reason)); err != nil {
 		// The reason alone decides the exit code.
 		return fmt.Errorf("%w; and the outcome is not in the log: %v", reason, err)
 	}
 	return reason
+}
+
+// failure is what the log says of an opening that failed: the kind of its reason, never its text.
+func failure(reason error) string {
+	kind := "other"
+	_, isData := keys.Blame(reason)
+	switch {
+	case errors.Is(reason, context.Canceled):
+		kind = "interrupted"
+	case errors.Is(reason, keys.ErrNoKey), kek.IsUnavailable(reason):
+		kind = "key unavailable"
+	case isData, errors.Is(reason, ErrIntegrity):
+		kind = "integrity"
+	case pg.IsUnavailable(reason):
+		kind = "database"
+	}
+	return "failed: " + kind
 }

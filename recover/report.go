@@ -3,6 +3,7 @@ package recover
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"time"
 
@@ -105,7 +106,7 @@ func (c *Client) MakeReport(ctx context.Context, from, to time.Time, checkpoints
 	})
 	r.Log = LogState{Size: state.Size, Root: base64.StdEncoding.EncodeToString(state.Root[:]), Verified: err == nil && len(checkpoints) > 0, Covered: state.Covered}
 	if err != nil {
-		if ExitCode(err) != ExitLogInvalid {
+		if !errors.Is(err, auditlog.ErrInvalid) {
 			return nil, err
 		}
 		r.Log.Problem = err.Error()

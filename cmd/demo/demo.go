@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"cloakroom/internal/cli"
 )
@@ -85,8 +84,8 @@ func (f *demoFlags) load() ([]event, error) {
 func runDemo(cmd *cobra.Command, f *demoFlags, events []event) error {
 	out := cmd.OutOrStdout()
 	p := &printer{out: out, quiet: f.asJSON}
-	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" {
-		p.colour = true
+	if cli.IsTerminal(out) && os.Getenv("NO_COLOR") == "" {
+		p.out, p.colour = cli.Raw(out), true
 	}
 	w, err := openWorld(cmd.Context(), f.keep)
 	if err != nil {

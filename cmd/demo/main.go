@@ -6,9 +6,8 @@ import (
 	"os"
 
 	"cloakroom/internal/cli"
-	"cloakroom/keys"
 )
 
 func main() {
-	os.Exit(cli.Main(newDemoCommand(), keys.ExitCode))
+	os.Exit(cli.Main(newDemoCommand()))
 }

@@ -1,19 +1,15 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/parsers/yaml"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/rawbytes"
-	"github.com/knadh/koanf/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	yamlv3 "go.yaml.in/yaml/v3"
 )
 
 // Setting is a setting's effective value and where it came from.
@@ -24,9 +20,6 @@ type Setting struct {
 	Secret bool   `json:"-"`
 }
 
-// secretAnnotation marks a flag whose value is not printed.
-const secretAnnotation = "cloakroom-secret"
-
 // wellKnown are settings whose environment variable everybody knows by another name.
 var wellKnown = map[string]string{"database-url": "DATABASE_URL"}
 
@@ -35,15 +28,14 @@ func EnvName(flag string) string {
 	if name, ok := wellKnown[flag]; ok {
 		return name
 	}
-	return "CLOAKROOM_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return "CLOAKROOM_" + strings.ToUpper(keyName(flag))
 }
 
-// MarkSecret keeps a flag's value out of printed settings, and adds --FLAG-file, which reads it from a file.
-func MarkSecret(flags *pflag.FlagSet, flag string) {
-	f := flags.Lookup(flag)
-	f.Annotations = map[string][]string{secretAnnotation: {"true"}}
-	flags.String(flag+"-file", "", "file that holds "+strings.ReplaceAll(flag, "-", " "))
-}
+// keyName is the YAML key of a flag.
+func keyName(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
+
+// noSetting are flags of cobra's, and the one that names the file.
+var noSetting = []string{"help", "version", "config"}
 
 func isSecret(f *pflag.Flag) bool { return f.Annotations[secretAnnotation] != nil }
 
@@ -58,41 +50,58 @@ func Settings(cmd *cobra.Command) ([]Setting, error) {
 	return slices.Clone(settings), nil
 }
 
-// SettingsOf are the effective settings of flags that the command that runs does not take itself: another command's.
+// SettingsOf are the effective settings of flags that the running command does not take itself: another command's.
 func SettingsOf(cmd *cobra.Command, flags *pflag.FlagSet) ([]Setting, error) {
-	return resolveFlags(cmd, flags)
-}
-
-// resolve gives every flag that was not on the command line its value from the environment, the file or its default, and
-// says where each came from.
-func resolve(cmd *cobra.Command) ([]Setting, error) {
-	settings, err := resolveFlags(cmd, cmd.Flags())
+	file, err := settingsFile(cmd)
 	if err != nil {
 		return nil, err
 	}
-	return settings, readSecretFiles(cmd)
+	return resolveFlags(flags, file)
 }
 
-func resolveFlags(cmd *cobra.Command, flags *pflag.FlagSet) ([]Setting, error) {
-	environment := koanf.New("\x00")
-	if err := environment.Load(env.Provider("\x00", env.Opt{Prefix: "CLOAKROOM_"}), nil); err != nil {
-		return nil, fmt.Errorf("reading the environment: %w", err)
+// resolve gives every flag that was not on the command line its value from the environment, the file or its default, then
+// checks what the flags demand of each other.
+func resolve(cmd *cobra.Command) error {
+	given := map[string]bool{}
+	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = true })
+	file, err := settingsFile(cmd)
+	if err != nil {
+		return err
 	}
-	path := Value(cmd, "config")
+	settings, err := resolveFlags(cmd.Flags(), file)
+	if err != nil {
+		return err
+	}
+	if err := readSecretFiles(cmd.Flags()); err != nil {
+		return err
+	}
+	cmd.SetContext(context.WithValue(cmd.Context(), settingsKey{}, settings))
+	return checkRules(cmd, given)
+}
+
+// settingsFile reads the YAML file that --config or CLOAKROOM_CONFIG names. Without one it has no keys.
+func settingsFile(cmd *cobra.Command) (*yamlFile, error) {
+	path := ""
+	if f := cmd.Flag("config"); f != nil {
+		path = f.Value.String()
+	}
 	if path == "" {
-		path = environment.String("CLOAKROOM_CONFIG")
+		path = os.Getenv(EnvName("config"))
 	}
-	file, err := readFile(cmd, path)
-	if err != nil {
-		return nil, err
+	if path == "" {
+		return &yamlFile{}, nil
 	}
+	return readYAML(path, cmd.Root())
+}
+
+func resolveFlags(flags *pflag.FlagSet, file *yamlFile) ([]Setting, error) {
 	var settings []Setting
 	var problems []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" || f.Name == "version" {
+		if slices.Contains(noSetting, f.Name) {
 			return
 		}
-		source, err := resolveFlag(flags, f, file, path)
+		source, err := resolveFlag(f, file)
 		if err != nil {
 			problems = append(problems, err)
 		}
@@ -101,110 +110,45 @@ func resolveFlags(cmd *cobra.Command, flags *pflag.FlagSet) ([]Setting, error) {
 	return settings, errors.Join(problems...)
 }
 
-func resolveFlag(flags *pflag.FlagSet, f *pflag.Flag, file *koanf.Koanf, path string) (string, error) {
+// resolveFlag says where a flag's value is from. An environment variable that is empty counts as not set.
+func resolveFlag(f *pflag.Flag, file *yamlFile) (string, error) {
 	if f.Changed {
 		return "flag", nil
 	}
 	name := EnvName(f.Name)
-	value, found := os.LookupEnv(name)
-	if found = found && value != ""; found {
-		if err := flags.Set(f.Name, value); err != nil {
-			return "", fmt.Errorf("reading %s: not a value for --%s (%s)", name, f.Name, f.Usage)
+	if text, _ := os.LookupEnv(name); text != "" {
+		if err := f.Value.Set(text); err != nil {
+			return "", badValue(name, f, text, err)
 		}
 		return "environment " + name, nil
 	}
-	key := strings.ReplaceAll(f.Name, "-", "_")
-	if file.Exists(key) {
-		if err := flags.Set(f.Name, fileValue(file, key)); err != nil {
-			return "", fmt.Errorf("reading %s: %s is not a value for --%s (%s)", path, key, f.Name, f.Usage)
+	if entry, ok := file.entries[keyName(f.Name)]; ok {
+		for _, text := range entry.values {
+			if err := f.Value.Set(text); err != nil {
+				return "", badValue(fmt.Sprintf("%s: line %d: %s", file.path, entry.line, keyName(f.Name)), f, text, err)
+			}
 		}
-		return "file " + path, nil
+		return "file " + file.path, nil
 	}
 	return "default", nil
 }
 
-// fileValue is a YAML scalar, or a list as the comma-separated text that a flag takes.
-func fileValue(file *koanf.Koanf, key string) string {
-	if list := file.Strings(key); len(list) > 0 {
-		return strings.Join(list, ",")
+// badValue says where a bad value stands, the value unless it may be a secret, and what is wanted.
+func badValue(where string, f *pflag.Flag, text string, err error) error {
+	if isSecret(f) {
+		return fmt.Errorf("reading %s: %w", where, err)
 	}
-	return file.String(key)
-}
-
-// readFile reads the YAML file. A key that no command of the program knows is an error, with its line.
-func readFile(cmd *cobra.Command, path string) (*koanf.Koanf, error) {
-	k := koanf.New("\x00")
-	if path == "" {
-		return k, nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	var document yamlv3.Node
-	if err := yamlv3.Unmarshal(text, &document); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	known := map[string]bool{}
-	knownKeys(cmd.Root(), known)
-	if err := checkKeys(path, &document, known); err != nil {
-		return nil, err
-	}
-	if err := k.Load(rawbytes.Provider(text), yaml.Parser()); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	return k, nil
-}
-
-func knownKeys(cmd *cobra.Command, known map[string]bool) {
-	add := func(f *pflag.Flag) { known[strings.ReplaceAll(f.Name, "-", "_")] = true }
-	cmd.Flags().VisitAll(add)
-	cmd.PersistentFlags().VisitAll(add)
-	for _, sub := range cmd.Commands() {
-		knownKeys(sub, known)
-	}
-}
-
-func checkKeys(path string, document *yamlv3.Node, known map[string]bool) error {
-	if len(document.Content) == 0 {
-		return nil
-	}
-	mapping := document.Content[0]
-	if mapping.Kind != yamlv3.MappingNode {
-		return fmt.Errorf("reading %s: want settings, one NAME: VALUE a line", path)
-	}
-	var problems []error
-	for i := 0; i < len(mapping.Content); i += 2 {
-		if key := mapping.Content[i]; !known[key.Value] {
-			problems = append(problems, fmt.Errorf("reading %s: line %d: unknown key %q%s", path, key.Line, key.Value, nearest(key.Value, known)))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// nearest suggests a known key that begins alike.
-func nearest(key string, known map[string]bool) string {
-	var close []string
-	for k := range known {
-		if len(key) >= 3 && strings.HasPrefix(k, key[:3]) {
-			close = append(close, k)
-		}
-	}
-	if len(close) == 0 {
-		return ""
-	}
-	slices.Sort(close)
-	return " (known: " + strings.Join(close, ", ") + ")"
+	return fmt.Errorf("reading %s: %q: %w", where, text, err)
 }
 
 // readSecretFiles fills each secret from its --NAME-file.
-func readSecretFiles(cmd *cobra.Command) error {
+func readSecretFiles(flags *pflag.FlagSet) error {
 	var problem error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	flags.VisitAll(func(f *pflag.Flag) {
 		if !isSecret(f) || problem != nil {
 			return
 		}
-		path := Value(cmd, f.Name+"-file")
+		path := flags.Lookup(f.Name + "-file").Value.String()
 		if path == "" {
 			return
 		}
@@ -220,4 +164,48 @@ func readSecretFiles(cmd *cobra.Command) error {
 		problem = f.Value.Set(strings.TrimSpace(string(text)))
 	})
 	return problem
+}
+
+// checkRules checks what flags demand of each other. Rules about flags that go together look at the command line alone:
+// the environment and the file are shared by commands that use different parts of them.
+func checkRules(cmd *cobra.Command, given map[string]bool) error {
+	set := func(name string) bool {
+		text := cmd.Flag(name).Value.String()
+		return text != "" && text != "false"
+	}
+	for _, name := range strings.Fields(cmd.Annotations[requireAnnotation]) {
+		if !set(name) {
+			return usagef(cmd, "--%s is needed: %s", name, cmd.Flag(name).Usage)
+		}
+	}
+	if names := strings.Fields(cmd.Annotations[oneOfAnnotation]); len(names) > 0 {
+		n := 0
+		for _, name := range names {
+			if set(name) {
+				n++
+			}
+		}
+		if n != 1 {
+			return usagef(cmd, "give one of %s, and one only", flagList(names))
+		}
+	}
+	var problem error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !given[f.Name] || problem != nil {
+			return
+		}
+		if needs := f.Annotations[needsAnnotation]; len(needs) > 0 && !slices.ContainsFunc(needs, set) {
+			problem = usagef(cmd, "--%s means nothing without %s", f.Name, flagList(needs))
+		}
+		for _, other := range f.Annotations[excludeAnnotation] {
+			if given[other] && set(other) && set(f.Name) {
+				problem = usagef(cmd, "--%s and --%s do not go together", f.Name, other)
+			}
+		}
+	})
+	return problem
+}
+
+func flagList(names []string) string {
+	return "--" + strings.Join(names, ", --")
 }

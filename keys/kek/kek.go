@@ -34,6 +34,16 @@ var (
 	ErrNotConfigured = errors.New("the KEK is not among those configured")
 )
 
+// IsUnavailable reports an error of the KEK itself, not of a wrapped key: it is away, refuses, is disabled or was not named.
+func IsUnavailable(err error) bool {
+	for _, e := range []error{ErrUnavailable, ErrDenied, ErrDisabled, ErrNotConfigured} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // Purpose says what a key is for; IAM policies tell roles apart by it.
 type Purpose string
 

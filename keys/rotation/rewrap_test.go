@@ -52,8 +52,8 @@ func TestRewrapLostKEK(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = rotation.Rewrap(t.Context(), &keys.Vault{DB: s.vault.DB, KEK: set}, dataset.Login(), other, rotation.Options{})
-	if !errors.Is(err, kek.ErrNotConfigured) || keys.ExitCode(err) != keys.ExitKey || !strings.Contains(err.Error(), "nothing was changed") {
-		t.Errorf("the old KEK is lost: %v (exit %d)", err, keys.ExitCode(err))
+	if !errors.Is(err, kek.ErrNotConfigured) || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("the old KEK is lost: %v", err)
 	}
 	s.verify(t, 10) // the test's vault holds the old KEK in memory
 }

@@ -81,6 +81,8 @@ var layers = map[string][]string{
 	"cloakroom/recover":          {"cloakroom/crypto", "cloakroom/dataset", "cloakroom/keys", "cloakroom/internal"},
 	"cloakroom/recover/auditlog": {"cloakroom/crypto", "cloakroom/internal"},
 	"cloakroom/internal":         {},
+	// What the programs share at the command line: it makes exit codes of the libraries' errors, and opens the vault.
+	"cloakroom/internal/cli": {"cloakroom/crypto", "cloakroom/dataset", "cloakroom/keys", "cloakroom/recover", "cloakroom/internal"},
 	"cloakroom/cmd": {
 		"cloakroom/crypto", "cloakroom/dataset", "cloakroom/keys", "cloakroom/etl", "cloakroom/recover", "cloakroom/internal",
 	},

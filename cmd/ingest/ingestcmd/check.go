@@ -46,9 +46,9 @@ func (c *checker) warn(format string, args ...any) { fmt.Fprintf(c.out, "warn  "
 
 func (c *checker) fail(err error) {
 	if c.code == 0 {
-		c.code = keys.ExitCode(err)
+		c.code = cli.ExitCode(err)
 	}
-	fmt.Fprintf(c.out, "FAIL  %s\n", cli.Printable(err.Error()))
+	fmt.Fprintf(c.out, "FAIL  %s\n", cli.Text(err.Error()))
 }
 
 func (c *checker) settings(f *ingestFlags) {

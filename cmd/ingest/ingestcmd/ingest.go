@@ -46,10 +46,7 @@ func newIngestCommand() *cobra.Command {
 		Long: `Take events from an SQS queue (or, with --from, a file), seal what is personal in them and load them into Postgres.
 Without --once or --from it runs until it is stopped: then it stops receiving, commits and deletes what it has in hand,
 and gives back the rest. Started as an AWS Lambda function it handles the calls of an SQS event source mapping with
-ReportBatchItemFailures.
-
-Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integrity · 6 key or KMS unavailable ·
-8 database unavailable.`,
+ReportBatchItemFailures.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.from != "" {
@@ -61,7 +58,7 @@ Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integri
 			return ingestQueue(cmd, &f)
 		},
 	}
-	cli.AddVaultFlags(cmd)
+	cli.AddVault(cmd)
 	shared := cmd.PersistentFlags()
 	shared.StringVar(&f.queueURL, "queue-url", "", "URL of the SQS queue")
 	shared.DurationVar(&f.wait, "poll-wait", 20*time.Second, "how long a poll of the queue waits: 1s to 20s")

@@ -6,8 +6,7 @@ import (
 	"os"
 
 	"cloakroom/internal/cli"
-	"cloakroom/keys"
 )
 
 // Main runs the program and ends the process with its exit code.
-func Main() { os.Exit(cli.Main(newIngestCommand(), keys.ExitCode)) }
+func Main() { os.Exit(cli.Main(newIngestCommand())) }

@@ -53,7 +53,7 @@ else 1 and says what the daemon said. It calls nothing else: neither queue nor d
 		if answer.StatusCode != http.StatusOK {
 			return fmt.Errorf("%s: %s", path, text)
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), cli.Printable(text))
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), cli.Text(text))
 		return err
 	}
 	return cmd

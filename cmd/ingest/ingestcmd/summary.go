@@ -13,7 +13,6 @@ import (
 
 	"cloakroom/etl"
 	"cloakroom/internal/cli"
-	"cloakroom/keys"
 )
 
 // finish prints a run's summary and turns its end into an exit code.
@@ -23,9 +22,9 @@ func finish(cmd *cobra.Command, f *ingestFlags, s etl.Summary, err error) error 
 	}
 	switch {
 	case errors.Is(err, etl.ErrNotDrained), errors.Is(err, errStopped):
-		return cli.Exit(keys.ExitUnfinished, err)
+		return cli.Exit(cli.ExitUnfinished, err)
 	case err == nil && s.Abandoned > 0:
-		return cli.Exit(keys.ExitUnfinished, fmt.Errorf("stopped before %d events were committed: run again, nothing is lost or stored twice", s.Abandoned))
+		return cli.Exit(cli.ExitUnfinished, fmt.Errorf("stopped before %d events were committed: run again, nothing is lost or stored twice", s.Abandoned))
 	}
 	return err
 }

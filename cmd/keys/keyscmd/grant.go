@@ -1,7 +1,6 @@
 package keyscmd
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,7 +9,8 @@ import (
 	"cloakroom/keys"
 )
 
-func newGrantCommand() *cobra.Command {
+func newGrantCommand(vault *cli.VaultFlags) *cobra.Command {
+	var role string
 	cmd := &cobra.Command{
 		Use:   "grant LOGIN --role ROLE",
 		Short: "Give a login one of cloakroom's roles",
@@ -18,22 +18,23 @@ func newGrantCommand() *cobra.Command {
 
 Every person and every daemon has a login of its own. A login that would both hold the index key and read tokens is
 refused: together they give back every address behind the tokens.`,
-		Args: cobra.ExactArgs(1),
+		Example: `  keys grant alice --role auditor
+  keys grant ingest_daemon --role ingest`,
+		Args: cli.Args("LOGIN"),
 	}
-	role := cmd.Flags().String("role", "", "the role: "+strings.Join(keys.Roles, ", "))
+	f := cli.Of(cmd)
+	f.OneOf(&role, "role", "", keys.Roles, "the role")
+	f.Require("role")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *role == "" {
-			return fmt.Errorf("name the role: --role %s", strings.Join(keys.Roles, "|"))
-		}
-		url, err := cli.DatabaseURL(cmd)
+		url, err := vault.URL()
 		if err != nil {
 			return err
 		}
-		if err := keys.Grant(cmd.Context(), url, args[0], *role); err != nil {
+		if err := keys.Grant(cmd.Context(), url, args[0], role); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s holds %s\n", args[0], *role)
-		return err
+		cli.Printf(cmd.OutOrStdout(), "%s holds %s\n", args[0], role)
+		return nil
 	}
 	return cmd
 }

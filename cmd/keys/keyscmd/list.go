@@ -1,9 +1,9 @@
 package keyscmd
 
 import (
+	"context"
 	"fmt"
-	"text/tabwriter"
-	"time"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -11,38 +11,71 @@ import (
 	"cloakroom/keys"
 )
 
-func newListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List every key: state, age, month, KEK; never a key", Args: cobra.NoArgs}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+// keyLists are the keys of a vault.
+type keyLists struct {
+	DataKeys  []keys.DataKeyInfo  `json:"data_keys"`
+	IndexKeys []keys.IndexKeyInfo `json:"index_keys"`
+}
+
+func newListCommand(vault *cli.VaultFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List every key: state, month, age and KEK; never a key",
+		Example: "  keys list\n  keys list --json",
+		Args:    cli.Args(),
+	}
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		v, closeVault, err := openVault(cmd)
+		l, err := readLists(cmd.Context(), vault)
 		if err != nil {
 			return err
 		}
-		defer closeVault()
-		data, err := v.DataKeys(cmd.Context())
-		if err != nil {
-			return err
+		if asJSON {
+			return cli.PrintJSON(cmd.OutOrStdout(), l)
 		}
-		index, err := v.IndexKeyList(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return cli.PrintJSON(cmd.OutOrStdout(), struct {
-				DataKeys  []keys.DataKeyInfo  `json:"data_keys"`
-				IndexKeys []keys.IndexKeyInfo `json:"index_keys"`
-			}{data, index})
-		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "KEY\tSTATE\tMONTH\tMADE\tBY\tKEK")
-		for _, k := range index {
-			fmt.Fprintf(w, "index v%d\t%s\t\t%s\t%s\t%s\n", k.Version, k.State, k.CreatedAt.UTC().Format(time.RFC3339), k.CreatedBy, k.KEK)
-		}
-		for _, k := range data {
-			fmt.Fprintf(w, "data %d\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.State, k.Month.Format("2006-01"), k.CreatedAt.UTC().Format(time.RFC3339), k.CreatedBy, k.KEK)
-		}
-		return w.Flush()
+		return printLists(cmd.OutOrStdout(), l)
 	}
 	return cmd
+}
+
+func readLists(ctx context.Context, vault *cli.VaultFlags) (l keyLists, err error) {
+	v, closeVault, err := vault.Open(ctx, cli.VaultConfig{Program: "keys", NoKEK: true})
+	if err != nil {
+		return l, err
+	}
+	defer closeVault()
+	if l.DataKeys, err = v.DataKeys(ctx); err != nil {
+		return l, err
+	}
+	l.IndexKeys, err = v.IndexKeyList(ctx)
+	return l, err
+}
+
+// printLists prints a key a line. KEKs have long names, so they are numbered below: a line fits 80 columns.
+func printLists(w io.Writer, l keyLists) error {
+	var keks []string
+	number := func(kek string) int {
+		for i, known := range keks {
+			if known == kek {
+				return i + 1
+			}
+		}
+		keks = append(keks, kek)
+		return len(keks)
+	}
+	t := cli.NewTable("KEY", "STATE", "MONTH", "MADE (UTC)", "KEK", "BY")
+	for _, k := range l.IndexKeys {
+		t.Row(fmt.Sprintf("index v%d", k.Version), k.State, "", cli.Minute(k.CreatedAt), number(k.KEK), k.CreatedBy)
+	}
+	for _, k := range l.DataKeys {
+		t.Row(fmt.Sprintf("data %d", k.ID), k.State, k.Month.Format("2006-01"), cli.Minute(k.CreatedAt), number(k.KEK), k.CreatedBy)
+	}
+	if err := t.Print(w); err != nil {
+		return err
+	}
+	for i, kek := range keks {
+		cli.Printf(w, "KEK %d: %s\n", i+1, kek)
+	}
+	return nil
 }

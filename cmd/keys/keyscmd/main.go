@@ -8,25 +8,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/internal/cli"
-	"cloakroom/keys"
 )
 
 // Main runs the program and ends the process with its exit code.
-func Main() { os.Exit(cli.Main(newRoot(), keys.ExitCode)) }
+func Main() { os.Exit(cli.Main(newRoot())) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "keys",
 		Short: "Look after cloakroom's vault",
-		Long: `Look after cloakroom's vault: schema and roles, key-encryption keys, status, verification and rotation.
-
-Exit codes: 0 done · 1 usage or other · 2 not finished, run again · 5 integrity · 6 key or KMS unavailable ·
-8 database unavailable.`,
+		Long:  `Look after cloakroom's vault: schema and roles, key-encryption keys, status, verification and rotation.`,
 	}
-	cli.AddVaultFlags(root)
+	vault := cli.AddVault(root)
 	root.AddCommand(
-		newInitCommand(), newGrantCommand(), newKEKCommand(),
-		newStatusCommand(), newListCommand(), newVerifyCommand(),
+		newInitCommand(), newGrantCommand(vault), newKEKCommand(),
+		newStatusCommand(vault), newListCommand(vault), newVerifyCommand(),
 		newRotateCommand(), newRewrapCommand(), newResealCommand(), newReindexCommand(), newRetireCommand(),
 		newShredCommand(), newForgetCommand(), newPolicyCommand(),
 	)

@@ -111,7 +111,7 @@ func runJob(cmd *cobra.Command, f *jobFlags, ownerURL *string, step func(context
 		err = fmt.Errorf("%w: it was asked to stop; what was done is kept, run it again", keys.ErrUnfinished)
 	}
 	if err == nil && report.Verified != nil && report.Verified.FailureCount > 0 {
-		err = cli.Exit(keys.ExitIntegrity, fmt.Errorf("%d things are not as they should be: run keys verify --all", report.Verified.FailureCount))
+		err = cli.Exit(cli.ExitIntegrity, fmt.Errorf("%d things are not as they should be: run keys verify --all", report.Verified.FailureCount))
 	}
 	err = errors.Join(err, metrics.write(&report, err != nil))
 	if *f.asJSON {

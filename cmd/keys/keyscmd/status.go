@@ -1,9 +1,7 @@
 package keyscmd
 
 import (
-	"fmt"
 	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,11 +9,17 @@ import (
 	"cloakroom/keys"
 )
 
-func newStatusCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "status", Short: "Show the vault at a glance; unwraps nothing", Args: cobra.NoArgs}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show the vault at a glance; unwraps nothing",
+		Example: "  keys status\n  keys status --json",
+		Args:    cli.Args(),
+	}
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		v, closeVault, err := openVault(cmd)
+		v, closeVault, err := vault.Open(cmd.Context(), cli.VaultConfig{Program: "keys"})
 		if err != nil {
 			return err
 		}
@@ -24,7 +28,7 @@ func newStatusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		if asJSON {
 			return cli.PrintJSON(cmd.OutOrStdout(), s)
 		}
 		return printStatus(cmd.OutOrStdout(), s)
@@ -33,35 +37,21 @@ func newStatusCommand() *cobra.Command {
 }
 
 func printStatus(w io.Writer, s *keys.Status) error {
-	fmt.Fprintf(w, "vault       %s, epoch %d\n", s.VaultID, s.Epoch)
-	fmt.Fprintf(w, "KEK         %s\n", s.KEK)
-	fmt.Fprintf(w, "data keys   %d active, %d closed, %d retired, %d shredded", s.DataKeys["active"], s.DataKeys["closed"], s.DataKeys["retired"], s.DataKeys["shredded"])
+	cli.Printf(w, "vault       %s, epoch %d\n", s.VaultID, s.Epoch)
+	cli.Printf(w, "KEK         %s\n", s.KEK)
+	cli.Printf(w, "data keys   %d active, %d closed, %d retired, %d shredded", s.DataKeys["active"], s.DataKeys["closed"], s.DataKeys["retired"], s.DataKeys["shredded"])
 	if s.OldestKey != nil {
-		fmt.Fprintf(w, "; the oldest active one is %s old", age(*s.OldestKey))
+		cli.Printf(w, "; the oldest active one is %s old", cli.Age(*s.OldestKey))
 	}
-	fmt.Fprintln(w)
+	cli.Printf(w, "\n")
 	for _, k := range s.IndexKeys {
-		fmt.Fprintf(w, "index key   v%d %s, %s old, under %s\n", k.Version, k.State, age(k.CreatedAt), k.KEK)
+		cli.Printf(w, "index key   v%d %s, %s old, under %s\n", k.Version, k.State, cli.Age(k.CreatedAt), k.KEK)
 	}
 	if n := len(s.Months); n > 0 {
-		fmt.Fprintf(w, "months      %s to %s (%d partitions)\n", s.Months[0], s.Months[n-1], n)
+		cli.Printf(w, "months      %s to %s (%d partitions)\n", s.Months[0], s.Months[n-1], n)
 	}
 	for _, note := range s.Notes {
-		fmt.Fprintf(w, "note        %s\n", note)
+		cli.Printf(w, "note        %s\n", note)
 	}
 	return nil
-}
-
-// age is how long ago, in the unit a reader would use.
-func age(at time.Time) string {
-	switch d := time.Since(at); {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	default:
-		return fmt.Sprintf("%d days", int(d.Hours()/24))
-	}
 }

@@ -45,7 +45,7 @@ It takes the rotator's login: only that role may both open and see tokens.`,
 			err = printVerification(cmd.OutOrStdout(), report)
 		}
 		if err == nil && report.FailureCount > 0 {
-			return cli.Exit(keys.ExitIntegrity, fmt.Errorf("%d things are not as they should be: compare with a backup (docs/operations.md)", report.FailureCount))
+			return cli.Exit(cli.ExitIntegrity, fmt.Errorf("%d things are not as they should be: compare with a backup (docs/operations.md)", report.FailureCount))
 		}
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"cloakroom/etl"
+	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	recovery "cloakroom/recover"
 )
@@ -27,8 +28,8 @@ func abuseSelfApproval(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = both.Approve(t.Context(), shown)
-	wantExit(t, err, recovery.ExitNotApproved)
-	wantExit(t, both.Deny(t.Context(), id, "no"), recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
+	wantExit(t, both.Deny(t.Context(), id, "no"), cli.ExitNotYours)
 	// Another role is not another person.
 	tx := both.Vault.DB.MustBegin()
 	tx.MustExec(`SET LOCAL ROLE cloakroom_approver`)
@@ -36,7 +37,7 @@ func abuseSelfApproval(t *testing.T) {
 	wantCode(t, err, pg.NotApproved)
 	_ = tx.Rollback()
 	_, err = both.Open(t.Context(), id, recovery.OpenOptions{})
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 	if types := strings.Join(c.leaves(t), " "); types != "request failed failed failed" {
 		t.Errorf("leaves are %s: refused attempts are logged", types)
 	}
@@ -52,9 +53,9 @@ func abuseExpired(t *testing.T) {
 	}
 	time.Sleep(600 * time.Millisecond)
 	_, err = c.alice.Open(t.Context(), id, recovery.OpenOptions{})
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 	_, err = c.bob.Approve(t.Context(), shown)
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 	if err := c.bob.ExpireOverdue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func abuseReused(t *testing.T) {
 	}
 	opened.Close()
 	_, err = c.alice.Open(t.Context(), id, recovery.OpenOptions{})
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 	for _, step := range []string{begin, confirm, handOut} {
 		n, err := do(c.Pool(t, c.aliceURL), step, id)
 		wantCode(t, err, pg.NotApproved)
@@ -91,7 +92,7 @@ func abuseAltered(t *testing.T) {
 		id := c.approved(t, ask(nil))
 		c.admin.MustExec(`UPDATE cloakroom.requests SET `+column+` = `+value+` WHERE id = $1`, id)
 		_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
-		if err == nil || recovery.ExitCode(err) != recovery.ExitNotApproved {
+		if err == nil || cli.ExitCode(err) != cli.ExitNotYours {
 			t.Errorf("%s altered: %v", column, err)
 		}
 		if n := c.intents(t, id); n != 0 {
@@ -102,11 +103,11 @@ func abuseAltered(t *testing.T) {
 	id := c.request(t, ask(nil))
 	c.admin.MustExec(`UPDATE cloakroom.requests SET state = 'approved' WHERE id = $1`, id)
 	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 	c.admin.MustExec(`INSERT INTO cloakroom.approvals (request, approver, approved, digest, at)
 		SELECT id, asker, true, cloakroom.request_digest(r), now() FROM cloakroom.requests r WHERE id = $1`, id)
 	_, err = c.alice.Open(t.Context(), id, recovery.OpenOptions{})
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 	// Altered between showing and approving.
 	id = c.request(t, ask(nil))
 	shown, err := c.bob.Show(t.Context(), id)
@@ -115,7 +116,7 @@ func abuseAltered(t *testing.T) {
 	}
 	c.admin.MustExec(`UPDATE cloakroom.requests SET by_user = 'user-2' WHERE id = $1`, id)
 	_, err = c.bob.Approve(t.Context(), shown)
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 }
 
 // plantFuture makes the newest leaf two hours younger than the clock says: so the log looks once a clock was set back.
@@ -133,7 +134,7 @@ func abuseClock(t *testing.T) {
 	id := c.approved(t, ask(func(a *recovery.Ask) { a.Lifetime = time.Hour }))
 	c.plantFuture(t)
 	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 	r, err := c.bob.MakeReport(t.Context(), today, today.AddDate(0, 0, 2), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +151,7 @@ func abuseRowLimit(t *testing.T) {
 	id := c.approved(t, ask(tight))
 	ingest(t, c.Env, login("user-1", "192.0.2.3", "device-3"))
 	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
-	wantExit(t, err, recovery.ExitNotApproved)
+	wantExit(t, err, cli.ExitNotYours)
 
 	// They come after the intent: what was frozen is handed out, and no row more.
 	id = c.approved(t, ask(func(a *recovery.Ask) { a.Limit = 3 }))
@@ -190,7 +191,7 @@ func abuseQuota(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				wantExit(t, err, recovery.ExitNotApproved)
+				wantExit(t, err, cli.ExitNotYours)
 				return
 			}
 			rows += opened.Rows

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/google/uuid"
 
+	"cloakroom/internal/cli"
 	"cloakroom/internal/sandbox/kmsserver"
 	recovery "cloakroom/recover"
 	"cloakroom/recover/auditlog"
@@ -49,7 +50,7 @@ func (c *counter) verifies(t *testing.T, points ...auditlog.Checkpoint) error {
 
 func wantInvalid(t *testing.T, what string, err error) {
 	t.Helper()
-	if !errors.Is(err, auditlog.ErrInvalid) || recovery.ExitCode(err) != recovery.ExitLogInvalid {
+	if !errors.Is(err, auditlog.ErrInvalid) || cli.ExitCode(err) != cli.ExitLogInvalid {
 		t.Errorf("%s: %v", what, err)
 	}
 }
@@ -66,7 +67,7 @@ func abuseLeafEdited(t *testing.T) {
 	wantInvalid(t, "edited", c.verifies(t, point))
 	// The report says so, too, and ends as verify does.
 	p := c.start(t, c.bobURL, "report", "--from", "2020-01-01", "--to", "2099-01-01", "--checkpoints", string(w.Sink), "--public-key", publicKeyFile(t, w))
-	if code := p.wait(); code != recovery.ExitLogInvalid || !strings.Contains(p.stdout.String(), "INVALID") {
+	if code := p.wait(); code != cli.ExitLogInvalid || !strings.Contains(p.stdout.String(), "INVALID") {
 		t.Errorf("the report exits %d: %s%s", code, &p.stdout, &p.stderr)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"cloakroom/dataset"
+	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/pgserver"
@@ -296,7 +297,7 @@ func abuseKill(t *testing.T) {
 			}
 			opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 			if !step.resumes {
-				wantExit(t, err, recovery.ExitNotApproved)
+				wantExit(t, err, cli.ExitNotYours)
 				return
 			}
 			if err != nil {
@@ -327,9 +328,9 @@ func abuseDiskFull(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "values")
 			for _, to := range [][]string{{"--allow-pipe"}, {"--out", out}} {
 				p := c.start(t, c.aliceURL, append([]string{"open", id.String()}, to...)...)
-				want := recovery.ExitNotLogged
+				want := cli.ExitNotLogged
 				if leafType == "opened" && to[0] == "--out" {
-					want = recovery.ExitNotApproved // the first try has spent it
+					want = cli.ExitNotYours // the first try has spent it
 				}
 				if code := p.wait(); code != want || p.stdout.Len() > 0 {
 					t.Errorf("exit code %d, %d bytes printed, want %d and 0: %s", code, p.stdout.Len(), want, &p.stderr)
@@ -347,7 +348,7 @@ func abuseDiskFull(t *testing.T) {
 	c := newCounter(t)
 	c.fillDisk("request")
 	_, err := c.alice.Request(t.Context(), ask(nil))
-	wantExit(t, err, recovery.ExitNotLogged)
+	wantExit(t, err, cli.ExitNotLogged)
 	if n := c.count(t, `SELECT count(*) FROM cloakroom.requests`); n != 0 {
 		t.Errorf("%d requests that the log does not know", n)
 	}
@@ -364,7 +365,7 @@ func abuseSinkAway(t *testing.T) {
 		t.Fatalf("a checkpoint at a sink that is away: %v, %v", made, err)
 	}
 	p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe", "--wait", "300ms")
-	if code := p.wait(); code != recovery.ExitNotLogged || p.stdout.Len() > 0 {
+	if code := p.wait(); code != cli.ExitNotLogged || p.stdout.Len() > 0 {
 		t.Errorf("exit code %d, %d bytes printed: %s", code, p.stdout.Len(), &p.stderr)
 	}
 	// An old checkpoint does not cover the intent, and an auditor cannot vouch for the sink.
@@ -408,7 +409,7 @@ func abuseTwoOpeners(t *testing.T) {
 		if err := <-results; err == nil {
 			won++
 		} else {
-			wantExit(t, err, recovery.ExitNotApproved)
+			wantExit(t, err, cli.ExitNotYours)
 		}
 	}
 	if n := c.intents(t, id); won != 1 || n != 1 {
@@ -420,7 +421,7 @@ func abusePipe(t *testing.T) {
 	c := newCounter(t)
 	id := c.approved(t, ask(nil))
 	p := c.start(t, c.aliceURL, "open", id.String())
-	if code := p.wait(); code != recovery.ExitOther || p.stdout.Len() > 0 {
+	if code := p.wait(); code != cli.ExitOther || p.stdout.Len() > 0 {
 		t.Errorf("exit code %d, %d bytes down the pipe", code, p.stdout.Len())
 	}
 	if n := c.intents(t, id); n != 0 {

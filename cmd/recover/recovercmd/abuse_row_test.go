@@ -8,6 +8,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	recovery "cloakroom/recover"
 )
@@ -25,8 +26,8 @@ func tampered(t *testing.T, cases map[string]string) {
 				t.Fatalf("%s: %d rows, %v", statement, n, err)
 			}
 			p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
-			if code := p.wait(); code != recovery.ExitIntegrity || p.stdout.Len() > 0 {
-				t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, recovery.ExitIntegrity, p.stdout.Len(), &p.stderr)
+			if code := p.wait(); code != cli.ExitIntegrity || p.stdout.Len() > 0 {
+				t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, cli.ExitIntegrity, p.stdout.Len(), &p.stderr)
 			}
 			if out := p.stderr.String(); strings.Contains(out, canaryIP) || strings.Contains(out, canaryDevice) {
 				t.Errorf("the error shows a value: %s", out)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	recovery "cloakroom/recover"
 )
@@ -122,7 +123,7 @@ func abuseInjection(t *testing.T) {
 			id, err := c.alice.Request(t.Context(), ask(change))
 			if err != nil {
 				var shown *pg.Error
-				if !errors.As(err, &shown) || recovery.ExitCode(err) != recovery.ExitOther {
+				if !errors.As(err, &shown) || cli.ExitCode(err) != cli.ExitOther {
 					t.Errorf("%s %q: %v", name, evil, err)
 				}
 				continue

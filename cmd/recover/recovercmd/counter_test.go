@@ -12,6 +12,7 @@ import (
 
 	"cloakroom/dataset"
 	"cloakroom/etl"
+	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 	recovery "cloakroom/recover"
@@ -163,7 +164,7 @@ func (c *counter) leaves(t testing.TB) []string {
 
 func wantExit(t testing.TB, err error, code int) {
 	t.Helper()
-	if err == nil || recovery.ExitCode(err) != code {
-		t.Errorf("error %v is exit code %d, want %d", err, recovery.ExitCode(err), code)
+	if err == nil || cli.ExitCode(err) != code {
+		t.Errorf("error %v is exit code %d, want %d", err, cli.ExitCode(err), code)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/armor"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
@@ -37,9 +36,9 @@ func newDestination(cmd *cobra.Command) (*destination, error) {
 		}
 		d.recipients = append(d.recipients, r)
 	}
-	onTerminal := false
-	if f, ok := d.stdout.(*os.File); ok {
-		onTerminal = term.IsTerminal(int(f.Fd()))
+	onTerminal := cli.IsTerminal(d.stdout)
+	if !onTerminal || len(recipients) > 0 {
+		d.stdout = cli.Raw(d.stdout) // bytes that are not for a terminal go out as they are
 	}
 	d.terminal = onTerminal && d.path == "" && len(d.recipients) == 0
 	allowPipe, _ := cmd.Flags().GetBool("allow-pipe")

@@ -6,8 +6,7 @@ import (
 	"os"
 
 	"cloakroom/internal/cli"
-	recovery "cloakroom/recover"
 )
 
 // Main runs the program and ends the process with its exit code.
-func Main() { os.Exit(cli.Main(newRoot(), recovery.ExitCode)) }
+func Main() { os.Exit(cli.Main(newRoot())) }

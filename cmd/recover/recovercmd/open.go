@@ -3,12 +3,11 @@ package recovercmd
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
 
@@ -91,10 +90,10 @@ func summarise(w io.Writer, o *recovery.Opened) {
 
 // progressLine shows how far an opening is, on a terminal, once it takes longer than a moment.
 func progressLine(w io.Writer) (progress func(rows, total int64), done func()) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !cli.IsTerminal(w) {
 		return nil, func() {}
 	}
+	w = cli.Raw(w)
 	began, last := time.Now(), time.Now()
 	shown := false
 	return func(rows, total int64) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/sandbox/kmsserver"
 	recovery "cloakroom/recover"
@@ -73,8 +74,8 @@ func TestRefusedKeyIsAnOutcome(t *testing.T) {
 		for _, request := range []recovery.Ask{ask(nil), ofBulk} { // one key, and thirty
 			id := c.approved(t, request)
 			p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
-			if code := p.wait(); code != recovery.ExitKey || p.stdout.Len() > 0 {
-				t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, recovery.ExitKey, p.stdout.Len(), &p.stderr)
+			if code := p.wait(); code != cli.ExitKey || p.stdout.Len() > 0 {
+				t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, cli.ExitKey, p.stdout.Len(), &p.stderr)
 			}
 			c.wantOutcome(t, id, "failed: key unavailable")
 		}
@@ -119,8 +120,8 @@ func TestLostConnectionKeepsTheApproval(t *testing.T) {
 	c.admin.MustExec(`CREATE TRIGGER cut BEFORE UPDATE ON cloakroom.requests FOR EACH ROW
 		WHEN (NEW.state = 'opened') EXECUTE FUNCTION public.cut()`)
 	p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
-	if code := p.wait(); code != recovery.ExitNotLogged || p.stdout.Len() > 0 {
-		t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, recovery.ExitNotLogged, p.stdout.Len(), &p.stderr)
+	if code := p.wait(); code != cli.ExitDatabase || p.stdout.Len() > 0 {
+		t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, cli.ExitDatabase, p.stdout.Len(), &p.stderr)
 	}
 	c.admin.MustExec(`DROP TRIGGER cut ON cloakroom.requests`)
 	opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})

@@ -23,12 +23,9 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "recover",
 		Short: "Ask for protected values, approve, open, and prove who saw what",
-		Long: `Ask for protected values, approve, open, and prove who saw what.
-
-Exit codes: 0 done, 1 usage or other, 3 not approved, 4 audit log unavailable, 5 integrity (nothing was shown),
-6 key unavailable, 7 audit log invalid.`,
+		Long:  `Ask for protected values, approve, open, and prove who saw what.`,
 	}
-	cli.AddVaultFlags(root)
+	cli.AddVault(root)
 	root.PersistentFlags().String("source-identity", "", "who runs this, logged as said beside the database login (default: USER@HOST)")
 	root.PersistentFlags().String("notify-command", "", "program told of each request, decision and opening: a line of JSON on its standard input")
 	root.AddCommand(newRequest(), newList(), newShow(), newApprove(), newDeny(), newReview(), newOpen(), newReplay(), newLog(), newReport())
