@@ -48,9 +48,31 @@ func (c Config) withDefaults() Config {
 // given up.
 const silence = 10 * time.Second
 
+// settings are those of every session: timeouts, and what our SQL's text and the catalogs' depend on, which a server, a
+// database or a role may have set otherwise.
+func (c Config) settings() []setting {
+	return []setting{
+		// What anybody may create in schema public must not stand in for a function of Postgres's own: our statements, those
+		// of keys init above all, run with more rights than its maker has.
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"}, // the fence needs it
+		{"statement_timeout", milliseconds(c.StatementTimeout)},
+		{"lock_timeout", milliseconds(c.LockTimeout)},
+		{"idle_in_transaction_session_timeout", milliseconds(10 * time.Second)},
+		{"client_encoding", "UTF8"},
+		{"TimeZone", "UTC"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"standard_conforming_strings", "on"},
+		{"quote_all_identifiers", "off"}, // keys verify compares a view's text
+	}
+}
+
 // Open makes a pool; it connects at the first use. Every connection has a statement timeout, a lock timeout and
 // a limit on idling inside a transaction, and gives up on a server that says nothing: lib/pq does not always
 // honour a context.
+//
+// Errors at the first use: [SessionError] where a connection is not in the role or lacks a setting asked for.
 func Open(c Config) (*sqlx.DB, error) {
 	c = c.withDefaults()
 	cfg, err := pq.NewConfig(c.URL)
@@ -59,21 +81,6 @@ func Open(c Config) (*sqlx.DB, error) {
 	}
 	cfg.ApplicationName = c.ApplicationName
 	cfg.ConnectTimeout = c.ConnectTimeout
-	if cfg.Runtime == nil {
-		cfg.Runtime = map[string]string{}
-	}
-	cfg.Runtime["statement_timeout"] = milliseconds(c.StatementTimeout)
-	cfg.Runtime["lock_timeout"] = milliseconds(c.LockTimeout)
-	cfg.Runtime["idle_in_transaction_session_timeout"] = milliseconds(10 * time.Second)
-	cfg.Runtime["timezone"] = "UTC"
-	// What anybody may create in schema public must not stand in for a function of Postgres's own: our statements, the
-	// migrations above all, run with more rights than its maker has.
-	cfg.Runtime["search_path"] = "pg_catalog, pg_temp"
-	// The fence needs it, and the server's default may be another.
-	cfg.Runtime["default_transaction_isolation"] = "read committed"
-	if c.Role != "" {
-		cfg.Runtime["role"] = c.Role
-	}
 	connector, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("preparing database connections: %w", Redact(err))
@@ -83,7 +90,7 @@ func Open(c Config) (*sqlx.DB, error) {
 		d.silence = c.StatementTimeout + silence
 	}
 	connector.Dialer(d)
-	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	db := sqlx.NewDb(sql.OpenDB(pinned{connector, c.Role, c.settings()}), "postgres")
 	db.SetMaxOpenConns(c.MaxConns)
 	db.SetMaxIdleConns(c.MaxConns)
 	// A staging table's relfrozenxid never advances while its session lives.
