@@ -13,7 +13,12 @@ import (
 // Init brings the database to the current schema, makes the first index key if there is none, and the months ahead. It
 // is safe to run again and from two places at once. See [pg.Migrate] for what the login needs.
 func Init(ctx context.Context, url string, set *kek.Set) (Settings, error) {
-	if err := pg.Migrate(ctx, url); err != nil {
+	return InitWith(ctx, url, set, pg.MigrateOptions{})
+}
+
+// InitWith is Init with options.
+func InitWith(ctx context.Context, url string, set *kek.Set, o pg.MigrateOptions) (Settings, error) {
+	if err := pg.MigrateWith(ctx, url, o); err != nil {
 		return Settings{}, err
 	}
 	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom init", Role: pg.Owner})
@@ -55,7 +60,7 @@ func (v *Vault) firstIndexKey(ctx context.Context, s Settings) error {
 	}
 	defer key.Destroy()
 	check := envelope.Check(key.Expose(), 1)
-	// Two inits at once: the first one's key stands.
+	// If two inits run at once, the first one's key stands.
 	_, err = v.DB.ExecContext(ctx, `
 		INSERT INTO cloakroom.index_keys (version, state, kek, kek_id, wrapped, key_check)
 		VALUES (1, 'live', $1, $2, $3, $4) ON CONFLICT DO NOTHING`, w.KEK, w.KEKID, w.Blob, check[:])

@@ -55,6 +55,7 @@ func (v *Vault) IndexKeyList(ctx context.Context) ([]IndexKeyInfo, error) {
 type Status struct {
 	VaultID   string         `json:"vault_id"`
 	Epoch     int64          `json:"epoch"`
+	Schema    pg.Version     `json:"schema"`
 	KEK       string         `json:"kek"`
 	DataKeys  map[string]int `json:"data_keys"` // by state
 	OldestKey *time.Time     `json:"oldest_active_data_key,omitempty"`
@@ -70,6 +71,14 @@ func (v *Vault) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	out := &Status{VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{}, Months: []string{}, Notes: v.KEK.Notes()}
+	stored, program, err := pg.SchemaVersion(ctx, v.DB)
+	if err != nil {
+		return nil, err
+	}
+	out.Schema = stored
+	if difference := stored.Difference(program); difference != "" {
+		out.Notes = append(out.Notes, difference)
+	}
 	list, err := v.DataKeys(ctx)
 	if err != nil {
 		return nil, err

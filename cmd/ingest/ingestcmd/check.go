@@ -100,9 +100,22 @@ func (c *checker) vault(cmd *cobra.Command, f *ingestFlags) {
 		return
 	}
 	c.ok("database: vault %s, epoch %d", s.ID, s.Epoch)
+	c.schema(ctx, v)
 	c.login(ctx, v)
 	c.durability(ctx, v)
 	c.keys(ctx, v, s)
+}
+
+func (c *checker) schema(ctx context.Context, v *keys.Vault) {
+	stored, program, err := pg.SchemaVersion(ctx, v.DB)
+	switch {
+	case err != nil:
+		c.fail(err)
+	case stored != program:
+		c.warn("schema: %s", stored.Difference(program))
+	default:
+		c.ok("schema: %v", stored)
+	}
 }
 
 func (c *checker) transport(url string) {

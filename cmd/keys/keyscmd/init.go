@@ -21,6 +21,7 @@ The login needs CREATEROLE and must own the database; it need not be superuser.`
 		Args: cobra.NoArgs,
 	}
 	printSQL := cmd.Flags().Bool("print-sql", false, "print the SQL and do nothing")
+	downgrade := cmd.Flags().Bool("downgrade", false, "put this program's API functions in the place of a newer program's; logged")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *printSQL {
 			text, err := pg.SQL()
@@ -38,7 +39,7 @@ The login needs CREATEROLE and must own the database; it need not be superuser.`
 		if err != nil {
 			return err
 		}
-		s, err := keys.Init(cmd.Context(), url, set)
+		s, err := keys.InitWith(cmd.Context(), url, set, pg.MigrateOptions{Downgrade: *downgrade})
 		if err != nil {
 			return err
 		}

@@ -38,6 +38,7 @@ func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
 
 func printStatus(w io.Writer, s *keys.Status) error {
 	cli.Printf(w, "vault       %s, epoch %d\n", s.VaultID, s.Epoch)
+	cli.Printf(w, "schema      %v\n", s.Schema)
 	cli.Printf(w, "KEK         %s\n", s.KEK)
 	cli.Printf(w, "data keys   %d active, %d closed, %d retired, %d shredded", s.DataKeys["active"], s.DataKeys["closed"], s.DataKeys["retired"], s.DataKeys["shredded"])
 	if s.OldestKey != nil {
