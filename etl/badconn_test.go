@@ -36,11 +36,11 @@ func (badConn) Driver() driver.Driver                          { return nil }
 // for itself, for ever.
 func TestLoadOverADeadConnectionEnds(t *testing.T) {
 	t.Parallel()
-	l := &loader{vault: &keys.Vault{DB: sqlx.NewDb(sql.OpenDB(badConn{}), "postgres")}}
+	l := &Loader{vault: &keys.Vault{DB: sqlx.NewDb(sql.OpenDB(badConn{}), "postgres")}}
 	defer l.vault.DB.Close()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := l.load(context.Background(), &batch{state: &writerState{}, rows: []byte("row\n"), nRows: 1})
+		_, err := l.load(context.Background(), &Batch{state: &writerState{}, rows: []byte("row\n"), nRows: 1})
 		ended <- err
 	}()
 	select {

@@ -8,8 +8,8 @@ import (
 	"cloakroom/keys"
 )
 
-// batch is a batch of protected events, ready for COPY.
-type batch struct {
+// Batch is a batch of events that are sealed and not yet loaded. Release it.
+type Batch struct {
 	state      *writerState
 	messages   []*Message
 	rows       []byte // COPY text
@@ -39,12 +39,15 @@ func buffer() []byte {
 	}
 }
 
-func newBatch(state *writerState, messages []*Message) *batch {
-	return &batch{state: state, messages: messages, rows: buffer(), rejections: buffer()}
+func newBatch(state *writerState, messages []*Message) *Batch {
+	return &Batch{state: state, messages: messages, rows: buffer(), rejections: buffer()}
 }
 
-// release gives the buffers back. The batch is not used afterwards.
-func (b *batch) release() {
+// Size is how many bytes of COPY text the batch is.
+func (b *Batch) Size() int { return len(b.rows) + len(b.rejections) }
+
+// Release gives the buffers to the next batch. This one must not be used afterwards.
+func (b *Batch) Release() {
 	for _, kept := range [][]byte{b.rows, b.rejections} {
 		if cap(kept) == 0 || cap(kept) > maxKeptBuffer {
 			continue
@@ -57,27 +60,29 @@ func (b *batch) release() {
 	b.rows, b.rejections = nil, nil
 }
 
-// maxKeptBuffer keeps one batch of huge rejections from holding memory for ever, in bytes.
+// maxKeptBuffer is in bytes. A batch of huge rejections must not hold its memory from then on.
 const maxKeptBuffer = 8 << 20
 
-// first reports that all of it was delivered for the first time, as far as the source knows.
-func (b *batch) first() bool {
+// first reports that all events were delivered for the first time, as far as the source knows.
+func (b *Batch) first() bool {
 	return !slices.ContainsFunc(b.messages, func(m *Message) bool { return m.Receives > 1 })
 }
 
-func (b *batch) addRow(row []byte) {
+func (b *Batch) addRow(row []byte) {
 	b.rows = append(b.rows, row...)
 	b.nRows++
 }
 
-func (b *batch) addRejection(row []byte) {
+func (b *Batch) addRejection(row []byte) {
 	b.rejections = append(b.rejections, row...)
 	b.nRejected++
 }
 
 // key gives a data key of the month of date with room for seals more values. At the first call for a month it acquires a
-// share for all the messages that are left, so that a batch asks the issuer once.
-func (b *batch) key(ctx context.Context, issuer *keys.Issuer, date time.Time, rest []*Message, seals int) (*keys.SealingKey, error) {
+// share for all messages that are left, so that a batch asks the issuer once.
+func (b *Batch) key(
+	ctx context.Context, issuer *keys.Issuer, date time.Time, rest []*Message, seals int,
+) (*keys.SealingKey, error) {
 	month := keys.MonthOf(date)
 	size := len(rest[0].Body)
 	for i := range b.keys {
@@ -101,8 +106,8 @@ func (b *batch) key(ctx context.Context, issuer *keys.Issuer, date time.Time, re
 	return k, nil
 }
 
-// keyIDs lists ids and key checks, which load() compares with the vault, each key once.
-func (b *batch) keyIDs() (ids []int64, checks [][]byte) {
+// keyIDs lists each key once, with its key check, which load() compares with the vault's.
+func (b *Batch) keyIDs() (ids []int64, checks [][]byte) {
 	seen := map[uint32]bool{}
 	for i := range b.keys {
 		k := b.keys[i]

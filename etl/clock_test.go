@@ -1,7 +1,9 @@
 package etl_test
 
 import (
+	"bytes"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,7 +79,8 @@ func TestClockIsMended(t *testing.T) {
 			w, clock := writerWithClock(t, env)
 			clock.set(ahead)
 			held := 0
-			s := etltest.Run(t, w, etltest.NewSource(loginsOf(0)), etl.Options{Holding: func(_ string, err error) {
+			var log bytes.Buffer
+			s := etltest.Run(t, w, etltest.NewSource(loginsOf(0)), etl.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Holding: func(_ string, err error) {
 				if pg.Code(err) != pg.ClocksDiffer {
 					t.Errorf("holding: %v", err)
 				}
@@ -87,6 +90,12 @@ func TestClockIsMended(t *testing.T) {
 			}})
 			if s.Stored != 20 || held < 3 {
 				t.Errorf("%+v after %d tries", s, held)
+			}
+			// It is said once that events are held, and once that they no longer are.
+			for line, want := range map[string]int{`msg="holding events"`: 1, "the clocks differ": 1, `msg="the outage is over" lasted=`: 1, "held=20": 1} {
+				if n := strings.Count(log.String(), line); n != want {
+					t.Errorf("the log has %s %d times, want %d:\n%s", line, n, want, &log)
+				}
 			}
 		})
 	}

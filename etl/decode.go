@@ -11,6 +11,36 @@ import (
 	"cloakroom/dataset"
 )
 
+// Reason is why an event could not be stored. The codes are stable: docs/rejections.md lists them, and a replay after
+// a fix selects by them.
+type Reason string
+
+// The reason codes.
+const (
+	NotJSON         Reason = "not_json"         // not one JSON text (RFC 8259), or empty
+	NotObject       Reason = "not_object"       // JSON, but no object
+	DuplicateMember Reason = "duplicate_member" // a member name twice in one object: readers differ on which one counts
+	InvalidUTF8     Reason = "invalid_utf8"     // not UTF-8, or an escaped lone surrogate
+	NUL             Reason = "nul"              // a value holds U+0000, which Postgres cannot store as text
+	TooDeep         Reason = "too_deep"         // nested deeper than 10,000
+	MissingField    Reason = "missing_field"    // a required member is absent or empty
+	NullField       Reason = "null_field"       // a required member is null
+	WrongType       Reason = "wrong_type"       // a member's JSON type is not the dataset's
+	TooLong         Reason = "too_long"         // a value has more characters than the dataset allows
+	BadIP           Reason = "bad_ip"           // not an IP address
+	BadVersion      Reason = "bad_version"      // not MAJOR[.MINOR[.PATCH]] within limits
+	BadDate         Reason = "bad_date"         // sent on a day outside the policy's window
+	DBData          Reason = "db_data"          // the database refused the row (pg.IsDataError)
+)
+
+// Reasons are all reason codes.
+func Reasons() []Reason {
+	return []Reason{
+		NotJSON, NotObject, DuplicateMember, InvalidUTF8, NUL, TooDeep, MissingField, NullField, WrongType, TooLong,
+		BadIP, BadVersion, BadDate, DBData,
+	}
+}
+
 // value is one member of a decoded event.
 type value struct {
 	kind    jsontext.Kind // 0: absent
@@ -20,7 +50,7 @@ type value struct {
 
 func (v *value) isNull() bool { return v.kind == 0 || v.kind == jsontext.KindNull }
 
-// event is a decoded event: a value for each member of the dataset, in its order. It is valid until the next Decode.
+// event is a decoded event: a value for each member of the dataset, in its order. It is valid until the next decode.
 type event struct {
 	values []value
 }
@@ -46,7 +76,7 @@ func newDecoder(d *dataset.Dataset) *decoder {
 	return dec
 }
 
-// decode reads one event. Where it returns a reason, the event holds what could be read before.
+// decode reads one event. If it returns a reason, the event holds what could be read before.
 func (d *decoder) decode(body []byte) (*event, Reason) {
 	clear(d.event.values)
 	clear(d.text)
@@ -62,7 +92,7 @@ func (d *decoder) decode(body []byte) (*event, Reason) {
 	return &d.event, ""
 }
 
-// subjectOf is the subject of an event that may be a rejection: empty unless it could be stored.
+// subjectOf is the subject of an event that may be a rejection: nil unless it could be stored.
 func (d *decoder) subjectOf(e *event) []byte {
 	v := &e.values[d.subject]
 	if v.kind != jsontext.KindString || check(&d.dataset.Members[d.subject], v) != "" {
@@ -188,9 +218,10 @@ func classify(body []byte, err error) Reason {
 	case !utf8.Valid(body):
 		return InvalidUTF8
 	}
-	// The library does not export its errors for a lone surrogate and for depth: find out by reading again,
-	// leniently and token by token.
-	lenient := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	// The library does not export its errors for a lone surrogate and for depth. Read again, leniently and token by
+	// token, to find out.
+	lenient := jsontext.NewDecoder(bytes.NewBuffer(body),
+		jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 	for {
 		_, again := lenient.ReadToken()
 		if again == io.EOF {
@@ -210,3 +241,25 @@ func classify(body []byte, err error) Reason {
 
 // maxDepth is jsontext's own limit on nesting.
 const maxDepth = 10_000
+
+// parseVersion reads MAJOR[.MINOR[.PATCH]] as major*1_000_000 + minor*1_000 + patch, so that integers order as
+// versions do: 2.10 is 2010000 and 2.1 is 2001000. A missing part is 0. Limits: major 2146, minor and patch 999.
+func parseVersion(text []byte) (int32, bool) {
+	var parts [3]int32
+	part, digits := 0, 0
+	for _, c := range text {
+		switch {
+		case c >= '0' && c <= '9' && digits < 4:
+			parts[part] = parts[part]*10 + int32(c-'0')
+			digits++
+		case c == '.' && digits > 0 && part < 2:
+			part, digits = part+1, 0
+		default:
+			return 0, false
+		}
+	}
+	if digits == 0 || parts[0] > 2146 || parts[1] > 999 || parts[2] > 999 {
+		return 0, false
+	}
+	return parts[0]*1_000_000 + parts[1]*1_000 + parts[2], true
+}

@@ -5,54 +5,53 @@ import (
 	"errors"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"cloakroom/internal/pg"
-	"cloakroom/keys/kek"
 )
 
-// delivery brings batches into the database, whatever it takes: it holds on through outages, protects a batch again when
-// the vault has moved on, and finds the row that the database refuses.
+// delivery brings batches into the database. It holds on through outages, protects a batch again when the vault's state has
+// changed, and finds the row that the database refuses.
 type delivery struct {
 	*run
-	loader    *loader
-	protector *protector
+	loader    *Loader
+	protector *Protector
 }
 
 // deliver commits a batch, in parts if a row of it is refused. refused is what the database has refused of its events before.
 // It returns an error only where the context ended or the run gave up.
-func (d *delivery) deliver(ctx context.Context, b *batch, refused refusal) error {
+func (d *delivery) deliver(ctx context.Context, b *Batch, refused refusal) error {
 	messages := b.messages
 	began := time.Now()
-	outage := newOutage(d.run, "loading a batch")
-	turns := 0
+	outage := d.newOutage("loading a batch")
+	defer outage.end()
+	stale := 0
 	for {
 		counts, err := d.loader.load(ctx, b)
 		switch {
 		case err == nil:
-			b.release()
+			b.Release()
+			outage.end()
 			d.committed(messages, time.Since(began), counts)
 			return nil
-		case errors.Is(err, errLeft):
-			return ctx.Err() // the batch's buffers are still read
+		case errors.Is(err, errAbandoned):
+			return ctx.Err() // the call that was left behind still reads the batch's buffers
 		case ctx.Err() != nil:
-			b.release()
+			b.Release()
 			return ctx.Err()
 		case errors.Is(err, errStale):
-			stale := b.state
-			b.release()
+			old := b.state
+			b.Release()
 			d.Log.Info("the vault has moved on: protecting a batch again", "events", len(messages))
-			if turns++; turns > staleTurns {
-				// The vault does not move on so often: something is wrong with it, and new keys do not help.
+			if stale++; stale > staleTurns {
+				// The vault does not change so often. Something is wrong with it, and new keys do not help.
 				if err := outage.wait(ctx, err); err != nil {
 					return err
 				}
 			}
-			if b, err = d.again(ctx, stale, messages, refused); err != nil {
+			if b, err = d.again(ctx, old, messages, refused); err != nil {
 				return err
 			}
 		case pg.Code(err) == pg.ClocksDiffer:
-			b.release()
+			b.Release()
 			if err := outage.wait(ctx, err); err != nil {
 				return err
 			}
@@ -67,26 +66,29 @@ func (d *delivery) deliver(ctx context.Context, b *batch, refused refusal) error
 					refused = rejectionRefused
 				}
 			}
-			b.release()
+			b.Release()
+			outage.end()
 			return d.bisect(ctx, messages, refused, err)
 		default:
 			if err := outage.wait(ctx, err); err != nil {
-				b.release()
+				b.Release()
 				return err
 			}
 		}
 	}
 }
 
-// staleTurns is how often a batch is protected again at once: a rotation step or a restore may come between two reads.
+// staleTurns is how often a batch is protected again without a pause: a rotation step or a restore may come between two reads.
 const staleTurns = 5
 
-// again reads the vault's state anew and protects the messages under it.
-func (d *delivery) again(ctx context.Context, stale *writerState, messages []*Message, refused refusal) (*batch, error) {
-	outage := newOutage(d.run, "reading the vault's state")
+// again reads the vault's state once more and protects the messages under it.
+func (d *delivery) again(ctx context.Context, old *writerState, messages []*Message, refused refusal) (*Batch, error) {
+	outage := d.newOutage("reading the vault's state")
+	defer outage.end()
 	for {
-		err := d.writer.renew(ctx, stale)
+		err := d.writer.renew(ctx, old)
 		if err == nil {
+			outage.end()
 			return d.protectBatch(ctx, d.protector, messages, refused)
 		}
 		if err := outage.wait(ctx, err); err != nil {
@@ -96,7 +98,7 @@ func (d *delivery) again(ctx context.Context, stale *writerState, messages []*Me
 }
 
 // bisect loads the halves of a batch that the database refused for its data. A single event that is refused becomes a
-// rejection, and a rejection that is refused one that holds less.
+// rejection, and a rejection that is refused becomes one that holds less.
 func (d *delivery) bisect(ctx context.Context, messages []*Message, refused refusal, cause error) error {
 	parts := [][]*Message{messages}
 	if len(messages) > 1 {
@@ -116,9 +118,10 @@ func (d *delivery) bisect(ctx context.Context, messages []*Message, refused refu
 	return nil
 }
 
-// protectBatch protects messages, waiting for a data key through outages.
-func (r *run) protectBatch(ctx context.Context, p *protector, messages []*Message, refused refusal) (*batch, error) {
-	outage := newOutage(r, "getting a data key")
+// protectBatch protects messages, and waits for a data key through outages.
+func (r *run) protectBatch(ctx context.Context, p *Protector, messages []*Message, refused refusal) (*Batch, error) {
+	outage := r.newOutage("getting a data key")
+	defer outage.end()
 	renewed := 0
 	for {
 		b, err := p.protect(ctx, messages, refused)
@@ -126,7 +129,7 @@ func (r *run) protectBatch(ctx context.Context, p *protector, messages []*Messag
 			return b, nil
 		}
 		if pg.Code(err) == pg.StaleEpoch && renewed < staleTurns {
-			// The vault takes no event of that month, which was judged to be right: by an old policy, or a wrong clock.
+			// We judged that an event of that month may be stored, and the vault says no: our policy or a clock is wrong.
 			if err = r.writer.renew(ctx, p.state); err == nil {
 				renewed++
 				continue
@@ -137,54 +140,3 @@ func (r *run) protectBatch(ctx context.Context, p *protector, messages []*Messag
 		}
 	}
 }
-
-// outage is a failure that goes on: it backs off with jitter, logs when it begins and now and then, and gives up after
-// Options.MaxOutage.
-type outage struct {
-	run     *run
-	doing   string
-	began   time.Time
-	logged  time.Time
-	backoff *backoff.ExponentialBackOff
-}
-
-func newOutage(r *run, doing string) *outage {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval = 100 * time.Millisecond
-	b.MaxInterval = 10 * time.Second
-	return &outage{run: r, doing: doing, backoff: b}
-}
-
-// logEvery is how often an outage that goes on is logged.
-const logEvery = 30 * time.Second
-
-// wait sleeps before the next try. It returns an error where there is none: the context ended, or the run gives up.
-func (o *outage) wait(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if o.run.Holding != nil {
-		o.run.Holding(o.doing, err)
-	}
-	now := time.Now()
-	if o.began.IsZero() {
-		o.began = now
-	}
-	if limit := o.run.MaxOutage; limit > 0 && (!passes(err) || now.Sub(o.began) >= limit) {
-		return gaveUp(err, now.Sub(o.began))
-	}
-	if now.Sub(o.logged) >= logEvery {
-		o.logged = now
-		o.run.Log.Error("holding events", "doing", o.doing, "error", err, "since", o.began.UTC().Format(time.RFC3339))
-	}
-	select {
-	case <-time.After(o.backoff.NextBackOff()):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// passes reports a failure that may pass by itself. Others (a missing grant, a disabled KEK) need an operator: a daemon
-// holds on for them too, a command says so at once.
-func passes(err error) bool { return pg.IsUnavailable(err) || errors.Is(err, kek.ErrUnavailable) }

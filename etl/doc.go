@@ -1,13 +1,20 @@
 // Package etl takes events from a source, protects them and loads them:
 //
-//	source → decode → protect → load
+//	receive → decode → protect → load
 //
-// What it promises:
+// Run does all of it; DryRun stops before the load and counts. Package etl/source has the sources: an SQS queue, a file,
+// the records of a Lambda call. A Writer holds what all goroutines of a process share: the vault's settings, the
+// index keys and the data keys in hand. Protector and Loader are two stages of Run by themselves, for measurements.
 //
-//   - Every event that a source hands over ends as one row or as one rejection with a reason code, committed before the
-//     source hears of it. A redelivered event is dropped by its key.
-//   - A protected value is written only sealed, with its token beside it. The sealed value holds the text as it was
-//     sent, byte for byte; only the token sees the normalised form.
-//   - One bad event never fails its batch. A failure of the infrastructure (database, KEK) is never an event's fault:
-//     the batch is held and tried again.
+// What the package promises:
+//
+//   - Every event that a source hands over ends as one row or as one rejection with a reason code. It is committed
+//     before the source hears of it. A redelivered event is dropped by its key.
+//   - A protected value is written sealed, with its token beside it, and in no other form. The sealed value holds the
+//     text as it was sent, byte for byte; only the token sees the normalised form.
+//   - One bad event never fails its batch, and nothing that an event holds makes its rejection impossible.
+//   - A failure of the infrastructure (database, KEK, a clock) is never an event's fault: the batch is held and tried again.
+//
+// The files follow an event: receive.go, decode.go, protect.go and batch.go, load.go with copytext.go. deliver.go and
+// outage.go say what happens when a load fails; run.go puts the stages together.
 package etl

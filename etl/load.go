@@ -24,13 +24,63 @@ type Counts struct {
 	Rejections map[Reason]int64
 }
 
-// errStale reports that the vault's state has passed: refresh, protect again, load again.
+// errStale reports that the batch was protected under an older state of the vault: read it, protect again, load again.
 var errStale = errors.New("the vault has moved on")
 
-// loader loads batches over one connection of its own, on which the staging tables live. Not for concurrent use.
-type loader struct {
+// errAbandoned reports a call to the database that was left behind. It may still read what it was given.
+var errAbandoned = errors.New("left a call to the database behind")
+
+// abandonAfter is how long a call may go on once its context has ended.
+const abandonAfter = time.Second
+
+// callWithDeadline makes a call to the database, and leaves it behind if it goes on after ctx has ended. lib/pq asks the
+// server to cancel and then waits for its answer, which a server that hangs never gives.
+func callWithDeadline[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := call()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-time.After(abandonAfter):
+		var none T
+		return none, errAbandoned
+	}
+}
+
+// Loader loads batches over one connection of its own, on which the staging tables live. It connects at its first batch. It
+// is not for concurrent use. Close it.
+type Loader struct {
 	vault   *keys.Vault
 	session *session // nil: none is open
+}
+
+// NewLoader makes a loader.
+func NewLoader(w *Writer) *Loader { return &Loader{vault: w.vault} }
+
+// Load commits a batch once. Unlike Run it does not try again, whatever the error.
+func (l *Loader) Load(ctx context.Context, b *Batch) (Counts, error) { return l.load(ctx, b) }
+
+// Close gives the connection up.
+func (l *Loader) Close() {
+	if l.session == nil {
+		return
+	}
+	// Never back into the pool: an unfinished COPY or an answer that nobody read may be left on it.
+	_ = l.session.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = l.session.conn.Close()
+	l.session = nil
 }
 
 // session is a loader's connection.
@@ -41,20 +91,20 @@ type session struct {
 	staged *writerState // the state for which its staging tables were made
 }
 
-// maxSession is how long a loader keeps a connection. The pool's own limit does not reach one that never goes back, and
-// a staging table's relfrozenxid does not advance: a session of weeks would hold up the cluster's transaction ids.
+// maxSession is how long a loader keeps a connection. The pool's own limit does not reach a connection that never goes back.
+// A staging table's relfrozenxid does not advance, so a session of weeks would hold up the cluster's transaction ids.
 const maxSession = 30 * time.Minute
 
 // load commits a batch: COPY into the staging tables, then cloakroom.load(), in one transaction.
 //
-// Errors: errStale; one for which pg.IsDataError holds, where a row may be at fault; errLeft; else the infrastructure's.
-// After any error the connection is given up: nothing of it is worth keeping.
-func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
+// Errors: errStale; pg.ClocksDiffer; one for which pg.IsDataError holds, where a row may be at fault; errAbandoned; else the
+// infrastructure's. After any error the connection is closed: its state is unknown.
+func (l *Loader) load(ctx context.Context, b *Batch) (Counts, error) {
 	if l.session != nil && time.Since(l.session.since) >= maxSession {
-		l.close()
+		l.Close()
 	}
 	opened := l.session
-	counts, err := orLeave(ctx, func() (Counts, error) {
+	counts, err := callWithDeadline(ctx, func() (Counts, error) {
 		if opened == nil {
 			conn, err := l.vault.DB.Connx(ctx)
 			if err != nil {
@@ -64,13 +114,13 @@ func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
 		}
 		return opened.load(ctx, b)
 	})
-	if errors.Is(err, errLeft) {
-		l.session = nil // and whoever was left behind has it
+	if errors.Is(err, errAbandoned) {
+		l.session = nil // the call that was left behind still uses it
 		return Counts{}, err
 	}
 	l.session = opened
 	if err != nil {
-		l.close()
+		l.Close()
 		switch pg.Code(err) {
 		case pg.StaleEpoch, pg.UnknownDataKey:
 			return Counts{}, fmt.Errorf("%w: %w", errStale, pg.Redact(err))
@@ -85,7 +135,7 @@ func (l *loader) load(ctx context.Context, b *batch) (Counts, error) {
 	return counts, nil
 }
 
-func (s *session) load(ctx context.Context, b *batch) (Counts, error) {
+func (s *session) load(ctx context.Context, b *Batch) (Counts, error) {
 	if s.staged != b.state {
 		// Outside the batch's transaction, so that the tables outlive it.
 		if _, err := s.conn.ExecContext(ctx, `SELECT cloakroom.stage()`); err != nil {
@@ -193,15 +243,4 @@ func chunkEnd(text []byte) int {
 		}
 	}
 	return len(text) - 1
-}
-
-// close gives the connection up.
-func (l *loader) close() {
-	if l.session == nil {
-		return
-	}
-	// Never back into the pool: a half-done COPY or a lost answer may linger.
-	_ = l.session.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = l.session.conn.Close()
-	l.session = nil
 }

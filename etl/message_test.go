@@ -30,9 +30,8 @@ func TestMessageIDsNeverChange(t *testing.T) {
 			t.Errorf("MessageID(%q) = %s, want %s", id, got, want)
 		}
 	}
-	f := File{name: "logins-2026-07"}
 	for position, want := range map[int64]string{0: "0c454720-238f-5f21-80c8-eebf66d9bcf7", 1: "1b491433-170b-540d-812b-d12b6c01446a", 1_000_000: "0e689ef0-8707-5346-9416-a255f9bf474d"} {
-		if got := f.id(position); got.String() != want {
+		if got := FileEventID("logins-2026-07", position); got.String() != want {
 			t.Errorf("event %d: %s, want %s", position, got, want)
 		}
 	}

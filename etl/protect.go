@@ -14,9 +14,9 @@ import (
 	"cloakroom/keys"
 )
 
-// protector decodes events, makes their tokens, seals them and writes their rows for COPY. It reuses its buffers and is
+// Protector decodes events, makes their tokens, seals them and writes their rows for COPY. It reuses its buffers and is
 // not for concurrent use; each goroutine has its own, over one Writer.
-type protector struct {
+type Protector struct {
 	writer    *Writer
 	decoder   *decoder
 	protected []int // positions of the protected members among the dataset's
@@ -45,8 +45,9 @@ const (
 	rejectionRefused         // its rejection, too: that keeps only the id, db_data and the sealed body
 )
 
-func newProtector(w *Writer) *protector {
-	p := &protector{writer: w, decoder: newDecoder(w.dataset)}
+// NewProtector makes a protector over a writer, which others may share.
+func NewProtector(w *Writer) *Protector {
+	p := &Protector{writer: w, decoder: newDecoder(w.dataset)}
 	for i := range w.dataset.Members {
 		if w.dataset.Members[i].Protect != nil {
 			p.protected = append(p.protected, i)
@@ -55,14 +56,19 @@ func newProtector(w *Writer) *protector {
 	return p
 }
 
-// protect turns messages into a batch that can be loaded. It fails only where no data key can be had.
-func (p *protector) protect(ctx context.Context, messages []*Message, refused refusal) (*batch, error) {
+// Protect turns messages into a batch; what cannot be stored is in it as a rejection. It fails only if it gets no data key.
+func (p *Protector) Protect(ctx context.Context, messages []*Message) (*Batch, error) {
+	return p.protect(ctx, messages, nothingRefused)
+}
+
+// protect is Protect for events of which the database has refused something.
+func (p *Protector) protect(ctx context.Context, messages []*Message, refused refusal) (*Batch, error) {
 	p.use(p.writer.current())
 	p.day = day{}
 	b := newBatch(p.state, messages)
 	for i, m := range messages {
 		if err := p.add(ctx, b, m, messages[i:], refused); err != nil {
-			b.release()
+			b.Release()
 			return nil, err
 		}
 	}
@@ -70,7 +76,7 @@ func (p *protector) protect(ctx context.Context, messages []*Message, refused re
 }
 
 // use takes over the vault's state: after a reindex began or ended, other subkeys.
-func (p *protector) use(state *writerState) {
+func (p *Protector) use(state *writerState) {
 	if p.state == state {
 		return
 	}
@@ -84,18 +90,9 @@ func (p *protector) use(state *writerState) {
 	}
 }
 
-func (p *protector) add(ctx context.Context, b *batch, m *Message, rest []*Message, refused refusal) error {
-	if !p.day.date.Equal(m.Date) || p.day.text == "" {
-		p.day = day{date: m.Date, text: m.Date.Format(time.DateOnly), outside: p.state.outside(m.Date)}
-	}
-	e, reason := p.decoder.decode(m.Body)
-	if reason == "" && p.day.outside {
-		reason = BadDate
-	}
-	if reason == "" {
-		// Tokens first: what cannot be normalised is a rejection, and nothing has been sealed for it.
-		reason = p.tokenise(e)
-	}
+// add writes one event to a batch. rest are the messages from it on, which may need a data key, too.
+func (p *Protector) add(ctx context.Context, b *Batch, m *Message, rest []*Message, refused refusal) error {
+	e, reason := p.judge(m)
 	if reason == "" && refused == rowRefused || refused == rejectionRefused {
 		reason = DBData
 	}
@@ -113,11 +110,26 @@ func (p *protector) add(ctx context.Context, b *batch, m *Message, rest []*Messa
 	return nil
 }
 
-// text is an event's value as a string that lives no longer than the event: no copy.
+// judge decodes an event, makes its tokens, and says why it is to be rejected, or nothing.
+func (p *Protector) judge(m *Message) (*event, Reason) {
+	if !p.day.date.Equal(m.Date) || p.day.text == "" {
+		p.day = day{date: m.Date, text: m.Date.Format(time.DateOnly), outside: p.state.outside(m.Date)}
+	}
+	e, reason := p.decoder.decode(m.Body)
+	switch {
+	case reason != "":
+		return e, reason
+	case p.day.outside:
+		return e, BadDate
+	}
+	return e, p.tokenise(e)
+}
+
+// string is the value as a string without a copy: it lives no longer than the event.
 func (v *value) string() string { return unsafe.String(unsafe.SliceData(v.text), len(v.text)) }
 
 // tokenise makes the tokens of all protected members under all live versions, one after another in p.tokens.
-func (p *protector) tokenise(e *event) Reason {
+func (p *Protector) tokenise(e *event) Reason {
 	p.tokens = p.tokens[:0]
 	for v := range p.hashers {
 		for i, at := range p.protected {
@@ -141,11 +153,11 @@ func (p *protector) tokenise(e *event) Reason {
 	return ""
 }
 
-// noToken stands in p.tokens where a protected member is null: as long as a token, and never one.
+// noToken stands in p.tokens where a protected member is null. It is as long as a token, and no token begins with NUL.
 var noToken = make([]byte, blindindex.TokenLength)
 
 // writeRow writes one row, in the order of dataset.Columns.
-func (p *protector) writeRow(key *keys.SealingKey, m *Message, e *event) error {
+func (p *Protector) writeRow(key *keys.SealingKey, m *Message, e *event) error {
 	d := p.writer.dataset
 	row := appendCopyUUID(p.row[:0], m.ID)
 	row = append(row, '\t')
@@ -208,10 +220,12 @@ func appendClear(row []byte, m *dataset.Member, v *value) []byte {
 // Nothing that an event or its server says may make this impossible. Days and counts beyond the column's range are left
 // out or cut; where the database refuses the rejection all the same, it is written once more without subject, date and
 // count.
-func (p *protector) reject(ctx context.Context, b *batch, m *Message, rest []*Message, e *event, reason Reason, refused refusal) error {
+func (p *Protector) reject(
+	ctx context.Context, b *Batch, m *Message, rest []*Message, e *event, reason Reason, refused refusal,
+) error {
 	date := m.Date
 	if p.day.outside {
-		// Its own month may lie centuries away: sealed under this month's key.
+		// Its own month may be centuries away. A key of this month seals it.
 		date = p.state.now()
 	}
 	key, err := b.key(ctx, p.writer.issuer, date, rest, 1)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"cloakroom/dataset"
+	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 )
 
@@ -26,15 +28,15 @@ func benchMessages(n int) []*Message {
 func BenchmarkProtect(b *testing.B) {
 	w := newWriter(b, keystest.New(b))
 	messages := benchMessages(2000)
-	p := newProtector(w)
+	p := NewProtector(w)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for done := 0; done < b.N; done += len(messages) {
-		batch, err := p.protect(b.Context(), messages[:min(len(messages), b.N-done)], nothingRefused)
+		batch, err := p.Protect(b.Context(), messages[:min(len(messages), b.N-done)])
 		if err != nil {
 			b.Fatal(err)
 		}
-		batch.release()
+		batch.Release()
 	}
 }
 
@@ -42,9 +44,9 @@ func BenchmarkProtect(b *testing.B) {
 // same rows straight into the partitioned table, without staging, fence, checks and order, which a superuser can.
 func BenchmarkLoad(b *testing.B) {
 	w := newWriter(b, keystest.New(b))
-	l := &loader{vault: w.vault}
-	defer l.close()
-	eachBatch(b, w, func(sealed *batch) error {
+	l := NewLoader(w)
+	defer l.Close()
+	eachBatch(b, w, func(sealed *Batch) error {
 		_, err := l.load(b.Context(), sealed)
 		return err
 	})
@@ -59,7 +61,7 @@ func BenchmarkCopy(b *testing.B) {
 	}
 	defer conn.Close()
 	l := &session{conn: conn}
-	eachBatch(b, w, func(sealed *batch) error {
+	eachBatch(b, w, func(sealed *Batch) error {
 		tx, err := conn.BeginTxx(b.Context(), nil)
 		if err != nil {
 			return err
@@ -73,12 +75,12 @@ func BenchmarkCopy(b *testing.B) {
 }
 
 // eachBatch hands over batches of fresh rows until b.N rows are done, and measures that alone.
-func eachBatch(b *testing.B, w *Writer, do func(*batch) error) {
-	p := newProtector(w)
+func eachBatch(b *testing.B, w *Writer, do func(*Batch) error) {
+	p := NewProtector(w)
 	const rows = 2000
 	b.StopTimer()
 	for done := 0; done < b.N; done += rows {
-		sealed, err := p.protect(b.Context(), benchMessages(min(rows, b.N-done)), nothingRefused)
+		sealed, err := p.Protect(b.Context(), benchMessages(min(rows, b.N-done)))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -88,6 +90,16 @@ func eachBatch(b *testing.B, w *Writer, do func(*batch) error) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		sealed.release()
+		sealed.Release()
 	}
+}
+
+// newWriter is etltest.NewWriter, which a test inside the package cannot use.
+func newWriter(t testing.TB, env *keystest.Env) *Writer {
+	t.Helper()
+	w, err := NewWriter(t.Context(), env.Vault(t, env.As(t, "ingest", "ingest")), dataset.Login(), keys.Caps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }

@@ -1,9 +1,10 @@
 package etl
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"runtime"
@@ -13,34 +14,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Source hands over events. Receive returns the next ones, waiting for them if need be; io.EOF means that there are no
-// more. After a Receive fails with another error, Run commits what it has in hand and ends.
-//
-// It is called from up to Options.Receivers goroutines at once.
-type Source interface {
-	Receive(ctx context.Context) ([]*Message, error)
-}
-
-// Committer is a source that wants to know which of its events are committed, to delete them from a queue. It does not
-// block for long: it is called by the loaders.
-type Committer interface {
-	Committed(messages []*Message)
-}
-
 // Options tune a run. Zero fields take the defaults named beside them.
 type Options struct {
-	Receivers  int           // goroutines calling Receive at the most: 1
+	Receivers  int           // most goroutines that call Receive: 1
 	Protectors int           // goroutines that decode and seal: GOMAXPROCS
 	Loaders    int           // database connections that load: 2
-	BatchRows  int           // events in a batch at the most: 2000
-	BatchBytes int           // body bytes in a batch, unless one event is larger: 8 MiB
-	BatchDelay time.Duration // a batch waits so long for more events: 100 ms
-	Grace      time.Duration // after ctx ends, what was received is committed within this: 25 s
-	// MaxOutage is how long the database or the KEK may be away before the run gives up; 0: for ever.
+	BatchRows  int           // most events in a batch: 2000
+	BatchBytes int           // most body bytes in a batch, unless one event is larger: 8 MiB
+	BatchDelay time.Duration // how long a batch waits for more events: 100 ms
+	Grace      time.Duration // how long, after ctx ends, to go on committing what was received: 25 s
+	// MaxOutage is how long the database or the KEK may be away before the run gives up; 0: no limit.
 	MaxOutage time.Duration
 	Log       *slog.Logger // slog.Default
 	Observe   Observer     // told of each batch; may be nil
-	// Holding is told of each try that failed while the database or the KEK was away; may be nil.
+	// Holding is told of each try that failed while the database or the KEK was away or a clock was wrong; may be nil.
 	Holding func(doing string, err error)
 }
 
@@ -52,24 +39,15 @@ type Observer interface {
 }
 
 func (o Options) withDefaults() Options {
-	setDefault(&o.Receivers, 1)
-	setDefault(&o.Protectors, runtime.GOMAXPROCS(0))
-	setDefault(&o.Loaders, 2)
-	setDefault(&o.BatchRows, 2000)
-	setDefault(&o.BatchBytes, 8<<20)
-	setDefault(&o.BatchDelay, 100*time.Millisecond)
-	setDefault(&o.Grace, 25*time.Second)
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
+	o.Receivers = cmp.Or(o.Receivers, 1)
+	o.Protectors = cmp.Or(o.Protectors, runtime.GOMAXPROCS(0))
+	o.Loaders = cmp.Or(o.Loaders, 2)
+	o.BatchRows = cmp.Or(o.BatchRows, 2000)
+	o.BatchBytes = cmp.Or(o.BatchBytes, 8<<20)
+	o.BatchDelay = cmp.Or(o.BatchDelay, 100*time.Millisecond)
+	o.Grace = cmp.Or(o.Grace, 25*time.Second)
+	o.Log = cmp.Or(o.Log, slog.Default())
 	return o
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Summary is what a run did. Received = Stored + Duplicates + Rejected + Abandoned.
@@ -79,15 +57,16 @@ type Summary struct {
 	Duplicates int64            `json:"duplicates"`
 	Rejected   int64            `json:"rejected"`
 	Rejections map[Reason]int64 `json:"rejections"`
-	// Abandoned were received and not committed, because the run was ended or gave up. Their source still has them.
+	// Abandoned were received and not committed, because the run was stopped or gave up. Their source still has them.
 	Abandoned int64   `json:"abandoned"`
 	Seconds   float64 `json:"seconds"`
 }
 
 type run struct {
 	Options
-	writer *Writer
-	source Source
+	writer  *Writer
+	source  Source
+	outages outages
 
 	mu      sync.Mutex
 	summary Summary
@@ -96,8 +75,8 @@ type run struct {
 // Run moves events from a source into the database until the source ends or ctx does. When ctx ends it stops
 // receiving and commits what it has in hand, within Options.Grace.
 //
-// It returns an error where the source failed or an outage outlasted Options.MaxOutage, and none where ctx ended, even if
-// the grace was too short: Summary.Abandoned tells. The summary is true in any case.
+// It returns an error if the source failed or an outage outlasted Options.MaxOutage (ErrGaveUp). It returns none if ctx ended,
+// even if the grace was too short: Summary.Abandoned tells. The summary is true in any case.
 func Run(ctx context.Context, w *Writer, source Source, o Options) (Summary, error) {
 	r := &run{Options: o.withDefaults(), writer: w, source: source, summary: Summary{Rejections: map[Reason]int64{}}}
 	began := time.Now()
@@ -126,7 +105,7 @@ func (r *run) run(ctx context.Context) error {
 
 	received := make(chan []*Message, r.Receivers)
 	batches := make(chan []*Message)
-	protected := make(chan *batch, r.Loaders)
+	protected := make(chan *Batch, r.Loaders)
 
 	// A source that fails ends receiving, not the stages: what it handed over before is committed.
 	var sourceErr error
@@ -156,7 +135,7 @@ func (r *run) run(ctx context.Context) error {
 	return sourceErr
 }
 
-// afterGrace is a context that outlives ctx by a time in which what was begun is finished.
+// afterGrace is a context that outlives ctx by grace, in which what was begun is finished.
 func afterGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
@@ -166,61 +145,8 @@ func afterGrace(ctx context.Context, grace time.Duration) (context.Context, cont
 	}
 }
 
-// collect groups messages into batches: full, or as old as BatchDelay, or the last.
-func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*Message) error {
-	var batch []*Message
-	size := 0
-	timer := time.NewTimer(r.BatchDelay)
-	timer.Stop()
-	defer timer.Stop()
-	flush := func() error {
-		timer.Stop()
-		if len(batch) == 0 {
-			return nil
-		}
-		select {
-		case out <- batch:
-			batch, size = nil, 0
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	for {
-		select {
-		case messages, open := <-in:
-			if !open {
-				return flush()
-			}
-			for _, m := range messages {
-				if size+len(m.Body) > r.BatchBytes {
-					if err := flush(); err != nil {
-						return err
-					}
-				}
-				if len(batch) == 0 {
-					timer.Reset(r.BatchDelay)
-				}
-				batch = append(batch, m)
-				size += len(m.Body)
-				if len(batch) >= r.BatchRows {
-					if err := flush(); err != nil {
-						return err
-					}
-				}
-			}
-		case <-timer.C:
-			if err := flush(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func (r *run) protect(ctx context.Context, in <-chan []*Message, out chan<- *batch) error {
-	p := newProtector(r.writer)
+func (r *run) protect(ctx context.Context, in <-chan []*Message, out chan<- *Batch) error {
+	p := NewProtector(r.writer)
 	for messages := range in {
 		b, err := r.protectBatch(ctx, p, messages, nothingRefused)
 		if err != nil {
@@ -229,16 +155,16 @@ func (r *run) protect(ctx context.Context, in <-chan []*Message, out chan<- *bat
 		select {
 		case out <- b:
 		case <-ctx.Done():
-			b.release()
+			b.Release()
 			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-func (r *run) load(ctx context.Context, in <-chan *batch) error {
-	d := delivery{run: r, loader: &loader{vault: r.writer.vault}, protector: newProtector(r.writer)}
-	defer d.loader.close()
+func (r *run) load(ctx context.Context, in <-chan *Batch) error {
+	d := delivery{run: r, loader: NewLoader(r.writer), protector: NewProtector(r.writer)}
+	defer d.loader.Close()
 	for b := range in {
 		if err := d.deliver(ctx, b, nothingRefused); err != nil {
 			return err
@@ -265,10 +191,38 @@ func (r *run) committed(messages []*Message, took time.Duration, c Counts) {
 	}
 }
 
-// ErrGaveUp reports an outage that lasted longer than Options.MaxOutage. Nothing is lost: what was not committed is
-// still at its source.
-var ErrGaveUp = errors.New("gave up")
+// held is how many events were received and are not committed.
+func (r *run) held() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.summary.Received - r.summary.Stored - r.summary.Duplicates - r.summary.Rejected
+}
 
-func gaveUp(err error, after time.Duration) error {
-	return fmt.Errorf("%w after %v: %w", ErrGaveUp, after.Round(time.Second), err)
+// DryRun decodes events, makes their tokens and counts what would become of them, until the source ends. It seals, writes
+// and deletes nothing. Duplicates count as stored: only the database could tell.
+func DryRun(ctx context.Context, w *Writer, source Source) (Summary, error) {
+	s := Summary{Rejections: map[Reason]int64{}}
+	p := NewProtector(w)
+	p.use(w.current())
+	began := time.Now()
+	for {
+		messages, err := source.Receive(ctx)
+		s.Received += int64(len(messages))
+		for _, m := range messages {
+			_, reason := p.judge(m)
+			if reason == "" {
+				s.Stored++
+				continue
+			}
+			s.Rejected++
+			s.Rejections[reason]++
+		}
+		s.Seconds = time.Since(began).Seconds()
+		switch {
+		case errors.Is(err, io.EOF), ctx.Err() != nil:
+			return s, nil
+		case err != nil:
+			return s, err
+		}
+	}
 }

@@ -2,11 +2,13 @@ package etl
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"cloakroom/dataset"
+	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
@@ -79,8 +81,8 @@ func (w *Writer) DataKeys() (age time.Duration, seals uint64) { return w.issuer.
 
 func (w *Writer) current() *writerState { return w.state.Load() }
 
-// renew reads the vault's state again after the load refused the state old, and gives up the data keys in hand: a
-// raised epoch may have closed them. Of several loaders refused together, one does it.
+// renew reads the vault's state again after the vault refused a batch of the state old. It gives up the data keys in hand,
+// because a raised epoch may have closed them. Of several goroutines refused together, one does it.
 func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	w.refresh.Lock()
 	defer w.refresh.Unlock()
@@ -89,7 +91,7 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	state, err := orLeave(ctx, func() (*writerState, error) { return w.read(ctx) })
+	state, err := callWithDeadline(ctx, func() (*writerState, error) { return w.read(ctx) })
 	if err != nil {
 		return err
 	}
@@ -98,6 +100,16 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	return nil
 }
 
-// renewTimeout bounds one reading of the vault's state, so that a KMS which takes the call and never answers does not
-// hold everybody who waits for it.
+// renewTimeout bounds one reading of the vault's state. A KMS that takes the call and never answers must not hold all
+// loaders.
 const renewTimeout = time.Minute
+
+// FixSource records a file source in the vault. It returns the date of its events, which the source's first run fixed.
+func (w *Writer) FixSource(ctx context.Context, name string, date time.Time) (time.Time, error) {
+	var fixed time.Time
+	err := w.vault.DB.GetContext(ctx, &fixed, `SELECT cloakroom.fix_source($1, $2)`, name, date.Format(time.DateOnly))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("recording the source: %w", pg.Redact(err))
+	}
+	return fixed.UTC(), nil
+}

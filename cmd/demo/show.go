@@ -14,6 +14,7 @@ import (
 
 	"cloakroom/dataset"
 	"cloakroom/etl"
+	"cloakroom/etl/source"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -89,9 +90,9 @@ func (s *show) ingest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	source := etl.NewSQS(q, etl.SQSOptions{Once: true, MaxOutage: time.Minute})
-	summary, err := etl.Run(ctx, w, source, etl.Options{Receivers: 4, MaxOutage: time.Minute})
-	source.Close(context.WithoutCancel(ctx))
+	queued := source.NewSQS(q, source.SQSOptions{Once: true, MaxOutage: time.Minute})
+	summary, err := etl.Run(ctx, w, queued, etl.Options{Receivers: 4, MaxOutage: time.Minute})
+	queued.Close(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}

@@ -54,9 +54,9 @@ func (d *database) added(name string, g *generator, n int) contender {
 }
 
 // protect seals messages in batches, to be loaded as often as one likes.
-func (d *database) protect(ctx context.Context, messages []*etl.Message) ([]*etl.Protected, error) {
+func (d *database) protect(ctx context.Context, messages []*etl.Message) ([]*etl.Batch, error) {
 	p := etl.NewProtector(d.writer)
-	var batches []*etl.Protected
+	var batches []*etl.Batch
 	for _, part := range cut(messages, batchRows) {
 		b, err := p.Protect(ctx, part)
 		if err != nil {
@@ -68,7 +68,7 @@ func (d *database) protect(ctx context.Context, messages []*etl.Message) ([]*etl
 }
 
 // inserted is the baseline of ingest: the same rows, sealed already, loaded the same way.
-func (d *database) inserted(name string, n int, batches []*etl.Protected) contender {
+func (d *database) inserted(name string, n int, batches []*etl.Batch) contender {
 	return contender{name, func(ctx context.Context) (sample, error) {
 		if err := d.truncate(ctx); err != nil {
 			return sample{}, err
@@ -79,8 +79,8 @@ func (d *database) inserted(name string, n int, batches []*etl.Protected) conten
 	}}
 }
 
-func (d *database) load(ctx context.Context, batches []*etl.Protected) error {
-	queue := make(chan *etl.Protected, len(batches))
+func (d *database) load(ctx context.Context, batches []*etl.Batch) error {
+	queue := make(chan *etl.Batch, len(batches))
 	for _, b := range batches {
 		queue <- b
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloakroom/etl"
+	"cloakroom/etl/source"
 	"cloakroom/internal/queue"
 	"cloakroom/internal/sandbox"
 	"cloakroom/internal/sandbox/plainsqs"
@@ -155,14 +156,14 @@ func (q *remoteQueue) ingest(ctx context.Context, d *database, n int) (sample, e
 	if err != nil {
 		return sample{}, err
 	}
-	source := etl.NewSQS(opened, etl.SQSOptions{Log: quiet})
+	from := source.NewSQS(opened, source.SQSOptions{Log: quiet})
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	all := newTally(n)
 	w := start()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := etl.Run(ctx, d.writer, source, etl.Options{
+		_, err := etl.Run(ctx, d.writer, from, etl.Options{
 			Log: quiet, Loaders: loaders, BatchRows: batchRows, Receivers: receivers, Observe: all,
 		})
 		ended <- err
@@ -172,13 +173,13 @@ func (q *remoteQueue) ingest(ctx context.Context, d *database, n int) (sample, e
 	case err := <-ended:
 		return sample{}, errors.Join(errors.New("ingest ended early"), err)
 	}
-	for source.Held() > 0 {
+	for from.Held() > 0 {
 		time.Sleep(time.Millisecond)
 	}
 	s := w.stop(n)
 	stop()
 	err = <-ended
-	source.Close(context.WithoutCancel(ctx))
+	from.Close(context.WithoutCancel(ctx))
 	// The server must have seen that the last polls were cut off before there are messages again, which they would take.
 	time.Sleep(100 * time.Millisecond)
 	return s, err

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/etl"
+	"cloakroom/etl/source"
 )
 
 // ingestFile reads a file, once.
@@ -13,7 +14,7 @@ func ingestFile(cmd *cobra.Command, f *ingestFlags) error {
 		return err
 	}
 	defer closeVault()
-	source, closeFile, err := etl.OpenFile(cmd.Context(), w, etl.FileOptions{
+	file, closeFile, err := source.OpenFile(cmd.Context(), w, source.FileOptions{
 		Path: f.from, Name: f.source, Date: f.date, Stdin: cmd.InOrStdin(), DryRun: f.dryRun,
 	})
 	if err != nil {
@@ -24,9 +25,9 @@ func ingestFile(cmd *cobra.Command, f *ingestFlags) error {
 	o.Receivers = 1
 	defer showProgress(cmd, &o, func() int { return 0 })()
 	if f.dryRun {
-		s, err := etl.DryRun(cmd.Context(), w, source)
+		s, err := etl.DryRun(cmd.Context(), w, file)
 		return finish(cmd, f, s, err)
 	}
-	s, err := etl.Run(cmd.Context(), w, source, o)
+	s, err := etl.Run(cmd.Context(), w, file, o)
 	return finish(cmd, f, s, err)
 }

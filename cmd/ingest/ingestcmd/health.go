@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloakroom/etl"
+	"cloakroom/etl/source"
 	"cloakroom/keys"
 )
 
@@ -15,7 +16,7 @@ import (
 type health struct {
 	next   etl.Observer
 	vault  *keys.Vault
-	source *etl.SQS
+	source *source.SQS
 
 	mu      sync.Mutex
 	moved   time.Time // when a batch was last committed or a try to commit one ended

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/etl"
+	"cloakroom/etl/source"
 )
 
 // lambdaVariable is set where the process was started as an AWS Lambda function.
@@ -44,19 +44,19 @@ func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQ
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-lambdaMargin))
 		defer cancel()
 	}
-	source := etl.NewGiven(lambdaMessages(event))
-	if err := h.ingest(ctx, source); err != nil {
+	records := source.FromLambda(event)
+	if err := h.ingest(ctx, records); err != nil {
 		slog.Error("events are handed back", "error", err)
 	}
 	var answer events.SQSEventResponse
-	for _, m := range source.Uncommitted() {
+	for _, m := range records.Uncommitted() {
 		answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.Handle.(string)})
 	}
 	return answer, nil
 }
 
 // ingest stores what it can before ctx ends. An outage is not waited for long: Lambda calls again.
-func (h *function) ingest(ctx context.Context, source *etl.Given) error {
+func (h *function) ingest(ctx context.Context, records *source.SliceSource) error {
 	if h.writer == nil {
 		w, _, _, err := openWriter(h.cmd, h.flags) // it stays open as long as the process
 		if err != nil {
@@ -66,30 +66,10 @@ func (h *function) ingest(ctx context.Context, source *etl.Given) error {
 	}
 	o := h.flags.options()
 	o.Receivers, o.Loaders, o.BatchDelay, o.Grace, o.MaxOutage = 1, 1, time.Millisecond, time.Millisecond, 5*time.Second
-	s, err := etl.Run(ctx, h.writer, source, o)
+	s, err := etl.Run(ctx, h.writer, records, o)
 	if err == nil && s.Abandoned > 0 {
 		err = fmt.Errorf("the call's time ran out: raise the function's timeout")
 	}
 	slog.Info("handled a call", "received", s.Received, "stored", s.Stored, "duplicates", s.Duplicates, "rejected", s.Rejected, "handed_back", s.Abandoned)
 	return err
-}
-
-func lambdaMessages(event events.SQSEvent) []*etl.Message {
-	messages := make([]*etl.Message, len(event.Records))
-	for i := range event.Records {
-		r := &event.Records[i]
-		receives, err := strconv.Atoi(r.Attributes["ApproximateReceiveCount"])
-		if err != nil {
-			receives = 1
-		}
-		sent := time.Now()
-		if millis, err := strconv.ParseInt(r.Attributes["SentTimestamp"], 10, 64); err == nil {
-			sent = time.UnixMilli(millis)
-		}
-		messages[i] = &etl.Message{
-			ID: etl.MessageID(r.MessageId), Date: sent.UTC().Truncate(24 * time.Hour), Sent: sent,
-			Body: []byte(r.Body), Receives: receives, Handle: r.MessageId,
-		}
-	}
-	return messages
 }

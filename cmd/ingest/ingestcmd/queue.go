@@ -10,6 +10,7 @@ import (
 
 	"cloakroom/etl"
 	"cloakroom/etl/metrics"
+	"cloakroom/etl/source"
 	"cloakroom/internal/queue"
 	"cloakroom/keys"
 )
@@ -30,31 +31,31 @@ func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
 	defer closeVault()
 
 	o := f.options()
-	source := etl.NewSQS(q, etl.SQSOptions{Once: f.once, DryRun: f.dryRun, OnceWait: f.onceWait, MaxOutage: o.MaxOutage, Log: slog.Default()})
-	h := &health{next: m, vault: v, source: source}
+	queued := source.NewSQS(q, source.SQSOptions{Once: f.once, DryRun: f.dryRun, OnceWait: f.onceWait, MaxOutage: o.MaxOutage, Log: slog.Default()})
+	h := &health{next: m, vault: v, source: queued}
 	o.Observe, o.Holding = h, h.hold
-	m.Gauges(source.Held, w.DataKeys)
+	m.Gauges(queued.Held, w.DataKeys)
 	stopServing, err := serve(f.httpAddr, m, h)
 	if err != nil {
 		return err
 	}
 	defer stopServing()
-	stopProgress := showProgress(cmd, &o, source.Held)
+	stopProgress := showProgress(cmd, &o, queued.Held)
 	if !f.once && !f.dryRun {
 		slog.Info("ingesting", "queue", f.queueURL, "receivers", f.receivers, "loaders", f.loaders)
 	}
 
 	var s etl.Summary
 	if f.dryRun {
-		s, err = etl.DryRun(ctx, w, source)
+		s, err = etl.DryRun(ctx, w, queued)
 	} else {
-		s, err = etl.Run(ctx, w, source, o)
+		s, err = etl.Run(ctx, w, queued, o)
 	}
 	stopProgress()
 	// The process may have been asked to stop: what is committed is deleted all the same.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	source.Close(closing)
+	queued.Close(closing)
 	if ctx.Err() != nil && err == nil {
 		if f.once || f.dryRun {
 			return finish(cmd, f, s, errStopped)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/etl"
+	"cloakroom/etl/source"
 	"cloakroom/internal/cli"
 )
 
@@ -21,7 +22,7 @@ func finish(cmd *cobra.Command, f *ingestFlags, s etl.Summary, err error) error 
 		err = printErr
 	}
 	switch {
-	case errors.Is(err, etl.ErrNotDrained), errors.Is(err, errStopped):
+	case errors.Is(err, source.ErrNotDrained), errors.Is(err, errStopped):
 		return cli.Exit(cli.ExitUnfinished, err)
 	case err == nil && s.Abandoned > 0:
 		return cli.Exit(cli.ExitUnfinished, fmt.Errorf("stopped before %d events were committed: run again, nothing is lost or stored twice", s.Abandoned))

@@ -1,4 +1,4 @@
-package etl
+package source_test
 
 import (
 	"bytes"
@@ -9,11 +9,15 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloakroom/etl"
+	"cloakroom/etl/etltest"
+	"cloakroom/etl/source"
 	"cloakroom/internal/queue"
 	"cloakroom/internal/sandbox/sqsserver"
 	"cloakroom/keys/keystest"
@@ -38,27 +42,27 @@ func newQueue(t *testing.T, attributes map[string]string) (*sqsserver.Server, st
 	return server, url
 }
 
-func login(n int) string {
+func event(n int) string {
 	return fmt.Sprintf(`{"user_id":"user-%d","app_version":"2.%d","device_type":"ios","ip":"198.51.%d.%d","locale":"RU","device_id":"device-%d"}`,
 		n, n%100, n/250%250, n%250, n)
 }
 
-func openSQS(t *testing.T, url string, o SQSOptions) *SQS {
+func openSQS(t *testing.T, url string, o source.SQSOptions) *source.SQS {
 	t.Helper()
 	q, err := queue.Open(t.Context(), queue.Config{URL: url, Visibility: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewSQS(q, o)
+	return source.NewSQS(q, o)
 }
 
 func TestQueueOnce(t *testing.T) {
 	env := keystest.New(t)
-	w := newWriter(t, env)
+	w := etltest.NewWriter(t, env, "ingest")
 	server, url := newQueue(t, nil)
 	const events = 500
 	for n := range events {
-		body := login(n)
+		body := event(n)
 		if n%50 == 0 {
 			body = `{"foo":"oops_wrong_msg_type"}`
 		}
@@ -68,14 +72,14 @@ func TestQueueOnce(t *testing.T) {
 	}
 	server.DeliverTwice("logins", 12)
 
-	source := openSQS(t, url, SQSOptions{Once: true})
-	s, err := Run(t.Context(), w, source, Options{Receivers: 4})
+	queued := openSQS(t, url, source.SQSOptions{Once: true})
+	s, err := etl.Run(t.Context(), w, queued, etl.Options{Receivers: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
-	source.Close(context.Background())
+	queued.Close(context.Background())
 	s.Seconds = 0
-	want := Summary{Received: events + 12, Stored: 490, Duplicates: 12, Rejected: 10, Rejections: map[Reason]int64{MissingField: 10}}
+	want := etl.Summary{Received: events + 12, Stored: 490, Duplicates: 12, Rejected: 10, Rejections: map[etl.Reason]int64{etl.MissingField: 10}}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("summary (-want +got):\n%s", diff)
 	}
@@ -90,7 +94,7 @@ func TestQueueOnce(t *testing.T) {
 // A server that sends no SentTimestamp leaves the date of receipt, and an id that is no UUID becomes one.
 func TestQueueWithoutTimestampsOrUUIDs(t *testing.T) {
 	env := keystest.New(t)
-	w := newWriter(t, env)
+	w := etltest.NewWriter(t, env, "ingest")
 	server, url := newQueue(t, nil)
 	bare := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		answer := httptest.NewRecorder()
@@ -102,17 +106,17 @@ func TestQueueWithoutTimestampsOrUUIDs(t *testing.T) {
 	t.Cleanup(bare.Close)
 	t.Setenv("AWS_ENDPOINT_URL_SQS", bare.URL)
 	for n := range 5 {
-		if err := server.Put("logins", sqsserver.Message{ID: fmt.Sprintf("message %d", n), Body: login(n), SentAt: time.Now().AddDate(0, 0, -3)}); err != nil {
+		if err := server.Put("logins", sqsserver.Message{ID: fmt.Sprintf("message %d", n), Body: event(n), SentAt: time.Now().AddDate(0, 0, -3)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var log bytes.Buffer
-	source := openSQS(t, url, SQSOptions{Once: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	s, err := Run(t.Context(), w, source, Options{})
+	queued := openSQS(t, url, source.SQSOptions{Once: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s, err := etl.Run(t.Context(), w, queued, etl.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	source.Close(context.Background())
+	queued.Close(context.Background())
 	var stored, today int
 	db := env.Open(t, "")
 	if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE create_date = (now() AT TIME ZONE 'UTC')::date) FROM cloakroom.user_logins`).Scan(&stored, &today); err != nil {
@@ -125,7 +129,40 @@ func TestQueueWithoutTimestampsOrUUIDs(t *testing.T) {
 		t.Errorf("it was said %d times that the server sends no SentTimestamp", n)
 	}
 	var id string
-	if err := db.Get(&id, `SELECT message_id FROM cloakroom.user_logins WHERE user_id = 'user-3'`); err != nil || id != MessageID("message 3").String() {
+	if err := db.Get(&id, `SELECT message_id FROM cloakroom.user_logins WHERE user_id = 'user-3'`); err != nil || id != etl.MessageID("message 3").String() {
 		t.Errorf("message 3 is stored as %s: %v", id, err)
+	}
+}
+
+// An outage of the queue is logged when it begins and when it ends.
+func TestQueueOutageIsLogged(t *testing.T) {
+	env := keystest.New(t)
+	w := etltest.NewWriter(t, env, "ingest")
+	server, url := newQueue(t, nil)
+	if err := server.Put("logins", sqsserver.Message{Body: event(1)}); err != nil {
+		t.Fatal(err)
+	}
+	var calls atomic.Int32
+	failing := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		// The SDK tries a call three times.
+		if calls.Add(1) <= 5 {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		server.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(failing.Close)
+	t.Setenv("AWS_ENDPOINT_URL_SQS", failing.URL)
+	var log bytes.Buffer
+	queued := openSQS(t, url, source.SQSOptions{Once: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s, err := etl.Run(t.Context(), w, queued, etl.Options{})
+	queued.Close(context.Background())
+	if err != nil || s.Stored != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, line := range []string{`msg="the queue is away: trying again"`, `msg="the queue answers again" lasted=`} {
+		if n := strings.Count(log.String(), line); n != 1 {
+			t.Errorf("the log has %s %d times, want 1:\n%s", line, n, &log)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package etl_test
+package source_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
+	"cloakroom/etl/source"
 	"cloakroom/keys/keystest"
 )
 
@@ -34,7 +35,7 @@ func write(t *testing.T, text string, modified time.Time) string {
 // read opens a source without a vault and gives the bodies it hands over, and how it ends.
 func read(t *testing.T, in io.Reader) ([]string, error) {
 	t.Helper()
-	f, closeFile, err := etl.OpenFile(t.Context(), nil, etl.FileOptions{Path: "-", Name: "n", Date: "2026-07-01", Stdin: in, DryRun: true})
+	f, closeFile, err := source.OpenFile(t.Context(), nil, source.FileOptions{Path: "-", Name: "n", Date: "2026-07-01", Stdin: in, DryRun: true})
 	if err != nil {
 		return nil, err
 	}
@@ -64,9 +65,11 @@ func TestFileEvents(t *testing.T) {
 		{"space", " \n\r\n\t", nil},
 		{"lines", "{\"a\":1}\n{}\n", []string{`{"a":1}`, `{}`}},
 		{"no newline at the end", "{}\n{\"a\":1}", []string{`{}`, `{"a":1}`}},
-		{"CRLF", "{}\r\n[1]\r\n", []string{`{}`, `[1]`}},
+		// A rejection seals the bytes as they were received, so nothing is taken off a line but its newline.
+		{"CRLF", "{}\r\n[1]\r\n", []string{"{}\r", "[1]\r"}},
 		{"blank lines", "\n\n{}\n \t\r\n\n{}\n\n", []string{`{}`, `{}`}},
-		{"indented", "  {} \n\t{}\t", []string{`{}`, `{}`}},
+		{"indented", "  {} \n\t{}\t", []string{"  {} ", "\t{}\t"}},
+		{"indented behind blank lines and a byte order mark", "\ufeff\n \r\n\t hello \r\n", []string{"\t hello \r"}},
 		{"lines that are no JSON", "{}\nhello\n\"x\n{}", []string{`{}`, `hello`, `"x`, `{}`}},
 		{"other space is no space", "{}\n\u00a0\n\v{}\n", []string{`{}`, "\u00a0", "\v{}"}},
 		{"lines behind a byte order mark", "\ufeff{}\n{}", []string{`{}`, `{}`}},
@@ -91,7 +94,7 @@ func TestFileEvents(t *testing.T) {
 func TestFileThatBreaks(t *testing.T) {
 	t.Parallel()
 	unplugged := errors.New("unplugged")
-	long := strings.Repeat("x", etl.MaxEvent)
+	long := strings.Repeat("x", source.MaxEvent)
 	for _, test := range []struct {
 		name string
 		in   io.Reader
@@ -140,20 +143,20 @@ func TestFileOptionsAreRefused(t *testing.T) {
 	defer writer.Close()
 	for _, test := range []struct {
 		name string
-		o    etl.FileOptions
+		o    source.FileOptions
 		want string
 	}{
-		{"standard input without a name", etl.FileOptions{Path: "-", Date: "2026-07-01"}, "need --source NAME and --date"},
-		{"standard input without a date", etl.FileOptions{Path: "-", Name: "n"}, "need --source NAME and --date"},
-		{"no such file", etl.FileOptions{Path: "/nowhere/events"}, "no such file"},
-		{"a directory", etl.FileOptions{Path: t.TempDir()}, "is a directory"},
-		{"a pipe without a name", etl.FileOptions{Path: fmt.Sprintf("/dev/fd/%d", pipe.Fd()), Date: "2026-07-01"}, "--source NAME"},
-		{"no date", etl.FileOptions{Path: "-", Name: "n", Date: "yesterday"}, "want YYYY-MM-DD"},
-		{"a date that is none", etl.FileOptions{Path: "-", Name: "n", Date: "2026-02-30"}, "want YYYY-MM-DD"},
+		{"standard input without a name", source.FileOptions{Path: "-", Date: "2026-07-01"}, "need --source NAME and --date"},
+		{"standard input without a date", source.FileOptions{Path: "-", Name: "n"}, "need --source NAME and --date"},
+		{"no such file", source.FileOptions{Path: "/nowhere/events"}, "no such file"},
+		{"a directory", source.FileOptions{Path: t.TempDir()}, "is a directory"},
+		{"a pipe without a name", source.FileOptions{Path: fmt.Sprintf("/dev/fd/%d", pipe.Fd()), Date: "2026-07-01"}, "--source NAME"},
+		{"no date", source.FileOptions{Path: "-", Name: "n", Date: "yesterday"}, "want YYYY-MM-DD"},
+		{"a date that is none", source.FileOptions{Path: "-", Name: "n", Date: "2026-02-30"}, "want YYYY-MM-DD"},
 	} {
 		test.o.DryRun = true
 		test.o.Stdin = strings.NewReader("")
-		if _, _, err := etl.OpenFile(t.Context(), nil, test.o); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, _, err := source.OpenFile(t.Context(), nil, test.o); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
 	}
@@ -167,9 +170,9 @@ func lines(first, end int) string {
 	return b.String()
 }
 
-func ingest(t *testing.T, w *etl.Writer, o etl.FileOptions) (etl.Summary, error) {
+func ingest(t *testing.T, w *etl.Writer, o source.FileOptions) (etl.Summary, error) {
 	t.Helper()
-	f, closeFile, err := etl.OpenFile(context.Background(), w, o)
+	f, closeFile, err := source.OpenFile(context.Background(), w, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,17 +190,22 @@ func TestSameFileStoresOnce(t *testing.T) {
 	text := lines(0, 700)
 
 	// 01:30 on the 4th in a zone two hours ahead is the 3rd in UTC.
-	first, err := ingest(t, w, etl.FileOptions{Path: write(t, text, day.In(time.FixedZone("", 7200)))})
+	first, err := ingest(t, w, source.FileOptions{Path: write(t, text, day.In(time.FixedZone("", 7200)))})
 	if err != nil || first.Stored != 700 {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	for name, o := range map[string]etl.FileOptions{
-		"the next day":      {Path: write(t, text, day.AddDate(0, 0, 1))},
-		"with another date": {Path: write(t, text, day), Date: "2026-05-05"},
+	for name, o := range map[string]source.FileOptions{
+		"the next day":  {Path: write(t, text, day.AddDate(0, 0, 1))},
+		"with its date": {Path: write(t, text, day), Date: "2026-07-03"},
 	} {
 		if s, err := ingest(t, w, o); err != nil || s.Stored != 0 || s.Duplicates != 700 {
 			t.Errorf("again, %s: %+v, %v", name, s, err)
 		}
+	}
+	// Another date would be ignored: it is refused.
+	_, _, err = source.OpenFile(t.Context(), w, source.FileOptions{Path: write(t, text, day), Date: "2026-05-05"})
+	if err == nil || !strings.Contains(err.Error(), "fixed the date 2026-07-03") {
+		t.Errorf("with another date: %v", err)
 	}
 	var dates []string
 	if err := env.Open(t, "").Select(&dates, `SELECT DISTINCT create_date::text FROM cloakroom.user_logins`); err != nil {
@@ -207,7 +215,7 @@ func TestSameFileStoresOnce(t *testing.T) {
 		t.Errorf("dates %v, want 2026-07-03", dates)
 	}
 	// Under a name of its own, the same text is another source.
-	if s, err := ingest(t, w, etl.FileOptions{Path: write(t, text, day), Name: "other"}); err != nil || s.Stored != 700 {
+	if s, err := ingest(t, w, source.FileOptions{Path: write(t, text, day), Name: "other"}); err != nil || s.Stored != 700 {
 		t.Errorf("as another source: %+v, %v", s, err)
 	}
 }
@@ -222,7 +230,7 @@ func TestBrokenFileIsMended(t *testing.T) {
 		events = append(events, []byte(etltest.LoginBody(n)))
 	}
 	whole := "[" + string(bytes.Join(events, []byte(",\n"))) + "]"
-	o := etl.FileOptions{Path: "-", Name: "backfill", Date: "2026-07-03", Stdin: strings.NewReader(whole[:len(whole)*2/3])}
+	o := source.FileOptions{Path: "-", Name: "backfill", Date: "2026-07-03", Stdin: strings.NewReader(whole[:len(whole)*2/3])}
 	s, err := ingest(t, w, o)
 	if err == nil || !strings.Contains(err.Error(), "no complete JSON array") {
 		t.Fatalf("the cut file: %v", err)
@@ -234,5 +242,20 @@ func TestBrokenFileIsMended(t *testing.T) {
 	again, err := ingest(t, w, o)
 	if err != nil || again.Stored != 900-s.Stored || again.Duplicates != s.Stored {
 		t.Errorf("of the mended file: %+v, %v", again, err)
+	}
+}
+
+// A rejection of a line seals the line as it stands in the file, white space and all.
+func TestRejectedLineIsKeptWhole(t *testing.T) {
+	t.Parallel()
+	env := keystest.New(t)
+	s, err := ingest(t, etltest.NewWriter(t, env, "ingest"), source.FileOptions{Path: write(t, "\t no JSON \r\n", time.Now())})
+	if err != nil || s.Rejections[etl.NotJSON] != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	for _, r := range etltest.NewOpener(t, env).Rejections(t) {
+		if string(r.Body) != "\t no JSON \r" {
+			t.Errorf("sealed is %q", r.Body)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package etl
+package source
 
 import (
 	"bufio"
@@ -10,13 +10,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 
-	"cloakroom/internal/pg"
+	"cloakroom/etl"
 )
 
 // MaxEvent is the longest event that is taken from a file, in bytes. A queue carries 1 MiB.
@@ -25,8 +23,9 @@ const MaxEvent = 16 << 20
 // fileBatch is how many events a file source hands over at once.
 const fileBatch = 500
 
-// File is a source that reads JSON Lines or one JSON array. An event's id is UUIDv5 of the source's name and its
-// position, its date the source's: the same file stores once, today and tomorrow.
+// File is a source that reads JSON Lines or one JSON array. An event's id is etl.FileEventID, its date the source's: the
+// same file stores once, today and tomorrow. An event's body is its bytes in the file: a line without the newline that ends
+// it, or an element of the array without the white space around it.
 type File struct {
 	name     string
 	date     time.Time
@@ -34,7 +33,7 @@ type File struct {
 	next     func() ([]byte, error)
 }
 
-// FileOptions name a file source. The name and the date default to the file's SHA-256 and its modification date; from
+// FileOptions name a file source. The name and the date default to the file's SHA-256 and its modification date; for
 // standard input both must be given.
 type FileOptions struct {
 	Path   string // "-": standard input
@@ -44,20 +43,24 @@ type FileOptions struct {
 	DryRun bool // do not record the source in the vault
 }
 
-// OpenFile opens a file source and fixes its name and date in the vault: a later run keeps the first run's date.
-// The second result closes the file.
-func OpenFile(ctx context.Context, w *Writer, o FileOptions) (*File, func() error, error) {
+// OpenFile opens a file source and fixes its name and date in the vault. A later run keeps the first run's date, and is
+// refused if it asks for another. The second result closes the file.
+func OpenFile(ctx context.Context, w *etl.Writer, o FileOptions) (*File, func() error, error) {
 	in, closeFile, name, date, err := openInput(o)
 	if err != nil {
 		return nil, nil, err
 	}
 	f := &File{name: name, date: date}
 	if !o.DryRun {
-		if err := w.vault.DB.GetContext(ctx, &f.date, `SELECT cloakroom.fix_source($1, $2)`, name, date.Format(time.DateOnly)); err != nil {
-			closeFile()
-			return nil, nil, fmt.Errorf("recording the source: %w", pg.Redact(err))
+		f.date, err = w.FixSource(ctx, name, date)
+		if fixed := f.date.Format(time.DateOnly); err == nil && o.Date != "" && fixed != o.Date {
+			err = fmt.Errorf("the first run of source %s fixed the date %s, and --date is %s: leave --date out, or give "+
+				"--source another name to store the events once more", name, fixed, o.Date)
 		}
-		f.date = f.date.UTC()
+		if err != nil {
+			closeFile()
+			return nil, nil, err
+		}
 	}
 	if f.next, err = eventsOf(in); err != nil {
 		closeFile()
@@ -66,9 +69,10 @@ func OpenFile(ctx context.Context, w *Writer, o FileOptions) (*File, func() erro
 	return f, closeFile, nil
 }
 
-// Name and Date are the source's, as the vault has them.
+// Name is the source's name, as the vault has it.
 func (f *File) Name() string { return f.name }
 
+// Date is the create_date of the source's events, as the vault has it.
 func (f *File) Date() time.Time { return f.date }
 
 func openInput(o FileOptions) (in io.Reader, closeFile func() error, name string, date time.Time, err error) {
@@ -79,7 +83,8 @@ func openInput(o FileOptions) (in io.Reader, closeFile func() error, name string
 	}
 	if o.Path == "-" {
 		if o.Name == "" || o.Date == "" {
-			return nil, nil, "", date, errors.New("events from standard input need --source NAME and --date YYYY-MM-DD: they make each event's id and date, so that a second run stores nothing twice")
+			return nil, nil, "", date, errors.New("events from standard input need --source NAME and --date YYYY-MM-DD: " +
+				"they make each event's id and date, so that a second run stores nothing twice")
 		}
 		return o.Stdin, func() error { return nil }, o.Name, date, nil
 	}
@@ -100,27 +105,28 @@ func openInput(o FileOptions) (in io.Reader, closeFile func() error, name string
 		return nil, nil, "", date, fmt.Errorf("reading %s: it is a directory", o.Path)
 	}
 	if o.Date == "" {
-		date = info.ModTime().UTC().Truncate(24 * time.Hour)
+		date = dayOf(info.ModTime())
 	}
-	if name = o.Name; name == "" {
-		if !info.Mode().IsRegular() {
-			return nil, nil, "", date, fmt.Errorf("reading %s: it is no regular file, so it cannot be read twice to name it: give --source NAME and --date YYYY-MM-DD", o.Path)
-		}
-		sum := sha256.New()
-		if _, err := io.Copy(sum, file); err != nil {
-			return nil, nil, "", date, err
-		}
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
-			return nil, nil, "", date, err
-		}
-		name = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	if name = o.Name; name != "" {
+		return file, file.Close, name, date, nil
 	}
-	return file, file.Close, name, date, nil
+	if !info.Mode().IsRegular() {
+		return nil, nil, "", date, fmt.Errorf("reading %s: it is not a regular file, so it cannot be read twice to name it: "+
+			"give --source NAME and --date YYYY-MM-DD", o.Path)
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return nil, nil, "", date, err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, nil, "", date, err
+	}
+	return file, file.Close, "sha256:" + hex.EncodeToString(sum.Sum(nil)), date, nil
 }
 
 // Receive hands over the next events, or io.EOF.
-func (f *File) Receive(ctx context.Context) ([]*Message, error) {
-	var out []*Message
+func (f *File) Receive(ctx context.Context) ([]*etl.Message, error) {
+	var out []*etl.Message
 	for len(out) < fileBatch {
 		body, err := f.next()
 		if err == io.EOF {
@@ -129,21 +135,19 @@ func (f *File) Receive(ctx context.Context) ([]*Message, error) {
 		if err != nil {
 			return out, fmt.Errorf("reading event %d: %w", f.position+1, err)
 		}
-		out = append(out, &Message{ID: f.id(f.position), Date: f.date, Body: body, Receives: 1})
+		out = append(out, &etl.Message{ID: etl.FileEventID(f.name, f.position), Date: f.date, Body: body, Receives: 1})
 		f.position++
 	}
 	return out, ctx.Err()
 }
 
-func (f *File) id(position int64) uuid.UUID {
-	name := append([]byte("source\x00"+f.name+"\x00"), strconv.FormatInt(position, 10)...)
-	return uuid.NewSHA1(namespace, name)
-}
-
 // byteOrderMark is what some editors write at a file's start, as UTF-8. It belongs to no event.
 const byteOrderMark = "\ufeff"
 
-// eventsOf reads a JSON array if the first character is '[', else JSON Lines.
+// jsonSpace is white space by RFC 8259, section 2.
+const jsonSpace = " \t\r\n"
+
+// eventsOf reads a JSON array if the first character that is not white space is '[', else JSON Lines.
 func eventsOf(in io.Reader) (func() ([]byte, error), error) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	if head, _ := r.Peek(len(byteOrderMark)); string(head) == byteOrderMark {
@@ -151,16 +155,22 @@ func eventsOf(in io.Reader) (func() ([]byte, error), error) {
 			return nil, err
 		}
 	}
+	// The white space before the first line's text belongs to that line.
+	var indent []byte
 	for {
 		c, err := r.ReadByte()
-		if err == io.EOF {
+		switch {
+		case err == io.EOF:
 			return func() ([]byte, error) { return nil, io.EOF }, nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
-		}
-		switch c {
-		case ' ', '\t', '\r', '\n':
+		case c == '\n':
+			indent = indent[:0]
+			continue
+		case bytes.IndexByte([]byte(jsonSpace), c) >= 0:
+			if indent = append(indent, c); len(indent) > MaxEvent {
+				return nil, errTooLong
+			}
 			continue
 		}
 		if err := r.UnreadByte(); err != nil {
@@ -169,12 +179,12 @@ func eventsOf(in io.Reader) (func() ([]byte, error), error) {
 		if c == '[' {
 			return arrayEvents(r)
 		}
-		return lineEvents(r), nil
+		return lineEvents(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(indent), r), 64<<10)), nil
 	}
 }
 
-// arrayEvents reads the elements of one JSON array. What is wrong inside an element is for the decoder to say; where the
-// array itself is broken, reading ends with an error.
+// arrayEvents reads the elements of one JSON array. What is wrong inside an element is for the decoder to say. If the array
+// itself is broken, reading ends with an error.
 func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
 	r := &boundedReader{in: in, limit: MaxEvent}
 	d := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -183,7 +193,7 @@ func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
 	}
 	ended := false
 	return func() ([]byte, error) {
-		// The decoder takes in a whole value before it hands it over. Some of what it took in may be the next one's.
+		// The decoder reads a whole value before it hands it over. Part of what it read may belong to the next one.
 		r.limit = d.InputOffset() + 2*MaxEvent
 		switch {
 		case ended:
@@ -211,7 +221,7 @@ func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
 	}, nil
 }
 
-// boundedReader fails beyond a limit, in bytes from the start, so that one endless value does not fill the memory. It
+// boundedReader fails past a limit, in bytes from the start, so that one endless value does not fill the memory. It
 // remembers how reading failed.
 type boundedReader struct {
 	in          io.Reader
@@ -233,25 +243,23 @@ func (r *boundedReader) Read(b []byte) (int, error) {
 
 // brokenArray does not quote the library's error, which may quote the input.
 func brokenArray(d *jsontext.Decoder) error {
-	return fmt.Errorf("the file is no complete JSON array: it breaks off or is not JSON after byte %d (what stands before is loaded; mend the file and run again with the same --source and --date)", d.InputOffset())
+	return fmt.Errorf("the file is no complete JSON array: it breaks off or is not JSON after byte %d (what stands before is "+
+		"loaded; mend the file and run again with the same --source and --date)", d.InputOffset())
 }
 
 var errTooLong = fmt.Errorf("it is longer than %d MiB", MaxEvent>>20)
 
-// lineEvents reads JSON Lines; blank lines do not count. Only what JSON calls space is trimmed: whatever else stands in a
-// line is the decoder's to judge.
+// lineEvents reads JSON Lines. Lines of nothing but white space are not events. What else stands in a line is for the decoder
+// to judge: a rejection seals it as it was received.
 func lineEvents(r *bufio.Reader) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		for {
 			line, err := readLine(r)
 			if err != nil && err != io.EOF {
-				return nil, err // a line half read is no event
+				return nil, err // half a line is not an event
 			}
-			line = bytes.Trim(line, " \t\r\n")
-			switch {
-			case len(line) > MaxEvent:
-				return nil, errTooLong
-			case len(line) > 0:
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			if len(bytes.Trim(line, jsonSpace)) > 0 {
 				return line, nil
 			}
 			if err != nil {
@@ -261,13 +269,14 @@ func lineEvents(r *bufio.Reader) func() ([]byte, error) {
 	}
 }
 
+// readLine reads up to and with the next newline, or what is left at the end.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
 		line = append(line, part...)
 		switch {
-		case len(line) > MaxEvent+len("\r\n"):
+		case len(line) > MaxEvent+len("\n"), len(line) > MaxEvent && err != nil:
 			return nil, errTooLong
 		case err == bufio.ErrBufferFull:
 		default:
