@@ -55,7 +55,7 @@ func TestSlowDatabaseIsAnOutage(t *testing.T) {
 	s, err := etl.Run(t.Context(), w, etltest.NewSource(loginsOf(3)), etl.Options{
 		MaxOutage: time.Second, Log: slog.New(slog.DiscardHandler), Holding: func(_ string, err error) { said = err.Error() },
 	})
-	if keys.ExitCode(err) != keys.ExitUnavailable || pg.Code(err) != pg.ClocksDiffer || s.Abandoned != 20 || s.Rejected != 0 {
+	if !pg.IsUnavailable(err) || pg.Code(err) != pg.ClocksDiffer || s.Abandoned != 20 || s.Rejected != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if said == "" {
