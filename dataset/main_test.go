@@ -1,10 +1,16 @@
 package dataset_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
 	"cloakroom/internal/pg/pgtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(pgtest.Run(m))
+}

@@ -116,7 +116,7 @@ func (v *Vault) checkPending(ctx context.Context, s Settings) (uint32, error) {
 func deriveSubkeys(indexKey []byte, d *dataset.Dataset, version uint32) (IndexKey, error) {
 	k := IndexKey{Version: version}
 	for _, m := range d.Protected() {
-		transform, err := blindindex.ParseTransform(m.Protect.Normalise)
+		transform, err := m.Protect.Transform(dataset.Exact)
 		if err != nil {
 			return IndexKey{}, fmt.Errorf("deriving the subkey of %s: %w", m.Name, err)
 		}
