@@ -2,7 +2,6 @@ package recover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -12,36 +11,42 @@ import (
 	"cloakroom/keys"
 )
 
-// Client speaks to the vault as one person, the login of its database connections.
+// Client acts as one person: the login of its database connections.
 type Client struct {
-	Vault   *keys.Vault // the KEK is needed to open and to ask by value, for nothing else
+	Vault   *keys.Vault // its KEK is used to open and to request by value, and for nothing else
 	Dataset *dataset.Dataset
-	// SourceIdentity is what this client says of its surroundings, such as user@host. It is logged as said: the database
-	// believes session_user alone.
+	// SourceIdentity is what this client says about where it runs, such as user@host. The log keeps
+	// it as a claim; the database trusts only session_user.
 	SourceIdentity string
 }
 
-// ErrIntegrity reports a row that is not as it was stored. What is wrong is beside it; the value is not.
-var ErrIntegrity = errors.New("the row is not as it was stored")
+// permissionDenied is the SQLSTATE of a login that lacks the role.
+const permissionDenied = "42501"
 
-// noteRefusal logs an attempt that the database refused: with the refusal its transaction was rolled back. It is as good as
-// the client; the database refuses in any case.
+// identity is SourceIdentity as a query's parameter.
+func (c *Client) identity() any { return orNull(c.SourceIdentity) }
+
+// noteRefusal logs an attempt that the database refused, because the refusal rolled its own
+// transaction back. A client can skip this; the database refuses all the same.
 func (c *Client) noteRefusal(ctx context.Context, id uuid.UUID, what string, refused error) {
-	if code := pg.Code(refused); code != pg.NotApproved && code != "42501" {
+	if code := pg.Code(refused); code != pg.NotApproved && code != permissionDenied {
 		return
 	}
-	// Best effort: a login without any of the roles may not even log.
+	// Best effort: a login without any of the roles may not log either.
 	_, _ = c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.note_refusal($1, $2, $3)`, id, what+" refused", c.identity())
 }
 
-func (c *Client) identity() any {
-	if c.SourceIdentity == "" {
-		return nil
+// indexKeys reads the vault's settings and unwraps its index keys, for keys.DestroyIndexKeys.
+func (c *Client) indexKeys(ctx context.Context) (keys.Settings, []keys.IndexKey, error) {
+	s, err := c.Vault.Settings(ctx)
+	if err != nil {
+		return s, nil, err
 	}
-	return c.SourceIdentity
+	index, err := c.Vault.IndexKeys(ctx, s, c.Dataset)
+	return s, index, err
 }
 
-// doing wraps a database error with what was attempted.
-func doing(what string, err error) error {
-	return fmt.Errorf("%s: %w", what, pg.Redact(err))
+// dbError adds what was attempted to a database error, and removes what may quote a row.
+func dbError(doing string, err error) error {
+	return fmt.Errorf("%s: %w", doing, pg.Redact(err))
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/lib/pq"
 )
 
-// Summary is a request as lists show it.
-type Summary struct {
+// Header is what every view of a request shows.
+type Header struct {
 	ID         uuid.UUID      `db:"id" json:"id"`
 	State      string         `db:"state" json:"state"`
-	Asker      string         `db:"asker" json:"asker"`
+	Requester  string         `db:"asker" json:"requester"`
 	BreakGlass bool           `db:"breakglass" json:"breakglass"`
 	ReviewedBy *string        `db:"reviewed_by" json:"reviewed_by"`
 	Purpose    string         `db:"purpose" json:"purpose"`
@@ -25,76 +25,76 @@ type Summary struct {
 	Limit      int            `db:"row_limit" json:"limit"`
 	CreatedAt  time.Time      `db:"created_at" json:"created_at"`
 	ExpiresAt  time.Time      `db:"expires_at" json:"expires_at"`
-	Approvals  int            `db:"approvals" json:"approvals"`
-	Rows       *int64         `db:"rows" json:"rows"`
-	Result     *string        `db:"result" json:"result"`
+	Rows       *int64         `db:"rows" json:"rows"`     // frozen by the intent; nil before it
+	Result     *string        `db:"result" json:"result"` // the outcome; nil before it
+}
+
+// Summary is a request as lists show it.
+type Summary struct {
+	Header
+	Approvals int `db:"approvals" json:"approvals"`
 }
 
 // Details is all that an approver needs to decide.
 type Details struct {
-	ID              uuid.UUID      `db:"id" json:"id"`
-	State           string         `db:"state" json:"state"`
-	Asker           string         `db:"asker" json:"asker"`
-	BreakGlass      bool           `db:"breakglass" json:"breakglass"`
-	ReviewedBy      *string        `db:"reviewed_by" json:"reviewed_by"`
-	Purpose         string         `db:"purpose" json:"purpose"`
-	Ticket          string         `db:"ticket" json:"ticket"`
-	Reason          *string        `db:"reason" json:"reason"` // nil once erased
-	ReasonSalt      hexBytes       `db:"reason_salt" json:"reason_salt"`
-	ReasonCommit    hexBytes       `db:"reason_commit" json:"reason_commit"`
-	QuerySalt       hexBytes       `db:"query_salt" json:"query_salt"`
-	QueryCommit     hexBytes       `db:"query_commit" json:"query_commit"`
-	Selector        string         `db:"selector" json:"selector"` // the text behind QueryCommit
-	User            *string        `db:"by_user" json:"user"`
-	Message         *uuid.UUID     `db:"by_message" json:"message"`
-	Field           *string        `db:"by_field" json:"field"`
-	Tokens          pq.StringArray `db:"by_tokens" json:"tokens"`
-	Rejection       *string        `db:"by_rejection" json:"rejections"`
-	From            *time.Time     `db:"from_date" json:"from"`
-	To              *time.Time     `db:"to_date" json:"to"`
-	Fields          pq.StringArray `db:"fields" json:"fields"`
-	Limit           int            `db:"row_limit" json:"limit"`
-	CreatedAt       time.Time      `db:"created_at" json:"created_at"`
-	ExpiresAt       time.Time      `db:"expires_at" json:"expires_at"`
-	Digest          hexBytes       `db:"digest" json:"digest"`
+	Header
+	Reason       *string  `db:"reason" json:"reason"` // nil once erased
+	ReasonSalt   hexBytes `db:"reason_salt" json:"reason_salt"`
+	ReasonCommit hexBytes `db:"reason_commit" json:"reason_commit"`
+	QuerySalt    hexBytes `db:"query_salt" json:"query_salt"`
+	QueryCommit  hexBytes `db:"query_commit" json:"query_commit"`
+
+	// The selector: one of User, Message, Tokens (of Field, if it is set) and Rejection, and
+	// perhaps dates.
+	Selector  string         `db:"selector" json:"selector"` // the text behind QueryCommit
+	User      *string        `db:"by_user" json:"user"`
+	Message   *uuid.UUID     `db:"by_message" json:"message"`
+	Field     *string        `db:"by_field" json:"field"`
+	Tokens    pq.StringArray `db:"by_tokens" json:"tokens"`
+	Rejection *string        `db:"by_rejection" json:"rejections"`
+	From      *time.Time     `db:"from_date" json:"from"`
+	To        *time.Time     `db:"to_date" json:"to"`
+
+	Digest          hexBytes       `db:"digest" json:"digest"` // of all that an approval is for
 	ApprovalsNeeded int            `db:"approvals_needed" json:"approvals_needed"`
 	ApprovedBy      pq.StringArray `db:"approved_by" json:"approved_by"`
 	DeniedBy        pq.StringArray `db:"denied_by" json:"denied_by"`
-	// Selected is how many rows it selects now, at most one more than its limit; nil for the asker, to whom even that is
-	// something to be approved.
-	Selected   *int64  `db:"selected" json:"selected"`
-	Rows       *int64  `db:"rows" json:"rows"`
-	IntentLeaf *int64  `db:"intent_leaf" json:"intent_leaf"`
-	Result     *string `db:"result" json:"result"`
+	// Selected is how many rows the request selects now, at most one more than its limit. The
+	// requester sees nil: even the number needs approval.
+	Selected   *int64 `db:"selected" json:"selected"`
+	IntentLeaf *int64 `db:"intent_leaf" json:"intent_leaf"`
 }
 
-// hexBytes are bytes that print in hex.
+// hexBytes print in hexadecimal.
 type hexBytes []byte
 
 func (h hexBytes) String() string               { return hex.EncodeToString(h) }
 func (h hexBytes) MarshalJSON() ([]byte, error) { return json.Marshal(h.String()) }
 
-// ErrNoRequest reports an id that is no request's, or one that this login may not see.
-var ErrNoRequest = errors.New("there is no such request, or it is not yours to see: recover list shows those there are")
+// ErrNoRequest reports an id that no request has, or whose request this login may not see.
+var ErrNoRequest = errors.New("there is no such request, or you may not see it: recover list shows your requests")
 
-// List lists requests, oldest first: to an approver all, to others their own. Pending ones wait for a decision or a review.
+// List lists requests, oldest first. An approver sees all, others see their own. Pending requests
+// wait for a decision or a review.
 func (c *Client) List(ctx context.Context, pending, mine bool) ([]Summary, error) {
 	list := []Summary{}
-	if err := c.Vault.DB.SelectContext(ctx, &list, `SELECT * FROM cloakroom.request_list($1, $2)`, pending, mine); err != nil {
-		return nil, doing("listing requests", err)
+	err := c.Vault.DB.SelectContext(ctx, &list, `SELECT * FROM cloakroom.request_list($1, $2)`, pending, mine)
+	if err != nil {
+		return nil, dbError("listing requests", err)
 	}
 	return list, nil
 }
 
-// ExpireOverdue marks the requests whose time is over, with a leaf each. One that is not marked is refused all the same.
+// ExpireOverdue marks the requests whose time is over, and logs each. Unmarked ones are refused all
+// the same.
 func (c *Client) ExpireOverdue(ctx context.Context) error {
 	if _, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.expire_requests()`); err != nil {
-		return doing("marking expired requests", err)
+		return dbError("marking expired requests", err)
 	}
 	return nil
 }
 
-// Show shows one request. It returns ErrNoRequest where there is none to see.
+// Show shows one request. It returns ErrNoRequest if there is none that this login may see.
 func (c *Client) Show(ctx context.Context, id uuid.UUID) (*Details, error) {
 	var d Details
 	err := c.Vault.DB.GetContext(ctx, &d, `SELECT * FROM cloakroom.show_request($1)`, id)
@@ -102,36 +102,39 @@ func (c *Client) Show(ctx context.Context, id uuid.UUID) (*Details, error) {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, ErrNoRequest
 	case err != nil:
-		return nil, doing("reading the request", err)
+		return nil, dbError("reading the request", err)
 	}
 	return &d, nil
 }
 
-// Approve approves the request as it was shown and returns its state: approved, or still requested where the policy wants
-// two. It fails if the request is no longer what was shown.
+// Approve approves a request as it was shown, and returns its state: approved, or still requested
+// if the policy wants another approval. It fails if the request is no longer what was shown.
 func (c *Client) Approve(ctx context.Context, shown *Details) (state string, err error) {
-	err = c.Vault.DB.GetContext(ctx, &state, `SELECT cloakroom.approve($1, $2, $3)`, shown.ID, []byte(shown.Digest), c.identity())
+	err = c.Vault.DB.GetContext(ctx, &state, `SELECT cloakroom.approve($1, $2, $3)`,
+		shown.ID, []byte(shown.Digest), c.identity())
 	if err != nil {
 		c.noteRefusal(ctx, shown.ID, "approve", err)
-		return "", doing("approving", err)
+		return "", dbError("approving", err)
 	}
 	return state, nil
 }
 
-// Deny denies a request that is not opened yet.
+// Deny denies a request that was not opened yet.
 func (c *Client) Deny(ctx context.Context, id uuid.UUID, comment string) error {
-	if _, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.deny($1, $2, $3)`, id, comment, c.identity()); err != nil {
+	_, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.deny($1, $2, $3)`, id, comment, c.identity())
+	if err != nil {
 		c.noteRefusal(ctx, id, "deny", err)
-		return doing("denying", err)
+		return dbError("denying", err)
 	}
 	return nil
 }
 
-// Review takes the flag off a break-glass request.
+// Review records that this person looked at a break-glass request of somebody else's, and ends its
+// being flagged.
 func (c *Client) Review(ctx context.Context, id uuid.UUID) error {
 	if _, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.review($1, $2)`, id, c.identity()); err != nil {
 		c.noteRefusal(ctx, id, "review", err)
-		return doing("reviewing", err)
+		return dbError("reviewing", err)
 	}
 	return nil
 }

@@ -1,15 +1,21 @@
-// Package recover is the auditors' counter: a value is asked for, by name and with a reason, another person approves, and
-// what was approved is opened, once. (It shadows a builtin: import it as recovery.)
+// Package recover is the request, approve, open workflow. A requester asks for values, with a
+// reason; an approver, who is another person, decides; the requester opens what was approved, once.
+// (The name shadows a builtin: import it as recovery.)
+//
+// Which function do I call? [Client.Request] files a request, [Client.Show] and [Client.Approve]
+// decide on it, [Client.Open] opens it, [Client.MakeReport] says who did what. Package auditlog
+// proves the log.
 //
 // What it promises, and who keeps it:
 //
-//   - Nobody opens without a request, nor approves their own; what is approved is what is opened (a digest); an approval
-//     serves once and expires; rows and rows a day are bounded. The database keeps all of it, by session_user.
-//   - No sealed value leaves the database before the intent to open it is committed and flushed. The database keeps it, in
-//     three transactions: intent, confirmation, handing out.
-//   - Nothing is shown unless every row opened, every token matched, and the outcome is in the audit log. The client keeps
-//     it; a client that does not is still in the log, by its intent. The log may say more than was seen, never less.
+//   - Nobody opens without a request or approves their own. What is opened is what was approved (a digest). An approval
+//     serves once and expires. Rows per request and per day are bounded. The database enforces all of this by
+//     session_user.
+//   - No sealed value leaves the database before the intent to open it is committed and on disk. The database enforces
+//     this with three transactions: intent, confirmation, handing out (open.go).
+//   - Nothing is shown before every row opened, every token matched and the outcome is in the audit log. The client
+//     enforces this. If it does not, its intent is still in the log: the log may say more than was seen, never less.
 //
-// What it cannot promise: whoever holds the KMS permission to decrypt and a copy of the tables needs no approval. KMS's own
-// log is the second witness; [Report] compares the two.
+// What it cannot promise: who may decrypt with KMS and has a copy of the tables needs no approval.
+// KMS's own log is the second witness, and [Report] compares the two.
 package recover

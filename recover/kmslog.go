@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// KMSReport compares KMS's own log with the audit log: who decrypted data keys without an opening in the log.
+// KMSReport compares KMS's own log with the audit log, to find who decrypted data keys without an
+// opening in the log.
 type KMSReport struct {
-	Decrypts    int          `json:"decrypts"`    // of this vault's data keys, that succeeded
-	Explained   int          `json:"explained"`   // while an opening that needed the key was under way
-	Expected    int          `json:"expected"`    // by principals whose work it is
-	Refused     int          `json:"refused"`     // by KMS
-	Unexplained []KMSDecrypt `json:"unexplained"` // by nothing
+	Decrypts    int          `json:"decrypts"`    // of this vault's data keys, successful
+	Explained   int          `json:"explained"`   // made while an opening that needed the key was under way
+	Expected    int          `json:"expected"`    // made by principals whose work it is
+	Refused     int          `json:"refused"`     // refused by KMS
+	Unexplained []KMSDecrypt `json:"unexplained"` // all others
 }
 
 // KMSDecrypt is one call of KMS Decrypt.
@@ -28,7 +29,7 @@ type KMSDecrypt struct {
 	EventID   string    `json:"event_id"`
 }
 
-// trailEvent is what is read of a CloudTrail record.
+// trailEvent is the part of a CloudTrail record that is read.
 type trailEvent struct {
 	EventTime       time.Time `json:"eventTime"`
 	EventSource     string    `json:"eventSource"`
@@ -44,15 +45,16 @@ type trailEvent struct {
 	} `json:"requestParameters"`
 }
 
-// slack is how far KMS's clock and the database's may be apart, and what CloudTrail's whole seconds cut off.
+// slack allows for a difference between KMS's clock and the database's, and for CloudTrail's whole
+// seconds.
 const slack = 5 * time.Second
 
-// unfinished is how long an opening without an outcome is taken to last.
+// unfinished is how long an opening without an outcome counts as under way.
 const unfinished = time.Hour
 
-// AddKMSLog reads a CloudTrail log file, {"Records": […]}, and compares it with the openings of the report. expected are
-// the ARNs whose work it is to decrypt data keys: the rotator's. An attacker with stolen credentials who decrypts a key at
-// the very time of an opening that needs it is not told apart.
+// AddKMSLog reads a CloudTrail log file, {"Records": […]}, and compares it with the openings of the
+// report. expected are the ARNs whose work it is to decrypt data keys: the rotator's. It cannot
+// recognise an attacker who decrypts a key while an opening that needs this key is under way.
 func (r *Report) AddKMSLog(vault string, log io.Reader, expected []string) error {
 	var file struct {
 		Records []trailEvent `json:"Records"`
@@ -73,7 +75,8 @@ func (r *Report) AddKMSLog(vault string, log io.Reader, expected []string) error
 
 func (r *Report) addEvent(vault string, e trailEvent, expected []string) error {
 	c := e.RequestParameters.EncryptionContext
-	if e.EventSource != "kms.amazonaws.com" || e.EventName != "Decrypt" || c["app"] != "cloakroom" || c["vault"] != vault || c["purpose"] != "seal" || !r.within(e.EventTime) {
+	ours := c["app"] == "cloakroom" && c["vault"] == vault && c["purpose"] == "seal"
+	if e.EventSource != "kms.amazonaws.com" || e.EventName != "Decrypt" || !ours || !r.within(e.EventTime) {
 		return nil
 	}
 	if e.ErrorCode != "" {
@@ -83,7 +86,7 @@ func (r *Report) addEvent(vault string, e trailEvent, expected []string) error {
 	r.KMS.Decrypts++
 	key, err := strconv.ParseInt(c["key"], 10, 32)
 	if err != nil {
-		return fmt.Errorf("reading the KMS log: event %s has a context of ours without a key id", e.EventID)
+		return fmt.Errorf("reading the KMS log: event %s has an encryption context of ours without a key id", e.EventID)
 	}
 	switch {
 	case slices.Contains(expected, e.UserIdentity.Arn):
@@ -92,7 +95,8 @@ func (r *Report) addEvent(vault string, e trailEvent, expected []string) error {
 		r.KMS.Explained++
 	default:
 		r.KMS.Unexplained = append(r.KMS.Unexplained, KMSDecrypt{
-			Time: e.EventTime, Principal: e.UserIdentity.Arn, SourceIP: e.SourceIPAddress, DataKey: key, EventID: e.EventID,
+			Time: e.EventTime, Principal: e.UserIdentity.Arn, SourceIP: e.SourceIPAddress,
+			DataKey: key, EventID: e.EventID,
 		})
 	}
 	return nil
@@ -101,11 +105,11 @@ func (r *Report) addEvent(vault string, e trailEvent, expected []string) error {
 // explains reports whether an opening that needed the key was under way.
 func (r *Report) explains(key int64, at time.Time) bool {
 	for _, o := range r.openings {
-		end := o.ended
-		if end.IsZero() {
-			end = o.began.Add(unfinished)
+		end := o.Began.Add(unfinished)
+		if o.Ended != nil {
+			end = *o.Ended
 		}
-		if o.keys[key] && !at.Before(o.began.Add(-slack)) && !at.After(end.Add(slack)) {
+		if o.dataKeys[key] && !at.Before(o.Began.Add(-slack)) && !at.After(end.Add(slack)) {
 			return true
 		}
 	}

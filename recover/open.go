@@ -2,128 +2,329 @@ package recover
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
 )
 
+// An opening is four transactions, T1 to T4, in this file in their order. The database refuses two
+// of them in one, so nothing that a client may still roll back has shown it a sealed value.
+
 // OpenOptions tune an opening. Zero fields take the defaults named beside them.
 type OpenOptions struct {
-	// Wait is how long to wait for the intent to be on disk and, where the policy wants one, under a checkpoint: 30 s.
+	// Wait is how long to wait until the intent is on disk and, if the policy wants one, under a
+	// checkpoint: 30 s.
 	Wait time.Duration
-	// Memory is how many bytes of opened rows are held in memory; what is beyond is spooled to a temporary file,
-	// encrypted under a key that exists in this process alone: 64 MiB.
+	// Memory is how many bytes of opened rows stay in memory: 64 MiB. The rest goes to a temporary
+	// file, encrypted under a key that only this process has.
 	Memory int
 	// Progress is called now and then with the number of rows opened, out of total. May be nil.
 	Progress func(rows, total int64)
 }
 
-// Opened is what a request opened: all of it, verified, its outcome logged. Close it.
-type Opened struct {
+const (
+	defaultWait   = 30 * time.Second
+	defaultMemory = 64 << 20
+)
+
+// OpenedRows is everything that a request opened: verified, with the outcome logged. Close it.
+type OpenedRows struct {
 	Columns []Column
 	Rows    int64         // rows opened
-	Gone    int64         // rows frozen with the intent and deleted or moved away since
-	Intent  int64         // number of the leaf that announced it
+	Gone    int64         // rows frozen by the intent and deleted or moved since
+	Intent  int64         // number of the leaf with the intent
 	Leaf    int64         // number of the leaf with the outcome
 	spool   func() *spool // A function, because fmt cannot look into one.
 }
 
-// Each calls f with every opened row, in no order, the same each time. The record is f's for the call alone.
-func (o *Opened) Each(f func(Record) error) error { return o.spool().each(len(o.Columns), f) }
+// Each calls f with every opened row, in an order that does not change. f may use the record only
+// until it returns.
+func (o *OpenedRows) Each(f func(Record) error) error { return o.spool().each(len(o.Columns), f) }
 
-// Close forgets the opened rows.
-func (o *Opened) Close() { o.spool().close() }
+// Close zeroes the opened rows and removes the temporary file.
+func (o *OpenedRows) Close() { o.spool().close() }
 
-// Open opens an approved request. It returns only when every row was opened, every token compared, and the outcome is in the
-// audit log; whatever fails before that, nothing of any value is returned, nor left on disk.
+// Open opens an approved request. It returns only after every row opened, every token matched and
+// the outcome is in the audit log. On failure it returns no value and leaves none on disk.
 //
-// Errors: those of the database (not approved, audit log unavailable), of keys and the KEK, and
-// [ErrIntegrity].
-func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*Opened, error) {
+// Errors: [ErrNoRequest]; [ErrIntegrity]; those of packages keys and kek; and [pg.Error]
+// (pg.NotApproved, pg.AuditUnavailable, pg.NotLoggedYet).
+func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*OpenedRows, error) {
 	details, err := c.Show(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	op, err := c.prepare(ctx, details, o)
+	// Whatever can fail before the approval is spent fails here: this reaches the database and the
+	// KEK.
+	job, err := c.newOpenJob(ctx, details, o)
 	if err != nil {
 		return nil, err
 	}
-	defer op.forget()
-	total, intent, err := c.begin(ctx, id)
+	defer job.destroyKeys()
+	frozen, intent, err := c.logIntent(ctx, id) // T1
 	if err != nil {
 		return nil, err
 	}
-	if err := c.confirm(ctx, id); err != nil {
+	if err := c.confirmIntent(ctx, id); err != nil { // T2
 		return nil, err
 	}
-	if err := op.run(ctx, total, o); err != nil {
-		op.spool.close()
-		return nil, c.failed(ctx, id, op, err)
+	if err := job.run(ctx, frozen, o); err != nil { // T3
+		job.spool.close()
+		if !job.handedOut {
+			return nil, err // nothing was: the request can be opened again
+		}
+		return nil, c.logFailure(ctx, id, err)
 	}
 	result := "ok"
-	if op.rows < total {
-		result = fmt.Sprintf("ok, %d rows gone", total-op.rows)
+	if job.rows < frozen {
+		result = fmt.Sprintf("ok, %d rows gone", frozen-job.rows)
 	}
-	leaf, err := c.close(ctx, id, op.rows, result)
+	leaf, err := c.logOutcome(ctx, id, job.rows, result) // T4
 	if err != nil {
-		op.spool.close()
+		job.spool.close()
 		return nil, err
 	}
-	return &Opened{Columns: op.columns, Rows: op.rows, Gone: total - op.rows, Intent: intent, Leaf: leaf, spool: func() *spool { return op.spool }}, nil
+	return &OpenedRows{
+		Columns: job.columns, Rows: job.rows, Gone: frozen - job.rows, Intent: intent, Leaf: leaf,
+		spool: func() *spool { return job.spool },
+	}, nil
 }
 
-// prepare does whatever may fail without having spent the approval: it reaches the database and the KEK.
-func (c *Client) prepare(ctx context.Context, d *Details, o OpenOptions) (*opening, error) {
-	s, err := c.Vault.Settings(ctx)
+// logIntent is T1. It logs the intent and freezes the ids of the rows; the database hands out
+// nothing.
+func (c *Client) logIntent(ctx context.Context, id uuid.UUID) (rows, leaf int64, err error) {
+	row := c.Vault.DB.QueryRowContext(ctx, `SELECT rows, leaf FROM cloakroom.begin_opening($1, $2)`, id, c.identity())
+	if err := row.Scan(&rows, &leaf); err != nil {
+		c.noteRefusal(ctx, id, "open", err)
+		return 0, 0, dbError("logging the intent", err)
+	}
+	return rows, leaf, nil
+}
+
+// confirmIntent is T2. The database checks that T1 is committed, and notes the end of its log on
+// disk (WAL).
+func (c *Client) confirmIntent(ctx context.Context, id uuid.UUID) error {
+	if _, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.confirm_opening($1)`, id); err != nil {
+		return dbError("confirming the intent", err)
+	}
+	return nil
+}
+
+// handOut is T3 at work. First it holds the wrapped keys, then rows stream from it; commit ends it.
+//
+// It must commit whatever becomes of the rows, because without it the outcome cannot be logged. So
+// nothing that stops an opening (KMS refuses a key, a row is damaged, Ctrl-C) may cancel one of its
+// statements: on a cancelled context, lib/pq drops the connection, and the transaction rolls back.
+type handOut struct {
+	versions []uint32 // of the tokens
+	wrapped  map[uint32]keys.WrappedKey
+	tx       *sqlx.Tx
+}
+
+// beginHandOut begins T3. It tries again for as long as wait while the database says that the
+// intent is not on disk, or not under a checkpoint, yet.
+func (c *Client) beginHandOut(ctx context.Context, id uuid.UUID, wait time.Duration) (*handOut, error) {
+	pause := 10 * time.Millisecond
+	for deadline := time.Now().Add(wait); ; pause = min(2*pause, time.Second) {
+		h, err := c.tryHandOut(ctx, id)
+		switch {
+		case err == nil:
+			return h, nil
+		case pg.Code(err) != pg.NotLoggedYet || time.Now().Add(pause).After(deadline):
+			return nil, dbError("taking the rows", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handOut, err error) {
+	tx, err := c.Vault.DB.BeginTxx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return nil, err
 	}
-	index, err := c.Vault.IndexKeys(ctx, s, c.Dataset)
-	if err != nil {
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback()
+		}
+	}()
+	// The join of 100,000 frozen ids fits into this memory. The transaction idles while KMS delays
+	// the last rows.
+	const settings = `SET LOCAL work_mem = '64MB'; SET LOCAL idle_in_transaction_session_timeout = '15min'`
+	if _, err := tx.ExecContext(ctx, settings); err != nil {
 		return nil, err
 	}
-	if o.Memory == 0 {
-		o.Memory = 64 << 20
+	var list []struct {
+		Kind string `db:"kind"` // version or key
+		ID   uint32 `db:"id"`
+		wrappedKey
 	}
-	op := &opening{
-		client: c, request: d.ID, settings: s, index: index, fields: d.Fields, columns: columnsOf(c.Dataset, d.Fields),
-		spool: newSpool(o.Memory),
+	if err := tx.SelectContext(ctx, &list, `SELECT * FROM cloakroom.hand_out($1, 'handed_rows')`, id); err != nil {
+		return nil, err
 	}
-	op.ring = keys.NewKeyring(c.Vault, s, op.lookup)
-	return op, nil
+	if _, err := tx.ExecContext(ctx, `SAVEPOINT handed_out`); err != nil {
+		return nil, err
+	}
+	h := &handOut{wrapped: map[uint32]keys.WrappedKey{}, tx: tx}
+	for _, k := range list {
+		if k.Kind == "version" {
+			h.versions = append(h.versions, k.ID)
+		} else {
+			h.wrapped[k.ID] = k.key()
+		}
+	}
+	return h, nil
 }
 
-// failed logs why an opening failed, once the rows had been handed out, and returns the reason.
-func (c *Client) failed(ctx context.Context, id uuid.UUID, op *opening, reason error) error {
-	if op.handed == nil {
-		return reason // nothing was: the request may be opened again
+// fetchRows is how many rows one FETCH takes. Postgres runs a FETCH to its end before it sends its
+// first row. Many small ones in one message let it go on while rows are opened. fetchesPerMessage
+// bounds what must be read to its end after an opening stopped: 10,000 rows.
+const (
+	fetchRows         = 250
+	fetchesPerMessage = 40
+)
+
+// each calls f with every row, a bytea that is valid until f returns. It stops at f's first error.
+func (h *handOut) each(ctx context.Context, f func(row []byte) error) error {
+	patient, cancel := withGrace(ctx)
+	defer cancel()
+	for {
+		n, err := h.fetch(patient, f)
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil || n < fetchRows*fetchesPerMessage {
+			return err
+		}
 	}
-	if _, err := c.close(ctx, id, 0, failure(reason)); err != nil {
-		// The reason alone decides the exit code.
-		return fmt.Errorf("%w; and the outcome is not in the log: %v", reason, err)
-	}
-	return reason
 }
 
-// failure is what the log says of an opening that failed: the kind of its reason, never its text.
-func failure(reason error) string {
-	kind := "other"
-	_, isData := keys.Blame(reason)
+// fetch sends one message of FETCHes and returns how many rows came.
+func (h *handOut) fetch(ctx context.Context, f func(row []byte) error) (n int, err error) {
+	message := strings.Repeat(fmt.Sprintf("FETCH %d FROM handed_rows;", fetchRows), fetchesPerMessage)
+	rows, err := h.tx.QueryContext(ctx, message)
+	if err != nil {
+		return 0, dbError("taking the rows", err)
+	}
+	defer rows.Close()
+	var row sql.RawBytes
+	for more := true; more; more = rows.NextResultSet() {
+		for rows.Next() {
+			if err := rows.Scan(&row); err != nil {
+				return n, dbError("taking the rows", err)
+			}
+			if err := f(row); err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return n, dbError("taking the rows", err)
+	}
+	return n, nil
+}
+
+// commit ends T3: the rows were handed out, whatever became of them. The savepoint undoes a FETCH
+// that failed and keeps the handing out.
+func (h *handOut) commit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	_, err := h.tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT handed_out`)
+	if err != nil {
+		_ = h.tx.Rollback()
+	} else {
+		err = h.tx.Commit()
+	}
+	if err != nil {
+		return dbError("ending the handing out", err)
+	}
+	return nil
+}
+
+// grace is how long an opening that was told to stop has for its statement under way, the end of
+// T3, and T4: each.
+const grace = 20 * time.Second
+
+// withGrace gives a context that ends only when grace has passed since ctx was cancelled.
+func withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	return patient, func() { stop(); cancel() }
+}
+
+// wrappedKey is a wrapped key as the database gives it. Beside a version, all of it is NULL.
+type wrappedKey struct {
+	KEK      sql.NullString `db:"kek"`
+	KEKID    sql.NullString `db:"kek_id"`
+	Wrapped  []byte         `db:"wrapped"`
+	KeyCheck []byte         `db:"key_check"`
+}
+
+func (w wrappedKey) key() keys.WrappedKey {
+	return keys.WrappedKey{KEK: w.KEK.String, KEKID: w.KEKID.String, Wrapped: w.Wrapped, KeyCheck: w.KeyCheck}
+}
+
+// lateKey takes the wrapped key of a frozen row that was resealed between T1 and T3.
+func (c *Client) lateKey(ctx context.Context, id uuid.UUID, key uint32) (keys.WrappedKey, error) {
+	var w wrappedKey
+	err := c.Vault.DB.GetContext(ctx, &w, `SELECT * FROM cloakroom.handed_key($1, $2)`, id, key)
 	switch {
-	case errors.Is(reason, context.Canceled):
-		kind = "interrupted"
-	case errors.Is(reason, keys.ErrNoKey), kek.IsUnavailable(reason):
-		kind = "key unavailable"
-	case isData, errors.Is(reason, ErrIntegrity):
-		kind = "integrity"
-	case pg.IsUnavailable(reason):
-		kind = "database"
+	case errors.Is(err, sql.ErrNoRows), err == nil && w.Wrapped == nil:
+		return keys.WrappedKey{}, fmt.Errorf("opening with data key %d: %w", key, keys.ErrNoKey)
+	case err != nil:
+		return keys.WrappedKey{}, dbError("taking a data key", err)
 	}
-	return "failed: " + kind
+	return w.key(), nil
+}
+
+// logOutcome is T4. Only after it may a value be shown. It runs even if ctx was cancelled.
+func (c *Client) logOutcome(ctx context.Context, id uuid.UUID, rows int64, result string) (leaf int64, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err = c.Vault.DB.GetContext(ctx, &leaf, `SELECT cloakroom.close_opening($1, $2, $3, $4)`,
+		id, rows, result, c.identity())
+	if err != nil {
+		return 0, dbError("logging the outcome", err)
+	}
+	return leaf, nil
+}
+
+// logFailure is T4 after a failure. It logs the kind of failure, never its text, and returns the
+// failure.
+func (c *Client) logFailure(ctx context.Context, id uuid.UUID, failure error) error {
+	if _, err := c.logOutcome(ctx, id, 0, failureResult(failure)); err != nil {
+		// %v: the failure alone decides the exit code.
+		return fmt.Errorf("%w; its outcome is not in the log, so recover report will list it as unfinished: %v", failure, err)
+	}
+	return failure
+}
+
+// failureResult is what the log says of a failure.
+func failureResult(failure error) string {
+	_, damaged := keys.Blame(failure)
+	code := pg.Code(failure)
+	switch {
+	case errors.Is(failure, context.Canceled):
+		return "failed: interrupted"
+	case errors.Is(failure, keys.ErrNoKey) || kek.IsUnavailable(failure):
+		return "failed: key unavailable"
+	case errors.Is(failure, ErrIntegrity) || damaged:
+		return "failed: integrity"
+	case pg.IsUnavailable(failure) || code == pg.AuditUnavailable || code == pg.NotLoggedYet:
+		return "failed: database"
+	}
+	return "failed: other"
 }

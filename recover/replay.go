@@ -7,21 +7,22 @@ import (
 	"cloakroom/dataset"
 )
 
-// Sender puts bodies on a queue. It returns the ids of those that were taken, in order.
+// Sender puts bodies on a queue. It returns the message ids of those that the queue took, in order.
 type Sender interface {
 	Send(ctx context.Context, bodies []string) ([]string, error)
 }
 
-// replayBatch is how many events are handed to the sender at a time.
+// replayBatch is how many events the sender gets at a time.
 const replayBatch = 100
 
 // Replayable reports whether a request opens the bodies of rejected events and nothing else.
 func Replayable(d *Details) bool { return slices.Equal(d.Fields, []string{dataset.BodyField}) }
 
-// Replay sends opened bodies of rejected events, and shows them to nobody. It returns how many the queue took. On the queue
-// they are new messages: with ids of their own, and dated when they are sent. A body that was erased is left out.
-func Replay(ctx context.Context, o *Opened, to Sender) (sent int64, err error) {
-	body := slices.IndexFunc(o.Columns, func(c Column) bool { return c.Name == dataset.BodyField })
+// Replay sends opened bodies of rejected events and shows them to nobody. It returns how many the
+// queue took. On the queue they are new messages, with new ids and the date of sending. It leaves
+// out bodies that were erased.
+func Replay(ctx context.Context, opened *OpenedRows, to Sender) (sent int64, err error) {
+	body := slices.IndexFunc(opened.Columns, func(c Column) bool { return c.Name == dataset.BodyField })
 	var batch []string
 	flush := func() error {
 		ids, err := to.Send(ctx, batch)
@@ -29,7 +30,7 @@ func Replay(ctx context.Context, o *Opened, to Sender) (sent int64, err error) {
 		batch = batch[:0]
 		return err
 	}
-	err = o.Each(func(r Record) error {
+	err = opened.Each(func(r Record) error {
 		if r[body] == nil {
 			return nil
 		}

@@ -3,37 +3,71 @@ package recover
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cloakroom/internal/pg"
 	"cloakroom/recover/auditlog"
 )
 
-// Report says who asked for what, who allowed it, what was opened and how old the keys are, out of the audit log.
+// Report says, from the audit log, who requested what, who approved it, what was opened, how the
+// policy changed and how old the keys are.
 type Report struct {
-	From       time.Time         `json:"from"`
-	To         time.Time         `json:"to"`
-	Log        LogState          `json:"log"`
-	Requests   int               `json:"requests"`
-	Purposes   map[string]*Tally `json:"purposes"`
-	People     map[string]*Tally `json:"people"` // by login
-	Denials    int               `json:"denials"`
-	Refusals   int               `json:"refusals"`   // attempts that the database refused
-	Failures   int               `json:"failures"`   // openings that failed, as their clients said
-	Frozen     int64             `json:"frozen"`     // rows announced by intents: the most that was handed out, whatever a client said of it
-	Rows       int64             `json:"rows"`       // opened, as the openings' clients said
-	Unfinished []string          `json:"unfinished"` // requests whose intent has no outcome: take their rows for seen
-	BreakGlass []BreakGlass      `json:"breakglass"`
-	Keys       []KeyAge          `json:"keys"`
-	Rotation   []auditlog.Leaf   `json:"rotation"`   // leaves of the vault's keys and policy
-	ClockBack  []int64           `json:"clock_back"` // leaves dated earlier than the one before them
-	KMS        *KMSReport        `json:"kms,omitempty"`
-	openings   map[string]*opened
+	From          time.Time         `json:"from"`
+	To            time.Time         `json:"to"` // exclusive
+	Log           LogState          `json:"log"`
+	Requests      int               `json:"requests"`
+	Purposes      map[string]*Tally `json:"purposes"`
+	People        map[string]*Tally `json:"people"` // by login
+	Denials       int               `json:"denials"`
+	Refusals      int               `json:"refusals"`   // attempts that the database refused
+	Failures      int               `json:"failures"`   // openings that failed, according to their clients
+	Frozen        int64             `json:"frozen"`     // rows of all intents: the most that can have been seen
+	Rows          int64             `json:"rows"`       // rows opened, according to the clients
+	Openings      []*Opening        `json:"openings"`   // that began between From and To, oldest first
+	Unfinished    []string          `json:"unfinished"` // requests whose intent has no outcome: their rows may have been seen
+	BreakGlass    []BreakGlass      `json:"breakglass"`
+	PolicyChanges []PolicyChange    `json:"policy_changes"`
+	Keys          []KeyAge          `json:"keys"`
+	Rotation      []auditlog.Leaf   `json:"rotation"`   // leaves about the vault's keys
+	ClockBack     []int64           `json:"clock_back"` // leaves dated earlier than the one before them
+	KMS           *KMSReport        `json:"kms,omitempty"`
+
+	openings  map[string]*Opening // by request, whenever they began
+	approvers map[string][]string // by request
 }
 
-// LogState says whether the log verifies, and against what.
+// Opening is an intent and, if it is there, its outcome.
+type Opening struct {
+	Request    string     `json:"request"`
+	Began      time.Time  `json:"began"`
+	Ended      *time.Time `json:"ended"` // nil: no outcome
+	Requester  string     `json:"requester"`
+	Approvers  []string   `json:"approvers"` // none: break-glass, or a policy without approvals
+	Purpose    string     `json:"purpose"`
+	Ticket     string     `json:"ticket"`
+	Frozen     int64      `json:"frozen"`
+	Rows       int64      `json:"rows"`
+	Result     string     `json:"result"`
+	BreakGlass bool       `json:"breakglass"`
+
+	dataKeys map[int64]bool
+}
+
+// PolicyChange is one change of a setting of the policy.
+type PolicyChange struct {
+	Leaf  int64     `json:"leaf"`
+	At    time.Time `json:"at"`
+	Actor string    `json:"actor"`
+	Name  string    `json:"name"`
+	Old   *string   `json:"old"`
+	New   *string   `json:"new"`
+}
+
+// LogState says whether the log verifies, and how much of it checkpoints cover.
 type LogState struct {
 	Size     int64  `json:"size"`
 	Root     string `json:"root"`
@@ -52,14 +86,14 @@ type Tally struct {
 	Rows      int64 `json:"rows"`
 }
 
-// BreakGlass is a request that needed no approval.
+// BreakGlass is an emergency request: it needed no approval.
 type BreakGlass struct {
 	Request  string    `json:"request"`
 	Actor    string    `json:"actor"`
 	At       time.Time `json:"at"`
 	Purpose  string    `json:"purpose"`
 	Ticket   string    `json:"ticket"`
-	Reviewed string    `json:"reviewed"` // by whom; empty: by nobody yet
+	Reviewed string    `json:"reviewed"` // by whom; empty: nobody yet
 }
 
 // KeyAge is how old a key is.
@@ -77,20 +111,22 @@ type KeyAge struct {
 	Overdue    bool       `json:"overdue"`        // older than the policy lets it be, and still needed
 }
 
-// opened is an intent and, once it is there, its outcome.
-type opened struct {
-	began time.Time
-	ended time.Time // zero: no outcome
-	keys  map[int64]bool
+func newReport(from, to time.Time) *Report {
+	return &Report{
+		From: from, To: to, Purposes: map[string]*Tally{}, People: map[string]*Tally{},
+		Openings: []*Opening{}, Unfinished: []string{}, BreakGlass: []BreakGlass{}, PolicyChanges: []PolicyChange{},
+		Keys: []KeyAge{}, Rotation: []auditlog.Leaf{}, ClockBack: []int64{},
+		openings: map[string]*Opening{}, approvers: map[string][]string{},
+	}
 }
 
-// MakeReport reads the whole log, verifies it against checkpoints (which may be none), and counts what lies between two
-// times. Its login needs the role auditor, approver or witness.
-func (c *Client) MakeReport(ctx context.Context, from, to time.Time, checkpoints []auditlog.Checkpoint) (*Report, error) {
-	r := &Report{
-		From: from, To: to, Purposes: map[string]*Tally{}, People: map[string]*Tally{}, openings: map[string]*opened{},
-		Unfinished: []string{}, BreakGlass: []BreakGlass{}, Keys: []KeyAge{}, Rotation: []auditlog.Leaf{}, ClockBack: []int64{},
-	}
+// MakeReport reads the whole log, verifies it against checkpoints (which may be none), and counts
+// the leaves from one time until before another. Its login needs the role auditor, approver or
+// witness.
+func (c *Client) MakeReport(
+	ctx context.Context, from, to time.Time, checkpoints []auditlog.Checkpoint,
+) (*Report, error) {
+	r := newReport(from, to)
 	var last time.Time
 	state, err := auditlog.Verify(ctx, auditlog.Log{DB: c.Vault.DB}.Leaves(), checkpoints, func(text []byte) error {
 		leaf, err := auditlog.ParseLeaf(text)
@@ -104,16 +140,19 @@ func (c *Client) MakeReport(ctx context.Context, from, to time.Time, checkpoints
 		r.add(leaf)
 		return nil
 	})
-	r.Log = LogState{Size: state.Size, Root: base64.StdEncoding.EncodeToString(state.Root[:]), Verified: err == nil && len(checkpoints) > 0, Covered: state.Covered}
+	r.Log = LogState{
+		Size: state.Size, Root: base64.StdEncoding.EncodeToString(state.Root[:]),
+		Verified: err == nil && len(checkpoints) > 0, Covered: state.Covered,
+	}
 	if err != nil {
 		if !errors.Is(err, auditlog.ErrInvalid) {
 			return nil, err
 		}
 		r.Log.Problem = err.Error()
 	}
-	for id, o := range r.openings {
-		if o.ended.IsZero() && r.within(o.began) {
-			r.Unfinished = append(r.Unfinished, id)
+	for _, o := range r.Openings {
+		if o.Ended == nil {
+			r.Unfinished = append(r.Unfinished, o.Request)
 		}
 	}
 	return r, c.keyAges(ctx, r)
@@ -135,20 +174,19 @@ func tally(m map[string]*Tally, key string) *Tally {
 	return m[key]
 }
 
-// add counts one leaf. Intents are kept whenever they were: what ends within the time may have begun before.
+// add counts one leaf. It keeps every intent and approval, because what ends between From and To
+// may have begun before.
 func (r *Report) add(l auditlog.Leaf) {
 	request := text(l.Request)
 	switch l.Type {
+	case "approve":
+		r.approvers[request] = append(r.approvers[request], l.Actor)
 	case "intent":
-		o := &opened{began: l.TS, keys: map[int64]bool{}}
-		for _, k := range l.DataKeys {
-			o.keys[k] = true
-		}
-		r.openings[request] = o
+		r.addIntent(request, l)
 	case "opened", "failed":
-		// The first outcome counts, and a refused attempt is none: it names no purpose.
-		if o := r.openings[request]; o != nil && o.ended.IsZero() && l.Purpose != nil {
-			o.ended = l.TS
+		// The first outcome counts. A refused attempt is not an outcome: it names no purpose.
+		if o := r.openings[request]; o != nil && o.Ended == nil && l.Purpose != nil {
+			o.Ended, o.Rows, o.Result = &l.TS, number(l.Rows), text(l.Result)
 		}
 	case "review":
 		for i := range r.BreakGlass {
@@ -162,18 +200,52 @@ func (r *Report) add(l auditlog.Leaf) {
 	}
 }
 
-func (r *Report) count(l auditlog.Leaf, person *Tally) {
-	rows := int64(0)
-	if l.Rows != nil {
-		rows = *l.Rows
+func (r *Report) addIntent(request string, l auditlog.Leaf) {
+	o := &Opening{
+		Request: request, Began: l.TS, Requester: l.Actor, Approvers: append([]string{}, r.approvers[request]...),
+		Purpose: text(l.Purpose), Ticket: text(l.Ticket), Frozen: number(l.Rows), dataKeys: map[int64]bool{},
 	}
+	for _, b := range r.BreakGlass {
+		o.BreakGlass = o.BreakGlass || b.Request == request
+	}
+	for _, k := range l.DataKeys {
+		o.dataKeys[k] = true
+	}
+	r.openings[request] = o
+	if r.within(o.Began) {
+		r.Openings = append(r.Openings, o)
+	}
+}
+
+func number(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
+// policyChange reads a leaf of type policy: its field is the setting's name, its result the old and
+// the new value in JSON.
+func policyChange(l auditlog.Leaf) PolicyChange {
+	change := PolicyChange{Leaf: l.Seq, At: l.TS, Actor: l.Actor, Name: strings.Join(l.Fields, ",")}
+	var values struct{ Old, New *string }
+	if json.Unmarshal([]byte(text(l.Result)), &values) == nil {
+		change.Old, change.New = values.Old, values.New
+	}
+	return change
+}
+
+func (r *Report) count(l auditlog.Leaf, person *Tally) {
+	rows := number(l.Rows)
 	switch l.Type {
 	case "request", "breakglass":
 		r.Requests++
 		person.Requests++
 		tally(r.Purposes, text(l.Purpose)).Requests++
 		if l.Type == "breakglass" {
-			r.BreakGlass = append(r.BreakGlass, BreakGlass{Request: text(l.Request), Actor: l.Actor, At: l.TS, Purpose: text(l.Purpose), Ticket: text(l.Ticket)})
+			r.BreakGlass = append(r.BreakGlass, BreakGlass{
+				Request: text(l.Request), Actor: l.Actor, At: l.TS, Purpose: text(l.Purpose), Ticket: text(l.Ticket),
+			})
 		}
 	case "approve":
 		person.Approvals++
@@ -198,6 +270,8 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 		} else {
 			r.Failures++
 		}
+	case "policy":
+		r.PolicyChanges = append(r.PolicyChanges, policyChange(l))
 	case "expire", "review", "checkpoint":
 	default:
 		r.Rotation = append(r.Rotation, l)
@@ -206,7 +280,8 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 
 func (c *Client) keyAges(ctx context.Context, r *Report) error {
 	err := c.Vault.DB.SelectContext(ctx, &r.Keys, `
-		SELECT kind, id, month, state, kek, created_at, closed_at, retired_at, shredded_at, extract(epoch FROM max_age)::float8 AS max_age
+		SELECT kind, id, month, state, kek, created_at, closed_at, retired_at, shredded_at,
+		       extract(epoch FROM max_age)::float8 AS max_age
 		  FROM cloakroom.key_ages()`)
 	if err != nil {
 		return fmt.Errorf("reading the keys' ages: %w", pg.Redact(err))

@@ -7,15 +7,18 @@ import (
 	"cloakroom/recover/auditlog"
 )
 
-// TestFirstOutcomeEndsAnOpening adds leaves of one request as they never come from an honest log: what explains a decrypt at
-// KMS ends with the first outcome, not with a refusal before it or a second one after it.
+// TestFirstOutcomeEndsAnOpening adds leaves of one request as they never come from an honest log:
+// what explains a decrypt at KMS ends with the first outcome, not with a refusal before it or a
+// second one after it.
 func TestFirstOutcomeEndsAnOpening(t *testing.T) {
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	request, purpose := "r", "fraud"
 	leaf := func(kind string, after time.Duration, purpose *string) auditlog.Leaf {
-		return auditlog.Leaf{Type: kind, Request: &request, TS: began.Add(after), Purpose: purpose, DataKeys: []int64{7}}
+		return auditlog.Leaf{
+			Type: kind, Request: &request, TS: began.Add(after), Purpose: purpose, DataKeys: []int64{7},
+		}
 	}
-	r := &Report{From: began, To: began.AddDate(0, 0, 1), Purposes: map[string]*Tally{}, People: map[string]*Tally{}, openings: map[string]*opened{}}
+	r := newReport(began, began.AddDate(0, 0, 1))
 	const hour = time.Hour
 	steps := []struct {
 		leaf      auditlog.Leaf
@@ -33,7 +36,11 @@ func TestFirstOutcomeEndsAnOpening(t *testing.T) {
 		if s.endsAfter > 0 {
 			want = began.Add(s.endsAfter)
 		}
-		if got := r.openings[request].ended; !got.Equal(want) {
+		var got time.Time
+		if ended := r.openings[request].Ended; ended != nil {
+			got = *ended
+		}
+		if !got.Equal(want) {
 			t.Errorf("after %s at %v the opening ended at %v, want %v", s.leaf.Type, s.leaf.TS, got, want)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"cloakroom/keys"
 )
 
-// Ask is what a request asks for. Zero fields take the defaults named beside them.
-type Ask struct {
+// RequestParams is what a request is for. Zero fields take the defaults named beside them.
+type RequestParams struct {
 	Purpose string
 	Ticket  string
 	Reason  string // free text: it stays in the vault, erasable; the log holds a commitment
@@ -33,7 +33,8 @@ type Ask struct {
 	BreakGlass bool // needs the role, no approval; few rows; flagged until reviewed
 }
 
-// AllFields is every field of the dataset and the body of rejections: what a subject-access request opens.
+// AllFields is every field of the dataset and the body of rejections: what a subject-access request
+// opens.
 func AllFields(d *dataset.Dataset) []string {
 	var fields []string
 	for i := range d.Members {
@@ -49,26 +50,29 @@ func AllFields(d *dataset.Dataset) []string {
 const PurposeSubjectAccess = "dsar"
 
 // Request files a request and returns its id.
-func (c *Client) Request(ctx context.Context, a Ask) (uuid.UUID, error) {
-	if a.Purpose == PurposeSubjectAccess && len(a.Fields) == 0 {
-		a.Fields = AllFields(c.Dataset)
+func (c *Client) Request(ctx context.Context, p RequestParams) (uuid.UUID, error) {
+	if p.Purpose == PurposeSubjectAccess && len(p.Fields) == 0 {
+		p.Fields = AllFields(c.Dataset)
 	}
-	if a.Rejection != "" && len(a.Fields) == 0 {
-		a.Fields = []string{dataset.BodyField}
+	if p.Rejection != "" && len(p.Fields) == 0 {
+		p.Fields = []string{dataset.BodyField}
 	}
 	var id uuid.UUID
 	err := c.Vault.DB.GetContext(ctx, &id, `SELECT cloakroom.request(
-		p_purpose => $1, p_ticket => $2, p_reason => $3, p_fields => $4, p_user => $5, p_message => $6, p_field => $7, p_tokens => $8,
-		p_rejection => $9, p_from => $10, p_to => $11, p_limit => $12, p_lifetime => make_interval(secs => $13), p_breakglass => $14,
+		p_purpose => $1, p_ticket => $2, p_reason => $3, p_fields => $4,
+		p_user => $5, p_message => $6, p_field => $7, p_tokens => $8, p_rejection => $9,
+		p_from => $10, p_to => $11, p_limit => $12, p_lifetime => make_interval(secs => $13), p_breakglass => $14,
 		p_source_identity => $15)`,
-		a.Purpose, a.Ticket, a.Reason, pq.Array(a.Fields), orNull(a.User), orNull(a.Message), orNull(a.Field), pq.Array(a.Tokens),
-		orNull(a.Rejection), date(a.From), date(a.To), orNull(a.Limit), orNull(a.Lifetime.Seconds()), a.BreakGlass, c.identity())
+		p.Purpose, p.Ticket, p.Reason, pq.Array(p.Fields),
+		orNull(p.User), orNull(p.Message), orNull(p.Field), pq.Array(p.Tokens), orNull(p.Rejection),
+		dateOrNull(p.From), dateOrNull(p.To), orNull(p.Limit), orNull(p.Lifetime.Seconds()), p.BreakGlass, c.identity())
 	if err != nil {
-		return uuid.UUID{}, doing("filing the request", err)
+		return uuid.UUID{}, dbError("filing the request", err)
 	}
 	return id, nil
 }
 
+// orNull gives the zero value as NULL, for which the database takes its default.
 func orNull[T comparable](v T) any {
 	var zero T
 	if v == zero {
@@ -77,40 +81,31 @@ func orNull[T comparable](v T) any {
 	return v
 }
 
-func date(t time.Time) any {
+func dateOrNull(t time.Time) any {
 	if t.IsZero() {
 		return nil
 	}
 	return t.Format(time.DateOnly)
 }
 
-// errNoField stands for a field that cannot be searched by value.
+// errNoField reports a field that has no tokens, so that no value of it can be searched.
 var errNoField = errors.New("it is not a protected field of the dataset")
 
-// TokensOf turns a protected value into its tokens, under every live version of the index key: the value stays on this
-// machine. Errors say nothing of it.
+// TokensOf turns a protected value into its tokens, one for each live version of the index key. The
+// value stays on this machine, and errors do not quote it.
 func (c *Client) TokensOf(ctx context.Context, field, value string) ([]string, error) {
-	position := -1
-	for i, m := range c.Dataset.Protected() {
-		if m.Name == field {
-			position = i
-		}
-	}
-	if position < 0 {
+	_, places := protectedOf(c.Dataset, []string{field})
+	if len(places) == 0 {
 		return nil, fmt.Errorf("making the token of a value of %q: %w", field, errNoField)
 	}
-	s, err := c.Vault.Settings(ctx)
-	if err != nil {
-		return nil, err
-	}
-	index, err := c.Vault.IndexKeys(ctx, s, c.Dataset)
+	_, index, err := c.indexKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer keys.DestroyIndexKeys(index)
 	var tokens []string
 	for _, k := range index {
-		token, err := k.Subkeys[position].Token(value)
+		token, err := k.Subkeys[places[0]].Token(value)
 		if err != nil {
 			return nil, fmt.Errorf("making the token of a value of %s: %w", field, err)
 		}
@@ -119,7 +114,8 @@ func (c *Client) TokensOf(ctx context.Context, field, value string) ([]string, e
 	return tokens, nil
 }
 
-// protectedOf lists the protected members among fields, in the order of fields, with their places among the dataset's.
+// protectedOf lists the protected members among fields, in the order of fields, and their places in
+// Dataset.Protected.
 func protectedOf(d *dataset.Dataset, fields []string) (members []*dataset.Member, places []int) {
 	for _, f := range fields {
 		for i, m := range d.Protected() {

@@ -10,9 +10,9 @@ import (
 	"os"
 )
 
-// spool keeps blocks of records in order: in memory up to a limit, beyond it in a temporary file. The file is encrypted
-// under a key that is made here and kept nowhere, and is unlinked at once where the system lets us: no crash leaves
-// anything readable.
+// spool keeps blocks of records in order: in memory up to a limit, then in a temporary file. The
+// file is encrypted under a key that only this process has, and is unlinked at once where the
+// system allows it. So a crash leaves nothing readable.
 type spool struct {
 	limit  int
 	memory [][]byte
@@ -20,7 +20,7 @@ type spool struct {
 
 	file  *os.File
 	aead  cipher.AEAD
-	sizes []int // of the sealed blocks in the file
+	sizes []int // of the encrypted blocks in the file
 }
 
 func newSpool(limit int) *spool { return &spool{limit: limit} }
@@ -40,13 +40,14 @@ func (s *spool) add(block []byte) error {
 	}
 	sealed := s.aead.Seal(nil, nil, block, blockNumber(len(s.sizes)))
 	if _, err := s.file.Write(sealed); err != nil {
-		return fmt.Errorf("spooling opened rows to a temporary file: %w (free space in %s, set TMPDIR, or raise --memory)", err, os.TempDir())
+		const hint = "free space in %s, set TMPDIR, or raise --memory"
+		return fmt.Errorf("writing opened rows to a temporary file: %w ("+hint+")", err, os.TempDir())
 	}
 	s.sizes = append(s.sizes, len(sealed))
 	return nil
 }
 
-// blockNumber is a block's associated data: blocks do not change places.
+// blockNumber is a block's associated data, so that blocks cannot change places.
 func blockNumber(n int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
 func (s *spool) openFile() error {
@@ -63,11 +64,11 @@ func (s *spool) openFile() error {
 	if s.file, err = os.CreateTemp("", "cloakroom-recover-*"); err != nil {
 		return fmt.Errorf("making a temporary file for opened rows: %w", err)
 	}
-	_ = os.Remove(s.file.Name()) // where it fails, close removes it
+	_ = os.Remove(s.file.Name()) // if this fails, close removes it
 	return nil
 }
 
-// each calls f with every record, columns values each.
+// each calls f with every record. A record has columns values.
 func (s *spool) each(columns int, f func(Record) error) error {
 	record := make(Record, 0, columns)
 	eachIn := func(block []byte) error {
@@ -97,7 +98,7 @@ func (s *spool) each(columns int, f func(Record) error) error {
 		}
 		block, err := s.aead.Open(nil, nil, sealed, blockNumber(n))
 		if err != nil {
-			return fmt.Errorf("reading spooled rows: the temporary file was altered: %w", err)
+			return fmt.Errorf("reading spooled rows: somebody altered the temporary file: %w", err)
 		}
 		err = eachIn(block)
 		clear(block)
@@ -108,7 +109,7 @@ func (s *spool) each(columns int, f func(Record) error) error {
 	return nil
 }
 
-// close zeroes what is in memory and removes the file.
+// close zeroes the blocks in memory and removes the file.
 func (s *spool) close() {
 	for _, block := range s.memory {
 		clear(block)

@@ -50,7 +50,7 @@ func (s *show) askAndOpen(ctx context.Context, token string, aloud bool) ([]stri
 	}
 	members := dataset.Login().Protected()
 	field := members[len(members)-1].Name
-	id, err := auditor.Request(ctx, recovery.Ask{
+	id, err := auditor.Request(ctx, recovery.RequestParams{
 		Purpose: "fraud", Ticket: "DEMO-1", Reason: reason,
 		Tokens: []string{token}, Field: field, Fields: []string{field}, Limit: 5, Lifetime: time.Hour,
 	})
@@ -104,7 +104,7 @@ func (s *show) tryUnapproved(ctx context.Context, auditor *recovery.Client, id u
 }
 
 // distinctValues are the values of a column, each once, in the order of the rows.
-func distinctValues(o *recovery.Opened, column string) ([]string, error) {
+func distinctValues(o *recovery.OpenedRows, column string) ([]string, error) {
 	at := -1
 	for i, c := range o.Columns {
 		if c.Name == column {

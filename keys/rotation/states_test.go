@@ -248,7 +248,7 @@ func (w *states) audits(as string) func() error {
 	case "warm":
 		return w.opensWithKeysInHand()
 	case "asked":
-		request, err := w.ask(recovery.Ask{User: fmt.Sprintf("user-%d", user)})
+		request, err := w.ask(recovery.RequestParams{User: fmt.Sprintf("user-%d", user)})
 		return func() error {
 			if err != nil {
 				return err
@@ -263,7 +263,7 @@ func (w *states) audits(as string) func() error {
 			if err != nil {
 				return err
 			}
-			request, err := w.ask(recovery.Ask{Field: "device_id", Tokens: tokens})
+			request, err := w.ask(recovery.RequestParams{Field: "device_id", Tokens: tokens})
 			if err != nil {
 				return err
 			}
@@ -275,7 +275,7 @@ func (w *states) audits(as string) func() error {
 	}
 }
 
-func (w *states) ask(a recovery.Ask) (uuid.UUID, error) {
+func (w *states) ask(a recovery.RequestParams) (uuid.UUID, error) {
 	a.Purpose, a.Ticket, a.Reason, a.Fields = "fraud", "T-81", "a test", []string{"ip", "device_id"}
 	return w.auditor.Request(w.t.Context(), a)
 }

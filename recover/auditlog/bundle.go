@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A bundle is the log in a file: a line "cloakroom audit log v1 ORIGIN", then a leaf a line, as the bytes that are hashed.
-// A leaf has no line break in it: JSON escapes them.
+// A bundle is the log in a file: a line "cloakroom audit log v1 ORIGIN", then a leaf a line, as the
+// bytes that are hashed. A leaf has no line break in it: JSON escapes them.
 
 const bundleHeader = "cloakroom audit log v1 "
 

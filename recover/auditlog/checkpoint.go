@@ -13,7 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Checkpoint is a promise about the log: so many leaves, with this root.
+// Checkpoint is a signed statement about the log: its number of leaves and its root.
 type Checkpoint struct {
 	Origin string
 	Size   int64
@@ -24,8 +24,8 @@ type Checkpoint struct {
 // Origin names a vault's log; its checkpoints begin with it, and its signing key bears it.
 func Origin(vault uuid.UUID) string { return "cloakroom/" + vault.String() }
 
-// GenerateKey makes a signing key for a vault's log: the secret one, for a file that only the witness reads, and the public
-// one, for whoever verifies.
+// GenerateKey makes a signing key for a vault's log: the secret one, for a file that only the
+// witness reads, and the public one, for those who verify.
 func GenerateKey(vault uuid.UUID) (secretKey, publicKey string, err error) {
 	return note.GenerateKey(nil, Origin(vault))
 }
@@ -69,8 +69,8 @@ func sign(signer note.Signer, size int64, root tlog.Hash) (Checkpoint, error) {
 
 var errCheckpoint = errors.New("it is not an origin, a size and a root, a line each")
 
-// ParseCheckpoint checks a checkpoint's signature and reads it. An error wraps ErrInvalid: a checkpoint that does not verify
-// is no evidence of anything good.
+// ParseCheckpoint checks a checkpoint's signature and reads it. An error wraps ErrInvalid: a
+// checkpoint that does not verify is no evidence of anything good.
 func ParseCheckpoint(signed []byte, key note.Verifier) (Checkpoint, error) {
 	n, err := note.Open(signed, note.VerifierList(key))
 	if err != nil {
@@ -83,7 +83,8 @@ func ParseCheckpoint(signed []byte, key note.Verifier) (Checkpoint, error) {
 	c := Checkpoint{Origin: lines[0], Note: signed}
 	c.Size, err = strconv.ParseInt(lines[1], 10, 64)
 	root, err2 := base64.StdEncoding.DecodeString(lines[2])
-	if err != nil || err2 != nil || c.Size < 0 || lines[1] != strconv.FormatInt(c.Size, 10) || len(root) != tlog.HashSize {
+	canonical := c.Size >= 0 && lines[1] == strconv.FormatInt(c.Size, 10)
+	if err != nil || err2 != nil || !canonical || len(root) != tlog.HashSize {
 		return Checkpoint{}, fmt.Errorf("%w: checkpoint: %w", ErrInvalid, errCheckpoint)
 	}
 	c.Root = tlog.Hash(root)

@@ -12,7 +12,8 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// Log is the audit log in its database. Reading it needs the role auditor, approver, breakglass, rotator or witness.
+// Log is the audit log in its database. Reading it needs the role auditor, approver, breakglass,
+// rotator or witness.
 type Log struct{ DB *sqlx.DB }
 
 // Size is the number of leaves.
@@ -32,7 +33,8 @@ type Numbered struct {
 // Read reads up to limit leaves from a number on.
 func (l Log) Read(ctx context.Context, from int64, limit int) ([]Numbered, error) {
 	var page []Numbered
-	if err := l.DB.SelectContext(ctx, &page, `SELECT seq, leaf FROM cloakroom.log_leaves($1, $2)`, from, limit); err != nil {
+	err := l.DB.SelectContext(ctx, &page, `SELECT seq, leaf FROM cloakroom.log_leaves($1, $2)`, from, limit)
+	if err != nil {
 		return nil, fmt.Errorf("reading the audit log: %w", pg.Redact(err))
 	}
 	return page, nil
@@ -67,15 +69,16 @@ func (p *pages) Next(ctx context.Context) ([]byte, error) {
 	return leaf.Leaf, nil
 }
 
-// nodes reads the stored hashes of the tree. They are the database's word, good for signing and proving what it says; Verify
-// computes its own.
+// nodes reads the stored hashes of the tree. Only the database vouches for them, which suffices to
+// sign and to prove what it says. Verify computes its own.
 func (l Log) nodes(ctx context.Context) tlog.HashReader {
 	return tlog.HashReaderFunc(func(ids []int64) ([]tlog.Hash, error) {
 		var rows []struct {
 			ID   int64  `db:"id"`
 			Hash []byte `db:"hash"`
 		}
-		if err := l.DB.SelectContext(ctx, &rows, `SELECT id, hash FROM cloakroom.log_nodes($1)`, pq.Array(ids)); err != nil {
+		err := l.DB.SelectContext(ctx, &rows, `SELECT id, hash FROM cloakroom.log_nodes($1)`, pq.Array(ids))
+		if err != nil {
 			return nil, fmt.Errorf("reading the audit log's tree: %w", pg.Redact(err))
 		}
 		byID := map[int64]tlog.Hash{}

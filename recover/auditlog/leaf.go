@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Leaf is one entry of the log. What is hashed is the text that the database wrote, never a Leaf printed again.
+// Leaf is one entry of the log. The hash covers the text that the database wrote, never a Leaf
+// printed again.
 type Leaf struct {
 	V              int       `json:"v"`
 	Seq            int64     `json:"seq"`

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Inclusion proves to whoever holds a checkpoint that one leaf is in the log, without the rest of the log (RFC 6962,
-// section 2.1.1).
+// Inclusion proves to a holder of a checkpoint that one leaf is in the log, without the rest of
+// the log (RFC 6962, section 2.1.1).
 type Inclusion struct {
 	Leaf  string           `json:"leaf"` // its text
 	Seq   int64            `json:"seq"`

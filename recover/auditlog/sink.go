@@ -14,8 +14,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// Sink is a directory that keeps checkpoints where the log's keepers cannot reach them: a mounted bucket with object lock,
-// another department's file server, a directory that is synchronised away. One file a checkpoint, never written again.
+// Sink is a directory that keeps checkpoints where the log's keepers cannot reach them: a mounted
+// bucket with object lock, another department's file server, a directory that is synchronised away.
+// One file a checkpoint, never written again.
 type Sink string
 
 const checkpointSuffix = ".checkpoint"
@@ -24,10 +25,11 @@ func (s Sink) path(size int64) string {
 	return filepath.Join(string(s), fmt.Sprintf("%015d%s", size, checkpointSuffix))
 }
 
-// Put keeps a checkpoint, durably. Another one of the same size with another root is a fork of the log.
+// Put keeps a checkpoint, durably. Another one of the same size with another root is a fork of the
+// log.
 //
-// It writes in place and links and renames nothing, for a mounted bucket can do neither. So a witness that dies may leave an
-// empty file, which counts as none.
+// It writes in place and links and renames nothing, for a mounted bucket can do neither. So a
+// witness that dies may leave an empty file, which is ignored.
 func (s Sink) Put(c Checkpoint) error {
 	path := s.path(c.Size)
 	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
@@ -52,7 +54,7 @@ func (s Sink) Put(c Checkpoint) error {
 	return s.same(c) // two witnesses may have found the same empty file
 }
 
-// sync makes the file's name durable, where the file system knows such a thing.
+// sync makes the file's name durable, if the file system can do that.
 func (s Sink) sync() error {
 	dir, err := os.Open(string(s))
 	if err != nil {
@@ -65,7 +67,7 @@ func (s Sink) sync() error {
 	return nil
 }
 
-// last is the checkpoint of the most leaves; false: there is none.
+// last is the checkpoint of the most leaves. It returns false if there is none.
 func (s Sink) last(key note.Verifier) (Checkpoint, bool, error) {
 	names, err := s.names()
 	if err != nil {
@@ -118,8 +120,8 @@ func (s Sink) same(c Checkpoint) error {
 	return nil
 }
 
-// ReadCheckpoints reads checkpoints, smallest first: those in a directory, or the one in a file. One that does not verify is
-// an error.
+// ReadCheckpoints reads checkpoints, smallest first: those in a directory, or the one in a file.
+// One that does not verify is an error.
 func ReadCheckpoints(path string, key note.Verifier) ([]Checkpoint, error) {
 	names := []string{path}
 	if info, err := os.Stat(path); err != nil {

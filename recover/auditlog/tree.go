@@ -6,7 +6,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// tree is a Merkle tree that grows leaf by leaf and keeps one hash for each complete subtree: some 40 of them for any log.
+// tree is a Merkle tree that grows leaf by leaf and keeps one hash for each complete subtree: some
+// 40 of them for any log.
 type tree struct {
 	size  int64
 	right []tlog.Hash // of complete subtrees, the largest first

@@ -131,13 +131,13 @@ func TestVerify(t *testing.T) {
 		"as it was":                              {honest, []Checkpoint{older, newer}, ""},
 		"grown since":                            {logOf(12), []Checkpoint{older, newer}, ""},
 		"leaf edited":                            {edited, []Checkpoint{newer}, "at least one"},
-		"leaf edited under the older":            {edited, []Checkpoint{older, newer}, "of leaves 0 to 3"},
+		"leaf edited under the older":            {edited, []Checkpoint{older, newer}, "at least one of leaves 0 to 3"},
 		"tail cut":                               {honest[:6], []Checkpoint{older, newer}, "tail was cut"},
 		"everything cut":                         {nil, []Checkpoint{older}, "tail was cut"},
 		"fork after the older":                   {fork, []Checkpoint{older, newer}, "of leaves 4 to 8"},
-		"rewritten and signed with stolen key":   {rewritten, []Checkpoint{older, s.checkpoint(t, rewritten, 12)}, "of leaves 0 to 3"},
-		"leaves swapped":                         {swapped, []Checkpoint{newer}, "not numbered so"},
-		"leaf taken out":                         {append(append(texts{}, honest[:3]...), honest[4:]...), []Checkpoint{newer}, "not numbered so"},
+		"rewritten and signed with stolen key":   {rewritten, []Checkpoint{older, s.checkpoint(t, rewritten, 12)}, "at least one of leaves 0 to 3"},
+		"leaves swapped":                         {swapped, []Checkpoint{newer}, "has another number"},
+		"leaf taken out":                         {append(append(texts{}, honest[:3]...), honest[4:]...), []Checkpoint{newer}, "has another number"},
 		"the newest leaf is no one's to promise": {honest, []Checkpoint{older}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -211,7 +211,8 @@ func TestSinkKeepsTheFirst(t *testing.T) {
 	}
 }
 
-// TestSinkEmptyFile: a witness that dies between making a file and writing it leaves one that is empty.
+// TestSinkEmptyFile: a witness that dies between making a file and writing it leaves one that is
+// empty.
 func TestSinkEmptyFile(t *testing.T) {
 	s := newSigning(t)
 	sink := Sink(t.TempDir())

@@ -10,7 +10,8 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// Witness signs checkpoints and keeps them at a sink. It signs nothing that does not continue what it signed last.
+// Witness signs checkpoints and keeps them at a sink. It signs nothing that does not continue what
+// it signed last.
 type Witness struct {
 	Log    Log // its login needs the role witness
 	Signer note.Signer
@@ -18,8 +19,9 @@ type Witness struct {
 	Sink   Sink
 }
 
-// Checkpoint signs the log as it stands, puts the checkpoint at the sink, and only then tells the database. made is false
-// where there is nothing new to sign. An error that wraps ErrInvalid means that the log is not the one signed before.
+// Checkpoint signs the log as it stands, puts the checkpoint at the sink, and only then tells the
+// database. made is false where there is nothing new to sign. An error that wraps ErrInvalid means
+// that the log is not the one signed before.
 func (w Witness) Checkpoint(ctx context.Context) (c Checkpoint, made bool, err error) {
 	size, err := w.Log.Size(ctx)
 	if err != nil {
@@ -54,23 +56,25 @@ func (w Witness) Checkpoint(ctx context.Context) (c Checkpoint, made bool, err e
 	return c, true, w.record(ctx, c, nil)
 }
 
-// continues proves that the log of now begins with the log that was signed.
+// continues proves that the present log begins with the log that was signed.
 func (w Witness) continues(ctx context.Context, last Checkpoint, size int64, root tlog.Hash) error {
 	if size < last.Size {
-		return fmt.Errorf("%w: it has %d leaves, the last checkpoint at the sink %d: the tail was cut", ErrInvalid, size, last.Size)
+		return fmt.Errorf("%w: it has %d leaves, the last checkpoint at the sink %d: the tail was cut",
+			ErrInvalid, size, last.Size)
 	}
 	proof, err := tlog.ProveTree(size, last.Size, w.Log.nodes(ctx))
 	if err == nil {
 		err = tlog.CheckTree(proof, size, root, last.Size, last.Root)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: it does not continue the last checkpoint at the sink, of %d leaves: %w", ErrInvalid, last.Size, err)
+		return fmt.Errorf("%w: it does not continue the last checkpoint at the sink, of %d leaves: %w",
+			ErrInvalid, last.Size, err)
 	}
 	return nil
 }
 
-// anythingNew reports whether the log has leaves that the last checkpoint does not cover, other than the one leaf that
-// recorded it.
+// anythingNew reports whether the log has leaves that the last checkpoint does not cover, other
+// than the one leaf that recorded it.
 func (w Witness) anythingNew(ctx context.Context, signed, size int64) (bool, error) {
 	if size != signed+1 {
 		return size > signed, nil
@@ -87,9 +91,10 @@ func (w Witness) record(ctx context.Context, c Checkpoint, err error) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Log.DB.ExecContext(ctx, `SELECT cloakroom.record_checkpoint($1, $2, $3)`, c.Size, c.Root[:], string(c.Note))
+	_, err = w.Log.DB.ExecContext(ctx, `SELECT cloakroom.record_checkpoint($1, $2, $3)`,
+		c.Size, c.Root[:], string(c.Note))
 	if err != nil {
-		return fmt.Errorf("telling the database of the checkpoint: %w", pg.Redact(err))
+		return fmt.Errorf("recording the checkpoint in the database: %w", pg.Redact(err))
 	}
 	return nil
 }

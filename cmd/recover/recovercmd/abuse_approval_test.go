@@ -17,9 +17,9 @@ import (
 )
 
 func abuseSelfApproval(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	both := c.client(t, c.As(t, "both", "auditor", "approver"))
-	id, err := both.Request(t.Context(), ask(nil))
+	id, err := both.Request(t.Context(), params(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,9 +44,9 @@ func abuseSelfApproval(t *testing.T) {
 }
 
 func abuseExpired(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(func(a *recovery.Ask) { a.Lifetime = 500 * time.Millisecond }))
-	late := c.request(t, ask(func(a *recovery.Ask) { a.Lifetime = 500 * time.Millisecond }))
+	c := newFixture(t)
+	id := c.approved(t, params(func(a *recovery.RequestParams) { a.Lifetime = 500 * time.Millisecond }))
+	late := c.request(t, params(func(a *recovery.RequestParams) { a.Lifetime = 500 * time.Millisecond }))
 	shown, err := c.bob.Show(t.Context(), late)
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +65,8 @@ func abuseExpired(t *testing.T) {
 }
 
 func abuseReused(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -84,12 +84,12 @@ func abuseReused(t *testing.T) {
 }
 
 func abuseAltered(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	for column, value := range map[string]string{
 		"fields": `'{ip,device_id,locale}'`, "by_user": `'user-2'`, "row_limit": `row_limit + 1`, "expires_at": `expires_at + interval '1 day'`,
 		"purpose": `'legal'`, "ticket": `'T-2'`, "from_date": `'2020-01-01'`, "reason": `'another reason'`, "breakglass": `true`,
 	} {
-		id := c.approved(t, ask(nil))
+		id := c.approved(t, params(nil))
 		c.admin.MustExec(`UPDATE cloakroom.requests SET `+column+` = `+value+` WHERE id = $1`, id)
 		_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 		if err == nil || cli.ExitCode(err) != cli.ExitNotYours {
@@ -99,8 +99,8 @@ func abuseAltered(t *testing.T) {
 			t.Errorf("%s altered: an intent", column)
 		}
 	}
-	// A state that nobody's approval stands behind, and an approval of the asker's own.
-	id := c.request(t, ask(nil))
+	// A state that nobody's approval stands behind, and an approval of the requester's own.
+	id := c.request(t, params(nil))
 	c.admin.MustExec(`UPDATE cloakroom.requests SET state = 'approved' WHERE id = $1`, id)
 	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
@@ -109,7 +109,7 @@ func abuseAltered(t *testing.T) {
 	_, err = c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
 	// Altered between showing and approving.
-	id = c.request(t, ask(nil))
+	id = c.request(t, params(nil))
 	shown, err := c.bob.Show(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func abuseAltered(t *testing.T) {
 }
 
 // plantFuture makes the newest leaf two hours younger than the clock says: so the log looks once a clock was set back.
-func (c *counter) plantFuture(t testing.TB) {
+func (c *fixture) plantFuture(t testing.TB) {
 	t.Helper()
 	c.admin.MustExec(`SELECT cloakroom.append_leaf('key.test')`)
 	c.admin.MustExec(`ALTER TABLE cloakroom.audit_leaves DISABLE TRIGGER append_only`)
@@ -130,8 +130,8 @@ func (c *counter) plantFuture(t testing.TB) {
 }
 
 func abuseClock(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(func(a *recovery.Ask) { a.Lifetime = time.Hour }))
+	c := newFixture(t)
+	id := c.approved(t, params(func(a *recovery.RequestParams) { a.Lifetime = time.Hour }))
 	c.plantFuture(t)
 	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
@@ -145,16 +145,16 @@ func abuseClock(t *testing.T) {
 }
 
 func abuseRowLimit(t *testing.T) {
-	c := newCounter(t)
-	tight := func(a *recovery.Ask) { a.Limit = 2 }
+	c := newFixture(t)
+	tight := func(a *recovery.RequestParams) { a.Limit = 2 }
 	// More rows come after the approval.
-	id := c.approved(t, ask(tight))
+	id := c.approved(t, params(tight))
 	ingest(t, c.Env, login("user-1", "192.0.2.3", "device-3"))
 	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
 
 	// They come after the intent: what was frozen is handed out, and no row more.
-	id = c.approved(t, ask(func(a *recovery.Ask) { a.Limit = 3 }))
+	id = c.approved(t, params(func(a *recovery.RequestParams) { a.Limit = 3 }))
 	db := c.Pool(t, c.aliceURL)
 	if n, err := do(db, begin, id); n != 3 || err != nil {
 		t.Fatal(n, err)
@@ -175,11 +175,11 @@ func abuseRowLimit(t *testing.T) {
 }
 
 func abuseQuota(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	c.admin.MustExec(`UPDATE cloakroom.settings SET daily_quota = 5`)
 	var ids []uuid.UUID
 	for range 6 {
-		ids = append(ids, c.approved(t, ask(nil))) // 2 rows each
+		ids = append(ids, c.approved(t, params(nil))) // 2 rows each
 	}
 	var mu sync.Mutex
 	var group sync.WaitGroup

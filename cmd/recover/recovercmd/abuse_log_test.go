@@ -20,11 +20,11 @@ import (
 )
 
 // witnessed is a vault with a log of some leaves under a checkpoint.
-func witnessed(t *testing.T) (*counter, auditlog.Witness, auditlog.Checkpoint) {
+func witnessed(t *testing.T) (*fixture, auditlog.Witness, auditlog.Checkpoint) {
 	t.Helper()
-	c := newCounter(t)
+	c := newFixture(t)
 	w := newWitness(t, c)
-	opened, err := c.alice.Open(t.Context(), c.approved(t, ask(nil)), recovery.OpenOptions{})
+	opened, err := c.alice.Open(t.Context(), c.approved(t, params(nil)), recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func witnessed(t *testing.T) (*counter, auditlog.Witness, auditlog.Checkpoint) {
 	return c, w, point
 }
 
-func (c *counter) verifies(t *testing.T, points ...auditlog.Checkpoint) error {
+func (c *fixture) verifies(t *testing.T, points ...auditlog.Checkpoint) error {
 	t.Helper()
 	_, err := auditlog.Verify(t.Context(), auditlog.Log{DB: c.admin}.Leaves(), points, nil)
 	return err
@@ -56,7 +56,7 @@ func wantInvalid(t *testing.T, what string, err error) {
 }
 
 // writeAnew replaces every leaf, as who owns the database can.
-func (c *counter) writeAnew(leaves int) {
+func (c *fixture) writeAnew(leaves int) {
 	c.admin.MustExec(`DELETE FROM cloakroom.audit_leaves; DELETE FROM cloakroom.audit_nodes; DELETE FROM cloakroom.checkpoints`)
 	c.admin.MustExec(`SELECT cloakroom.append_leaf('key.innocent') FROM generate_series(1, $1)`, leaves)
 }
@@ -128,7 +128,7 @@ func abuseFork(t *testing.T) {
 }
 
 // withKMS is a vault whose data keys are wrapped by a KMS, and that KMS.
-func withKMS(t *testing.T) (*counter, *kmsserver.Server) {
+func withKMS(t *testing.T) (*fixture, *kmsserver.Server) {
 	t.Helper()
 	srv := kmsserver.New(kmsserver.Config{})
 	if err := srv.Start(); err != nil {
@@ -141,12 +141,12 @@ func withKMS(t *testing.T) (*counter, *kmsserver.Server) {
 	} {
 		t.Setenv(name, value)
 	}
-	return newCounterUnder(t, "awskms:///alias/cloakroom,"), srv
+	return newFixtureUnder(t, "awskms:///alias/cloakroom,"), srv
 }
 
 func abuseKMS(t *testing.T) {
 	c, srv := withKMS(t)
-	opened, err := c.alice.Open(t.Context(), c.approved(t, ask(nil)), recovery.OpenOptions{})
+	opened, err := c.alice.Open(t.Context(), c.approved(t, params(nil)), recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

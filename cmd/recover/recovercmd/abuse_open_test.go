@@ -52,7 +52,7 @@ func wantCode(t testing.TB, err error, codes ...string) {
 	t.Errorf("error is %v, want SQLSTATE %v", err, codes)
 }
 
-func (c *counter) count(t testing.TB, query string, args ...any) int {
+func (c *fixture) count(t testing.TB, query string, args ...any) int {
 	t.Helper()
 	var n int
 	if err := c.admin.Get(&n, query, args...); err != nil {
@@ -62,14 +62,14 @@ func (c *counter) count(t testing.TB, query string, args ...any) int {
 }
 
 // intents counts the intent leaves of a request.
-func (c *counter) intents(t testing.TB, id uuid.UUID) int {
+func (c *fixture) intents(t testing.TB, id uuid.UUID) int {
 	t.Helper()
 	return c.count(t, `SELECT count(*) FROM cloakroom.audit_leaves WHERE convert_from(leaf, 'UTF8') LIKE '%"type":"intent","request":"' || $1 || '"%'`, id.String())
 }
 
 func abuseRollback(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	db := c.Pool(t, c.aliceURL)
 
 	tx := db.MustBegin()
@@ -111,8 +111,8 @@ func abuseRollback(t *testing.T) {
 }
 
 func abuseSavepoint(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	db := c.Pool(t, c.aliceURL)
 	for name, after := range map[string]string{"rolled back to": "ROLLBACK TO SAVEPOINT s", "released": "RELEASE SAVEPOINT s"} {
 		for step, query := range map[string]string{"confirm": confirm, "hand out": handOut} {
@@ -146,7 +146,7 @@ func abuseSavepoint(t *testing.T) {
 }
 
 // serverOfItsOwn is a vault on a server that the test may kill.
-func serverOfItsOwn(t *testing.T) (*counter, *pgserver.Server) {
+func serverOfItsOwn(t *testing.T) (*fixture, *pgserver.Server) {
 	t.Helper()
 	s := pgtest.Server(t, pgserver.Config{})
 	url := s.URL(s.SuperUser(), "postgres")
@@ -169,7 +169,7 @@ func serverOfItsOwn(t *testing.T) (*counter, *pgserver.Server) {
 		t.Cleanup(func() { db.Close() })
 		return &keys.Vault{DB: db, KEK: set}
 	}
-	c := &counter{admin: admin, first: login("user-1", canaryIP, canaryDevice)}
+	c := &fixture{admin: admin, first: login("user-1", canaryIP, canaryDevice)}
 	c.alice = &recovery.Client{Vault: open("alice", "auditor"), Dataset: dataset.Login()}
 	c.bob = &recovery.Client{Vault: open("bob", "approver"), Dataset: dataset.Login()}
 	ingestAs(t, open("ingest", "ingest"), c.first)
@@ -178,7 +178,7 @@ func serverOfItsOwn(t *testing.T) (*counter, *pgserver.Server) {
 
 func abuseAsynchronousCommit(t *testing.T) {
 	c, s := serverOfItsOwn(t)
-	id := c.approved(t, ask(nil))
+	id := c.approved(t, params(nil))
 	// Nobody flushes the WAL but us.
 	var writer int
 	if err := c.admin.Get(&writer, `SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'`); err != nil {
@@ -249,7 +249,7 @@ func retry(t *testing.T, f func() error) {
 }
 
 // pauseAt makes the database linger before a request takes on a state; unpause ends that, and those who linger.
-func (c *counter) pauseAt(state string) (unpause func()) {
+func (c *fixture) pauseAt(state string) (unpause func()) {
 	c.admin.MustExec(`CREATE OR REPLACE FUNCTION public.linger() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$`)
 	c.admin.MustExec(`CREATE TRIGGER linger BEFORE UPDATE ON cloakroom.requests FOR EACH ROW WHEN (NEW.state = '` + state + `') EXECUTE FUNCTION public.linger()`)
@@ -259,7 +259,7 @@ func (c *counter) pauseAt(state string) (unpause func()) {
 	}
 }
 
-func (c *counter) awaitPause(t testing.TB) {
+func (c *fixture) awaitPause(t testing.TB) {
 	t.Helper()
 	for range 200 {
 		if c.count(t, `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()`) > 0 {
@@ -279,8 +279,8 @@ func abuseKill(t *testing.T) {
 		{"intent", 0, true}, {"confirmed", 1, true}, {"opened", 1, true}, {"closed", 1, false},
 	} {
 		t.Run(step.state, func(t *testing.T) {
-			c := newCounter(t)
-			id := c.approved(t, ask(nil))
+			c := newFixture(t)
+			id := c.approved(t, params(nil))
 			unpause := c.pauseAt(step.state)
 			p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
 			c.awaitPause(t)
@@ -312,7 +312,7 @@ func abuseKill(t *testing.T) {
 }
 
 // fillDisk makes appending leaves of a type fail as a full disk does.
-func (c *counter) fillDisk(leafType string) {
+func (c *fixture) fillDisk(leafType string) {
 	c.admin.MustExec(`CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$`)
 	c.admin.MustExec(`CREATE TRIGGER full_disk BEFORE INSERT ON cloakroom.audit_leaves FOR EACH ROW
@@ -322,8 +322,8 @@ func (c *counter) fillDisk(leafType string) {
 func abuseDiskFull(t *testing.T) {
 	for _, leafType := range []string{"intent", "opened"} {
 		t.Run(leafType, func(t *testing.T) {
-			c := newCounter(t)
-			id := c.approved(t, ask(nil))
+			c := newFixture(t)
+			id := c.approved(t, params(nil))
 			c.fillDisk(leafType)
 			out := filepath.Join(t.TempDir(), "values")
 			for _, to := range [][]string{{"--allow-pipe"}, {"--out", out}} {
@@ -345,9 +345,9 @@ func abuseDiskFull(t *testing.T) {
 			}
 		})
 	}
-	c := newCounter(t)
+	c := newFixture(t)
 	c.fillDisk("request")
-	_, err := c.alice.Request(t.Context(), ask(nil))
+	_, err := c.alice.Request(t.Context(), params(nil))
 	wantExit(t, err, cli.ExitNotLogged)
 	if n := c.count(t, `SELECT count(*) FROM cloakroom.requests`); n != 0 {
 		t.Errorf("%d requests that the log does not know", n)
@@ -355,9 +355,9 @@ func abuseDiskFull(t *testing.T) {
 }
 
 func abuseSinkAway(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	c.admin.MustExec(`UPDATE cloakroom.settings SET checkpoint_before_open = true`)
-	id := c.approved(t, ask(nil))
+	id := c.approved(t, params(nil))
 	w := newWitness(t, c)
 	dir := w.Sink
 	w.Sink = auditlog.Sink(filepath.Join(string(dir), "away"))
@@ -390,8 +390,8 @@ func abuseSinkAway(t *testing.T) {
 }
 
 func abuseTwoOpeners(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	const openers = 6
 	results := make(chan error, openers)
 	for range openers {
@@ -418,8 +418,8 @@ func abuseTwoOpeners(t *testing.T) {
 }
 
 func abusePipe(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	p := c.start(t, c.aliceURL, "open", id.String())
 	if code := p.wait(); code != cli.ExitOther || p.stdout.Len() > 0 {
 		t.Errorf("exit code %d, %d bytes down the pipe", code, p.stdout.Len())

@@ -37,7 +37,7 @@ func wantNoCanary(t *testing.T, where, text string) {
 }
 
 func abuseCanary(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	c.admin.MustExec(`ALTER DATABASE ` + c.Name() + ` SET log_statement = 'all'`)
 	c.admin.MustExec(`ALTER DATABASE ` + c.Name() + ` SET log_min_error_statement = 'debug5'`)
 	log := c.Server().LogPath()
@@ -81,7 +81,7 @@ func abuseCanary(t *testing.T) {
 		wantNoCanary(t, "the unfinished output file", string(text))
 	}
 
-	opened, err := c.alice.Open(t.Context(), c.approved(t, ask(nil)), recovery.OpenOptions{})
+	opened, err := c.alice.Open(t.Context(), c.approved(t, params(nil)), recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,14 +127,14 @@ func fileSize(t *testing.T, path string) int64 {
 }
 
 func abuseEscapes(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	const device = "\x1b]0;owned\x07\x1b[2J\u009b31m\u202egnirts\u200b\u2066\r\n\tend \\u0041"
 	quoted, err := json.Marshal(device)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ingest(t, c.Env, event(`{"user_id":"user-9","ip":"192.0.2.1","device_id":`+string(quoted)+`,"locale":"\u001b[31m"}`))
-	opened, err := c.alice.Open(t.Context(), c.approved(t, ask(func(a *recovery.Ask) {
+	opened, err := c.alice.Open(t.Context(), c.approved(t, params(func(a *recovery.RequestParams) {
 		a.User, a.Fields = "user-9", []string{"device_id", "locale"}
 	})), recovery.OpenOptions{})
 	if err != nil {
@@ -163,8 +163,8 @@ func abuseEscapes(t *testing.T) {
 			t.Errorf("JSON gives back %q, %v", back, err)
 		}
 	}
-	// What an asker types is shown to an approver.
-	id := c.request(t, ask(func(a *recovery.Ask) { a.Reason, a.Ticket = "\x1b[1A approved by bob", "\x1b[8m" }))
+	// What a requester types is shown to an approver.
+	id := c.request(t, params(func(a *recovery.RequestParams) { a.Reason, a.Ticket = "\x1b[1A approved by bob", "\x1b[8m" }))
 	for _, args := range [][]string{{"show", id.String()}, {"list"}, {"log", "show"}} {
 		p := c.start(t, c.bobURL, args...)
 		if p.wait() != 0 || strings.ContainsAny(p.stdout.String(), "\x1b\x07") {

@@ -18,9 +18,9 @@ func tampered(t *testing.T, cases map[string]string) {
 	t.Helper()
 	for name, statement := range cases {
 		t.Run(name, func(t *testing.T) {
-			c := newCounter(t)
+			c := newFixture(t)
 			ingest(t, c.Env, event(`{"user_id":"user-1","ip":"nonsense","device_id":"d"}`))
-			id := c.approved(t, ask(func(a *recovery.Ask) { a.Fields = append(a.Fields, "body") }))
+			id := c.approved(t, params(func(a *recovery.RequestParams) { a.Fields = append(a.Fields, "body") }))
 			statement := strings.NewReplacer("FIRST", "'"+c.first.ID.String()+"'", "SECOND", "'"+c.second.ID.String()+"'").Replace(statement)
 			if n, err := c.admin.MustExec(statement).RowsAffected(); n == 0 || err != nil {
 				t.Fatalf("%s: %d rows, %v", statement, n, err)
@@ -73,7 +73,7 @@ func abuseMoved(t *testing.T) {
 	})
 }
 
-func (c *counter) ingestLogin(t *testing.T) *sqlx.DB {
+func (c *fixture) ingestLogin(t *testing.T) *sqlx.DB {
 	t.Helper()
 	db := c.Pool(t, c.As(t, "loader", "ingest"))
 	db.SetMaxOpenConns(1)
@@ -83,7 +83,7 @@ func (c *counter) ingestLogin(t *testing.T) *sqlx.DB {
 const load = `SELECT * FROM cloakroom.load((SELECT epoch FROM cloakroom.vault()), now(), '{}', '{}')`
 
 func abusePlantedView(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	db := c.ingestLogin(t)
 	view := `CREATE TEMPORARY VIEW cloakroom_stage AS SELECT * FROM cloakroom.data_keys`
 	_, err := db.Exec(view)
@@ -99,7 +99,7 @@ func abusePlantedView(t *testing.T) {
 }
 
 func abuseRowSecurity(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	db := c.ingestLogin(t)
 	db.MustExec(`SELECT cloakroom.stage()`)
 	_, err := db.Exec(`ALTER TABLE pg_temp.cloakroom_stage ENABLE ROW LEVEL SECURITY`)
@@ -126,8 +126,8 @@ func abuseRowSecurity(t *testing.T) {
 }
 
 func abuseRepeatableRead(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	db := c.ingestLogin(t)
 	db.MustExec(`SELECT cloakroom.stage()`)
 	for _, level := range []string{"REPEATABLE READ", "SERIALIZABLE"} {
@@ -147,8 +147,8 @@ func abuseRepeatableRead(t *testing.T) {
 }
 
 func abuseAdvisoryLock(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	analyst := c.Pool(t, c.As(t, "analyst", "analyst"))
 	analyst.SetMaxOpenConns(1)
 	analyst.MustExec(`SELECT pg_advisory_lock(n) FROM generate_series(-100, 100) AS n`)

@@ -13,8 +13,8 @@ import (
 )
 
 func abuseDirectSQL(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	tables := []string{
 		"cloakroom.user_logins", "cloakroom.rejections", "cloakroom.data_keys", "cloakroom.index_keys", "cloakroom.settings", "cloakroom.requests",
 		"cloakroom.approvals", "cloakroom.quotas", "cloakroom.audit_leaves", "cloakroom.audit_nodes", "cloakroom.checkpoints", "cloakroom.fence",
@@ -65,7 +65,7 @@ func abuseDirectSQL(t *testing.T) {
 }
 
 func abuseSearchPath(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	// A schema of her own, which a careless administrator gave her, full of things that shadow ours and Postgres's.
 	alice := c.Role("alice")
 	c.admin.MustExec(`CREATE SCHEMA evil AUTHORIZATION ` + pq.QuoteIdentifier(alice))
@@ -89,7 +89,7 @@ func abuseSearchPath(t *testing.T) {
 	}
 	db.MustExec(`CREATE OPERATOR evil.<> (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = evil.nothing)`)
 
-	id := c.request(t, ask(nil))
+	id := c.request(t, params(nil))
 	for _, step := range []string{begin, confirm, handOut} {
 		n, err := do(db, step, id)
 		wantCode(t, err, pg.NotApproved)
@@ -97,30 +97,32 @@ func abuseSearchPath(t *testing.T) {
 			t.Errorf("%s: %d", step, n)
 		}
 	}
-	id = c.approved(t, ask(nil))
+	id = c.approved(t, params(nil))
 	c.admin.MustExec(`UPDATE cloakroom.requests SET row_limit = 99 WHERE id = $1`, id)
 	_, err := do(db, begin, id)
 	wantCode(t, err, pg.NotApproved)
 }
 
 func abuseInjection(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	before := c.count(t, `SELECT count(*) FROM cloakroom.user_logins`)
 	for _, evil := range []string{
 		`' OR 'a'='a`, `'; DROP TABLE cloakroom.user_logins; --`, `\' OR 1=1 --`, `%L`, `%I`, `$1`, `$q$ OR true OR $q$`, `user-1' --`, `"; --`,
 		"user-1\x00", `E'\x27'`, `‘ OR ’1’=’1`, `) OR (true`, `true`, `*`,
 	} {
-		for name, change := range map[string]func(*recovery.Ask){
-			"user":      func(a *recovery.Ask) { a.User = evil },
-			"token":     func(a *recovery.Ask) { a.User, a.Tokens = "", []string{evil} },
-			"field":     func(a *recovery.Ask) { a.User, a.Field, a.Tokens = "", evil, []string{"AAAAAAAAAAAAAAAAAAAAAA"} },
-			"rejection": func(a *recovery.Ask) { a.User, a.Rejection, a.Fields = "", evil, []string{"body"} },
-			"fields":    func(a *recovery.Ask) { a.User, a.Fields = "nobody", []string{evil} },
-			"purpose":   func(a *recovery.Ask) { a.User, a.Purpose = "nobody", evil },
-			"ticket":    func(a *recovery.Ask) { a.User, a.Ticket = "nobody", evil },
-			"reason":    func(a *recovery.Ask) { a.User, a.Reason = "nobody", evil },
+		for name, change := range map[string]func(*recovery.RequestParams){
+			"user":  func(a *recovery.RequestParams) { a.User = evil },
+			"token": func(a *recovery.RequestParams) { a.User, a.Tokens = "", []string{evil} },
+			"field": func(a *recovery.RequestParams) {
+				a.User, a.Field, a.Tokens = "", evil, []string{"AAAAAAAAAAAAAAAAAAAAAA"}
+			},
+			"rejection": func(a *recovery.RequestParams) { a.User, a.Rejection, a.Fields = "", evil, []string{"body"} },
+			"fields":    func(a *recovery.RequestParams) { a.User, a.Fields = "nobody", []string{evil} },
+			"purpose":   func(a *recovery.RequestParams) { a.User, a.Purpose = "nobody", evil },
+			"ticket":    func(a *recovery.RequestParams) { a.User, a.Ticket = "nobody", evil },
+			"reason":    func(a *recovery.RequestParams) { a.User, a.Reason = "nobody", evil },
 		} {
-			id, err := c.alice.Request(t.Context(), ask(change))
+			id, err := c.alice.Request(t.Context(), params(change))
 			if err != nil {
 				var shown *pg.Error
 				if !errors.As(err, &shown) || cli.ExitCode(err) != cli.ExitOther {

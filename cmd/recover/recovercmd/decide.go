@@ -38,7 +38,7 @@ func newApprove() *cobra.Command {
 				return err
 			}
 			if state == "approved" {
-				fmt.Fprintln(out, "approved: the asker may open it")
+				fmt.Fprintln(out, "approved: the requester may open it")
 			} else {
 				fmt.Fprintln(out, "approved; the policy wants another approval")
 			}

@@ -89,7 +89,7 @@ func (d *destination) discard() {
 	}
 }
 
-func (d *destination) write(o *recovery.Opened) error {
+func (d *destination) write(o *recovery.OpenedRows) error {
 	if d.temporary == nil {
 		return d.encode(d.stdout, o)
 	}
@@ -108,7 +108,7 @@ func (d *destination) write(o *recovery.Opened) error {
 }
 
 // encode writes the records in the format, through age where there are recipients. What is for standard output is armored.
-func (d *destination) encode(w io.Writer, o *recovery.Opened) error {
+func (d *destination) encode(w io.Writer, o *recovery.OpenedRows) error {
 	buffered := bufio.NewWriter(w)
 	var closers []io.Closer
 	w = buffered

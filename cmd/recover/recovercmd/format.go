@@ -14,7 +14,7 @@ import (
 	recovery "cloakroom/recover"
 )
 
-func writeRecords(w io.Writer, format string, terminal bool, o *recovery.Opened) error {
+func writeRecords(w io.Writer, format string, terminal bool, o *recovery.OpenedRows) error {
 	switch format {
 	case "json":
 		return writeJSON(w, o)
@@ -27,7 +27,7 @@ func writeRecords(w io.Writer, format string, terminal bool, o *recovery.Opened)
 // tablePart is how many rows are laid out together: a table of a million rows is not held in memory.
 const tablePart = 1000
 
-func writeTable(w io.Writer, o *recovery.Opened) error {
+func writeTable(w io.Writer, o *recovery.OpenedRows) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	var names []string
 	for _, c := range o.Columns {
@@ -56,7 +56,7 @@ func writeTable(w io.Writer, o *recovery.Opened) error {
 
 // writeCSV writes RFC 4180. A spreadsheet may take a value for a formula: that is the importer's to prevent, a value is
 // not altered for it. On a terminal alone it is made harmless.
-func writeCSV(w io.Writer, terminal bool, o *recovery.Opened) error {
+func writeCSV(w io.Writer, terminal bool, o *recovery.OpenedRows) error {
 	out := csv.NewWriter(w)
 	var cells []string
 	for _, c := range o.Columns {
@@ -82,7 +82,7 @@ func writeCSV(w io.Writer, terminal bool, o *recovery.Opened) error {
 
 // writeJSON writes one array with an object a line. Bytes that are no UTF-8, as a rejected body may be, come under the
 // column's name with _base64 after it.
-func writeJSON(w io.Writer, o *recovery.Opened) error {
+func writeJSON(w io.Writer, o *recovery.OpenedRows) error {
 	begin := "[\n"
 	var line []byte
 	err := o.Each(func(r recovery.Record) error {

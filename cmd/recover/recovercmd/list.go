@@ -56,7 +56,7 @@ func printList(w io.Writer, list []recovery.Summary) error {
 		return nil
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tSTATE\tASKER\tPURPOSE\tTICKET\tFIELDS\tLIMIT\tROWS\tEXPIRES")
+	fmt.Fprintln(table, "ID\tSTATE\tREQUESTER\tPURPOSE\tTICKET\tFIELDS\tLIMIT\tROWS\tEXPIRES")
 	for _, r := range list {
 		rows, state := "-", r.State
 		if r.Rows != nil {
@@ -65,7 +65,7 @@ func printList(w io.Writer, list []recovery.Summary) error {
 		if r.BreakGlass && r.ReviewedBy == nil {
 			state += " (break-glass, not reviewed)"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.ID, state, visible(r.Asker), visible(r.Purpose), visible(r.Ticket),
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.ID, state, visible(r.Requester), visible(r.Purpose), visible(r.Ticket),
 			visible(strings.Join(r.Fields, ",")), r.Limit, rows, r.ExpiresAt.UTC().Format(time.DateTime))
 	}
 	return table.Flush()

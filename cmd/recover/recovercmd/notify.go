@@ -20,7 +20,7 @@ import (
 type notice struct {
 	Event      string    `json:"event"` // requested, approved, denied, reviewed, opened, replayed
 	Request    uuid.UUID `json:"request"`
-	Asker      string    `json:"asker,omitempty"`
+	Requester  string    `json:"requester,omitempty"`
 	Purpose    string    `json:"purpose"`
 	Ticket     string    `json:"ticket"`
 	Fields     []string  `json:"fields"`
@@ -29,7 +29,7 @@ type notice struct {
 }
 
 func noticeOf(event string, d *recovery.Details) notice {
-	return notice{Event: event, Request: d.ID, Asker: d.Asker, Purpose: d.Purpose, Ticket: d.Ticket, Fields: d.Fields, BreakGlass: d.BreakGlass}
+	return notice{Event: event, Request: d.ID, Requester: d.Requester, Purpose: d.Purpose, Ticket: d.Ticket, Fields: d.Fields, BreakGlass: d.BreakGlass}
 }
 
 // notifyTimeout bounds the hook: what was done is done, and logged, whatever the hook does.

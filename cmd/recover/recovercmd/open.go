@@ -81,7 +81,7 @@ func runOpen(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func summarise(w io.Writer, o *recovery.Opened) {
+func summarise(w io.Writer, o *recovery.OpenedRows) {
 	fmt.Fprintf(w, "%d rows opened; intent in leaf %d of the audit log, outcome in leaf %d\n", o.Rows, o.Intent, o.Leaf)
 	if o.Gone > 0 {
 		fmt.Fprintf(w, "%d rows were erased or removed since the opening began\n", o.Gone)

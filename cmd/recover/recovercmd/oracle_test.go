@@ -10,7 +10,7 @@ import (
 // it occurs or not, until the request is approved; then the rows are found by either.
 func TestAskingByTokenDuringReindexTellsNothing(t *testing.T) {
 	t.Parallel()
-	c := newCounter(t)
+	c := newFixture(t)
 	c.admin.MustExec(`
 		ALTER TABLE cloakroom.user_logins ADD COLUMN masked_ip_v2 varchar(256), ADD COLUMN masked_device_id_v2 varchar(256);
 		UPDATE cloakroom.user_logins SET masked_ip_v2 = reverse(masked_ip_v1), masked_device_id_v2 = reverse(masked_device_id_v1);
@@ -22,8 +22,8 @@ func TestAskingByTokenDuringReindexTellsNothing(t *testing.T) {
 	}
 	// The third's row has no token of version 2 yet.
 	c.admin.MustExec(`UPDATE cloakroom.user_logins SET masked_device_id_v2 = NULL WHERE message_id = $1`, c.third.ID)
-	byToken := func(token string) recovery.Ask {
-		return ask(func(a *recovery.Ask) { a.User, a.Field, a.Tokens = "", "device_id", []string{token} })
+	byToken := func(token string) recovery.RequestParams {
+		return params(func(a *recovery.RequestParams) { a.User, a.Field, a.Tokens = "", "device_id", []string{token} })
 	}
 	for name, token := range map[string]string{"occurs": occurs, "does not": "AAAAAAAAAAAAAAAAAAAAAA"} {
 		id, err := c.alice.Request(t.Context(), byToken(token))
@@ -35,7 +35,7 @@ func TestAskingByTokenDuringReindexTellsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(shown.Tokens) != 1 || shown.Tokens[0] != token || shown.Selected != nil {
-			t.Errorf("a token that %s: its asker is shown the tokens %v and %v rows", name, shown.Tokens, shown.Selected)
+			t.Errorf("a token that %s: its requester is shown the tokens %v and %v rows", name, shown.Tokens, shown.Selected)
 		}
 	}
 	// The second row carries the token asked for, and gives the old one, by which the third is found.

@@ -17,8 +17,8 @@ import (
 // TestOutcomeFalsified takes rows with a client of its own and lies about what became of them: the outcome counts no rows that
 // were not frozen, it stands once, and the report shows what was frozen beside it.
 func TestOutcomeFalsified(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	db := c.Pool(t, c.aliceURL)
 	outcome := func(rows any, result string) error {
 		_, err := db.Exec(`SELECT cloakroom.close_opening($1, $2, $3)`, id, rows, result)
@@ -71,7 +71,7 @@ func TestRefusedKeyIsAnOutcome(t *testing.T) {
 	c.bulk(t, 3000, 100)
 	srv.SetPolicy("auditor", kmsserver.Policy{"Decrypt": {"index"}})
 	for range 6 {
-		for _, request := range []recovery.Ask{ask(nil), ofBulk} { // one key, and thirty
+		for _, request := range []recovery.RequestParams{params(nil), ofBulk} { // one key, and thirty
 			id := c.approved(t, request)
 			p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
 			if code := p.wait(); code != cli.ExitKey || p.stdout.Len() > 0 {
@@ -84,7 +84,7 @@ func TestRefusedKeyIsAnOutcome(t *testing.T) {
 
 // TestInterruptedOpeningIsAnOutcome stops an opening while rows are on their way.
 func TestInterruptedOpeningIsAnOutcome(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	c.bulk(t, 3000, 1000)
 	id := c.approved(t, ofBulk)
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -97,7 +97,7 @@ func TestInterruptedOpeningIsAnOutcome(t *testing.T) {
 
 // TestBrokenStreamIsAnOutcome lets the database fail where the rows are fetched, after it has handed them out.
 func TestBrokenStreamIsAnOutcome(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	c.bulk(t, 5000, 1000)
 	// The frozen ids do not fit into so little memory, and may not be written to a temporary file.
 	c.admin.MustExec(`CREATE FUNCTION public.starve() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
@@ -113,8 +113,8 @@ func TestBrokenStreamIsAnOutcome(t *testing.T) {
 // TestLostConnectionKeepsTheApproval cuts the connection that hands out the rows: nothing was handed out for good, so the
 // request can be opened again, under the intent that is logged.
 func TestLostConnectionKeepsTheApproval(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	c.admin.MustExec(`CREATE FUNCTION public.cut() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
 		$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$`)
 	c.admin.MustExec(`CREATE TRIGGER cut BEFORE UPDATE ON cloakroom.requests FOR EACH ROW
@@ -135,7 +135,7 @@ func TestLostConnectionKeepsTheApproval(t *testing.T) {
 }
 
 // wantOutcome wants the request to be over, and its outcome to be in the log once.
-func (c *counter) wantOutcome(t *testing.T, id uuid.UUID, want string) {
+func (c *fixture) wantOutcome(t *testing.T, id uuid.UUID, want string) {
 	t.Helper()
 	var state, result string
 	if err := c.admin.QueryRow(`SELECT state, coalesce(result, '') FROM cloakroom.requests WHERE id = $1`, id).Scan(&state, &result); err != nil {

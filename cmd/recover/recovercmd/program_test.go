@@ -19,12 +19,12 @@ type program struct {
 }
 
 // start runs the program as a login, with arguments and, from its standard input, nothing.
-func (c *counter) start(t testing.TB, url string, args ...string) *program {
+func (c *fixture) start(t testing.TB, url string, args ...string) *program {
 	t.Helper()
 	return c.startWith(t, url, "", args...)
 }
 
-func (c *counter) startWith(t testing.TB, url, stdin string, args ...string) *program {
+func (c *fixture) startWith(t testing.TB, url, stdin string, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
 	p.cmd.Env = append(os.Environ(), asRecover+"=1", "DATABASE_URL="+url, "CLOAKROOM_KEK="+c.KEK, "CLOAKROOM_LOG_LEVEL=debug")
@@ -49,7 +49,7 @@ func (p *program) wait() int {
 // publicKeys are the files of the witnesses' public keys, by their name.
 var publicKeys = map[string]string{}
 
-func newWitness(t testing.TB, c *counter) auditlog.Witness {
+func newWitness(t testing.TB, c *fixture) auditlog.Witness {
 	t.Helper()
 	db := c.Pool(t, c.As(t, "witness", "witness"))
 	var id uuid.UUID

@@ -26,11 +26,11 @@ func (o *outbox) Send(_ context.Context, bodies []string) ([]string, error) {
 }
 
 func TestReplay(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	bad := event(`{"user_id":"user-1","ip":"not an address","device_id":"d"}`)
 	ingest(t, c.Env, bad, event(`nonsense`))
 	for room, want := range map[int][]string{10: {string(bad.Body)}, 0: nil} {
-		id := c.approved(t, recovery.Ask{Purpose: "support", Ticket: "T-1", Reason: "fixed", Rejection: "bad_ip"})
+		id := c.approved(t, recovery.RequestParams{Purpose: "support", Ticket: "T-1", Reason: "fixed", Rejection: "bad_ip"})
 		d, err := c.alice.Show(t.Context(), id)
 		if err != nil || !recovery.Replayable(d) {
 			t.Fatalf("not replayable: %v", err)

@@ -46,7 +46,7 @@ func newRequest() *cobra.Command {
 }
 
 func runRequest(cmd *cobra.Command, _ []string) error {
-	a, err := askFromFlags(cmd)
+	a, err := paramsFromFlags(cmd)
 	if err != nil {
 		return err
 	}
@@ -75,9 +75,9 @@ func runRequest(cmd *cobra.Command, _ []string) error {
 	return nil
 }
 
-func askFromFlags(cmd *cobra.Command) (recovery.Ask, error) {
+func paramsFromFlags(cmd *cobra.Command) (recovery.RequestParams, error) {
 	value := func(flag string) string { return cli.Value(cmd, flag) }
-	a := recovery.Ask{
+	a := recovery.RequestParams{
 		Purpose: value("purpose"), Ticket: value("ticket"), Reason: value("reason"), Fields: fieldList(value("fields")),
 		User: value("user"), Rejection: value("rejections"),
 	}
@@ -112,10 +112,10 @@ func askFromFlags(cmd *cobra.Command) (recovery.Ask, error) {
 		}
 		a.Reason = strings.TrimSpace(string(text))
 	}
-	return a, checkAsk(cmd, a)
+	return a, checkParams(cmd, a)
 }
 
-func checkAsk(cmd *cobra.Command, a recovery.Ask) error {
+func checkParams(cmd *cobra.Command, a recovery.RequestParams) error {
 	for _, flag := range []string{"purpose", "ticket"} {
 		if cli.Value(cmd, flag) == "" {
 			return fmt.Errorf("--%s is needed", flag)

@@ -18,7 +18,7 @@ import (
 )
 
 // bulk stores so many logins of one user, so many under one data key.
-func (c *counter) bulk(t testing.TB, rows, rowsPerKey int) {
+func (c *fixture) bulk(t testing.TB, rows, rowsPerKey int) {
 	t.Helper()
 	v := c.Vault(t, c.As(t, "bulk", "ingest"))
 	perRow := uint64(len(dataset.Login().Protected()))
@@ -39,7 +39,7 @@ func (c *counter) bulk(t testing.TB, rows, rowsPerKey int) {
 }
 
 // bareSelect reads the same rows and columns as an opening does, and does nothing with them.
-func (c *counter) bareSelect(t testing.TB) time.Duration {
+func (c *fixture) bareSelect(t testing.TB) time.Duration {
 	t.Helper()
 	began := time.Now()
 	rows, err := c.admin.Query(`SELECT message_id, create_date, user_id, data_key, sealed_ip, sealed_device_id, masked_ip_v1, masked_device_id_v1
@@ -70,7 +70,7 @@ func TestOpenAtScale(t *testing.T) {
 	if testing.Short() {
 		rows = 5_000
 	}
-	c := newCounter(t)
+	c := newFixture(t)
 	c.bulk(t, rows, perKey)
 	t.Setenv("TMPDIR", t.TempDir())
 	if keys := c.count(t, `SELECT count(*) FROM cloakroom.data_keys`); keys < rows/perKey {
@@ -102,13 +102,13 @@ func TestOpenAtScale(t *testing.T) {
 }
 
 // ofBulk asks for the rows that bulk stored.
-var ofBulk = ask(func(a *recovery.Ask) { a.User = "bulk" })
+var ofBulk = params(func(a *recovery.RequestParams) { a.User = "bulk" })
 
 // BenchmarkOpen opens 100,000 rows under 1,000 data keys, each time beside a bare SELECT of the same rows, and reports the
 // medians' ratio: go test -run XXX -bench Open -benchtime 5x ./cmd/recover/recovercmd
 func BenchmarkOpen(b *testing.B) {
 	const rows, perKey = 100_000, 100
-	c := newCounter(b)
+	c := newFixture(b)
 	c.bulk(b, rows, perKey)
 	c.bareSelect(b)
 	var selects, opens []time.Duration

@@ -18,7 +18,7 @@ func TestScripts(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
-			c := newCounter(t)
+			c := newFixture(t)
 			urls := map[string]string{
 				"ALICE": c.aliceURL, "BOB": c.bobURL,
 				"ALICE2": c.As(t, "alice2", "auditor"), "CAROL": c.As(t, "carol", "approver"),
@@ -69,7 +69,7 @@ func idOf(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], id)
 }
 
-func (c *counter) setPolicy(ts *testscript.TestScript, args []string) {
+func (c *fixture) setPolicy(ts *testscript.TestScript, args []string) {
 	if _, err := c.admin.Exec(`UPDATE cloakroom.settings SET ` + strings.Join(args, " ")); err != nil {
 		ts.Fatalf("policy: %v", err)
 	}

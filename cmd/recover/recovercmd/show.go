@@ -44,7 +44,7 @@ func printDetails(w io.Writer, d *recovery.Details) {
 	if d.BreakGlass {
 		line("", "BREAK-GLASS: opened without approval; %s", reviewed(d))
 	}
-	line("asker", "%s", d.Asker)
+	line("requester", "%s", d.Requester)
 	line("purpose", "%s", d.Purpose)
 	line("ticket", "%s", d.Ticket)
 	if d.Reason == nil {

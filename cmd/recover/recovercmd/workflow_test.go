@@ -12,8 +12,8 @@ import (
 )
 
 func TestOpen(t *testing.T) {
-	c := newCounter(t)
-	id := c.approved(t, ask(nil))
+	c := newFixture(t)
+	id := c.approved(t, params(nil))
 	opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -34,26 +34,26 @@ func TestOpen(t *testing.T) {
 }
 
 func TestSelectors(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	tokens, err := c.alice.TokensOf(t.Context(), "device_id", " device-2 ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
-		change func(*recovery.Ask)
+		change func(*recovery.RequestParams)
 		want   []*etl.Message
 	}{
-		"user":           {func(a *recovery.Ask) { a.User = "user-2" }, []*etl.Message{c.third}},
-		"nobody":         {func(a *recovery.Ask) { a.User = "user-3" }, nil},
-		"message":        {func(a *recovery.Ask) { a.User, a.Message = "", c.second.ID }, []*etl.Message{c.second}},
-		"value":          {func(a *recovery.Ask) { a.User, a.Field, a.Tokens = "", "device_id", tokens }, []*etl.Message{c.second, c.third}},
-		"token":          {func(a *recovery.Ask) { a.User, a.Tokens = "", tokens }, []*etl.Message{c.second, c.third}},
-		"other field":    {func(a *recovery.Ask) { a.User, a.Field, a.Tokens = "", "ip", tokens }, nil},
-		"too early":      {func(a *recovery.Ask) { a.To = today.AddDate(0, 0, -1) }, nil},
-		"the whole span": {func(a *recovery.Ask) { a.From, a.To = today, today }, []*etl.Message{c.first, c.second}},
+		"user":           {func(a *recovery.RequestParams) { a.User = "user-2" }, []*etl.Message{c.third}},
+		"nobody":         {func(a *recovery.RequestParams) { a.User = "user-3" }, nil},
+		"message":        {func(a *recovery.RequestParams) { a.User, a.Message = "", c.second.ID }, []*etl.Message{c.second}},
+		"value":          {func(a *recovery.RequestParams) { a.User, a.Field, a.Tokens = "", "device_id", tokens }, []*etl.Message{c.second, c.third}},
+		"token":          {func(a *recovery.RequestParams) { a.User, a.Tokens = "", tokens }, []*etl.Message{c.second, c.third}},
+		"other field":    {func(a *recovery.RequestParams) { a.User, a.Field, a.Tokens = "", "ip", tokens }, nil},
+		"too early":      {func(a *recovery.RequestParams) { a.To = today.AddDate(0, 0, -1) }, nil},
+		"the whole span": {func(a *recovery.RequestParams) { a.From, a.To = today, today }, []*etl.Message{c.first, c.second}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opened, err := c.alice.Open(t.Context(), c.approved(t, ask(tt.change)), recovery.OpenOptions{})
+			opened, err := c.alice.Open(t.Context(), c.approved(t, params(tt.change)), recovery.OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,10 +73,10 @@ func TestSelectors(t *testing.T) {
 }
 
 func TestSubjectAccess(t *testing.T) {
-	c := newCounter(t)
+	c := newFixture(t)
 	bad := event(`{"user_id":"user-1","ip":"not an address","device_id":"d"}`)
 	ingest(t, c.Env, bad)
-	id := c.approved(t, recovery.Ask{Purpose: recovery.PurposeSubjectAccess, Ticket: "GDPR-15", Reason: "letter of 3 May", User: "user-1"})
+	id := c.approved(t, recovery.RequestParams{Purpose: recovery.PurposeSubjectAccess, Ticket: "GDPR-15", Reason: "letter of 3 May", User: "user-1"})
 	opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -84,13 +84,13 @@ func TestSubjectAccess(t *testing.T) {
 	defer opened.Close()
 	got := rows(t, opened)
 	if len(got) != 3 {
-		t.Fatalf("%d rows, want 2 logins and a rejection: %v", len(got), got)
+		t.Fatalf("%d rows, want 2 rows and a rejection: %v", len(got), got)
 	}
 	rejection := got[2]
 	if rejection["kind"] != "rejection" || rejection["reason"] != "bad_ip" || rejection[dataset.BodyField] != string(bad.Body) {
 		t.Errorf("the rejection is %v", rejection)
 	}
-	if first := got[0]; first["kind"] != "login" || first["app_version"] != "2001003" || first["app_version_text"] != "2.1.3" || first["locale"] != "de" {
-		t.Errorf("the first login is %v", first)
+	if first := got[0]; first["kind"] != "row" || first["app_version"] != "2001003" || first["app_version_text"] != "2.1.3" || first["locale"] != "de" {
+		t.Errorf("the first row is %v", first)
 	}
 }

@@ -1,6 +1,7 @@
 package recovercmd
 
 import (
+	"cloakroom/internal/cli"
 	"context"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 
 	"cloakroom/dataset"
 	"cloakroom/etl"
-	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 	recovery "cloakroom/recover"
@@ -60,8 +60,8 @@ func ingestAs(t testing.TB, v *keys.Vault, messages ...*etl.Message) {
 	}
 }
 
-// counter is a vault with some logins and the people around it.
-type counter struct {
+// fixture is a vault with some logins and the people around it.
+type fixture struct {
 	*keystest.Env
 	admin            *sqlx.DB // the superuser: what a DBA could do
 	aliceURL, bobURL string
@@ -75,17 +75,17 @@ const (
 	canaryDevice = "canary-device-4711"
 )
 
-func newCounter(t testing.TB) *counter {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	return newCounterUnder(t, "")
+	return newFixtureUnder(t, "")
 }
 
-// newCounterUnder has other KEKs before the one of the key file; each with a comma after it.
-func newCounterUnder(t testing.TB, keks string) *counter {
+// newFixtureUnder has other KEKs before the one of the key file; each with a comma after it.
+func newFixtureUnder(t testing.TB, keks string) *fixture {
 	t.Helper()
 	env := keystest.New(t)
 	env.KEK = keks + env.KEK
-	c := &counter{Env: env, admin: env.Open(t, "")}
+	c := &fixture{Env: env, admin: env.Open(t, "")}
 	c.aliceURL, c.bobURL = env.As(t, "alice", "auditor"), env.As(t, "bob", "approver")
 	c.alice, c.bob = c.client(t, c.aliceURL), c.client(t, c.bobURL)
 	c.first = login("user-1", canaryIP, canaryDevice)
@@ -95,21 +95,21 @@ func newCounterUnder(t testing.TB, keks string) *counter {
 	return c
 }
 
-func (c *counter) client(t testing.TB, url string) *recovery.Client {
+func (c *fixture) client(t testing.TB, url string) *recovery.Client {
 	t.Helper()
 	return &recovery.Client{Vault: c.Vault(t, url), Dataset: dataset.Login(), SourceIdentity: "test@host"}
 }
 
-// ask is a request that the policy takes.
-func ask(change func(*recovery.Ask)) recovery.Ask {
-	a := recovery.Ask{Purpose: "fraud", Ticket: "T-1", Reason: "suspected takeover", Fields: []string{"ip", "device_id"}, User: "user-1"}
+// params is a request that the policy takes.
+func params(change func(*recovery.RequestParams)) recovery.RequestParams {
+	a := recovery.RequestParams{Purpose: "fraud", Ticket: "T-1", Reason: "suspected takeover", Fields: []string{"ip", "device_id"}, User: "user-1"}
 	if change != nil {
 		change(&a)
 	}
 	return a
 }
 
-func (c *counter) request(t testing.TB, a recovery.Ask) uuid.UUID {
+func (c *fixture) request(t testing.TB, a recovery.RequestParams) uuid.UUID {
 	t.Helper()
 	id, err := c.alice.Request(t.Context(), a)
 	if err != nil {
@@ -119,7 +119,7 @@ func (c *counter) request(t testing.TB, a recovery.Ask) uuid.UUID {
 }
 
 // approved is a request of alice's that bob approved.
-func (c *counter) approved(t testing.TB, a recovery.Ask) uuid.UUID {
+func (c *fixture) approved(t testing.TB, a recovery.RequestParams) uuid.UUID {
 	t.Helper()
 	id := c.request(t, a)
 	shown, err := c.bob.Show(t.Context(), id)
@@ -133,7 +133,7 @@ func (c *counter) approved(t testing.TB, a recovery.Ask) uuid.UUID {
 }
 
 // rows reads what was opened, a map a row.
-func rows(t testing.TB, o *recovery.Opened) []map[string]string {
+func rows(t testing.TB, o *recovery.OpenedRows) []map[string]string {
 	t.Helper()
 	var out []map[string]string
 	err := o.Each(func(r recovery.Record) error {
@@ -153,7 +153,7 @@ func rows(t testing.TB, o *recovery.Opened) []map[string]string {
 }
 
 // leaves lists the types of the log's leaves, in order.
-func (c *counter) leaves(t testing.TB) []string {
+func (c *fixture) leaves(t testing.TB) []string {
 	t.Helper()
 	var types []string
 	if err := c.admin.Select(&types, `SELECT convert_from(leaf, 'UTF8')::json ->> 'type' FROM cloakroom.audit_leaves ORDER BY seq`); err != nil {

@@ -2,8 +2,11 @@ package recover
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -13,25 +16,38 @@ import (
 	"cloakroom/keys"
 )
 
-// opener opens rows and compares their tokens, reusing its buffers; one a goroutine.
-type opener struct {
-	*opening
-	members []*dataset.Member      // the protected fields asked for, as they were asked for
-	nClear  int                    // clear fields asked for: they come first in a payload
+// ErrIntegrity reports a row that is not as it was stored. The text beside it says what is wrong,
+// never a value.
+var ErrIntegrity = errors.New("the row is not as it was stored")
+
+// asIntegrityError adds ErrIntegrity to an error that says a sealed value was altered.
+func asIntegrityError(err error) error {
+	if envelope.Damage(err) != nil {
+		return fmt.Errorf("%w: %w", ErrIntegrity, err)
+	}
+	return err
+}
+
+// rowOpener opens rows and compares their tokens. It reuses its buffers, so each goroutine has its
+// own.
+type rowOpener struct {
+	*openJob
+	members []*dataset.Member      // the protected fields, in the order of the request
+	nClear  int                    // clear fields of the request: they come first in a row
 	hashers [][]*blindindex.Hasher // by version, then by member
-	layout  []source
+	layout  []columnSource
 	scratch envelope.Scratch
 	row     handedRow
-	day     day
-	texts   [][]byte
+	day     dayText
+	texts   [][]byte // opened values, by member
 	token   []byte
 	id      []byte
 	date    []byte
 	record  Record
 }
 
-// source says where a column's value comes from.
-type source struct {
+// columnSource says where a column's value comes from.
+type columnSource struct {
 	from  origin
 	index int // among the row's clear values, or the opener's texts
 }
@@ -50,17 +66,17 @@ const (
 	fromBody
 )
 
-// fixed are the columns that are no field of the dataset.
-var fixed = map[string]origin{
+// ownColumns are the columns that every dataset has.
+var ownColumns = map[string]origin{
 	columnKind: fromKind, columnID: fromID, columnDate: fromDate, columnReason: fromReason, dataset.BodyField: fromBody,
 }
 
-func newOpener(op *opening) *opener {
-	o := &opener{opening: op, id: make([]byte, 36)}
+func newRowOpener(job *openJob) *rowOpener {
+	o := &rowOpener{openJob: job, id: make([]byte, 36)}
 	var places []int
-	o.members, places = protectedOf(op.client.Dataset, op.fields)
-	for _, v := range op.handed.versions {
-		k, _ := op.indexKey(v)
+	o.members, places = protectedOf(job.client.Dataset, job.fields)
+	for _, v := range job.handed.versions {
+		k, _ := job.indexKey(v)
 		var hashers []*blindindex.Hasher
 		for _, place := range places {
 			hashers = append(hashers, k.Subkeys[place].NewHasher())
@@ -68,36 +84,37 @@ func newOpener(op *opening) *opener {
 		o.hashers = append(o.hashers, hashers)
 	}
 	o.texts = make([][]byte, len(o.members))
-	o.layout, o.nClear = op.layoutOf()
+	o.layout, o.nClear = job.layout()
 	return o
 }
 
-// layoutOf matches the columns with what hand_out gives: clear and sealed fields, each in the order asked.
-func (op *opening) layoutOf() (layout []source, nClear int) {
+// layout finds each column's value in what hand_out gives: clear and sealed fields, each in the
+// order of the request.
+func (job *openJob) layout() (layout []columnSource, nClear int) {
 	clearAt, sealedAt := map[string]int{}, map[string]int{}
-	for _, f := range op.fields {
-		switch kind, _ := kindOf(op.client.Dataset, f); kind {
+	for _, f := range job.fields {
+		switch kind, _ := kindOf(job.client.Dataset, f); kind {
 		case protectedField:
 			sealedAt[f] = len(sealedAt)
 		case clearField:
 			clearAt[f] = len(clearAt)
 		}
 	}
-	for _, c := range op.columns {
-		s := source{from: fixed[c.Name]}
+	for _, c := range job.columns {
+		s := columnSource{from: ownColumns[c.Name]}
 		if i, ok := sealedAt[c.Name]; ok {
-			s = source{from: fromSealed, index: i}
-		} else if c.Name == op.client.Dataset.Subject {
-			s = source{from: fromSubject}
+			s = columnSource{from: fromSealed, index: i}
+		} else if c.Name == job.client.Dataset.Subject {
+			s = columnSource{from: fromSubject}
 		} else if i, ok := clearAt[c.Name]; ok {
-			s = source{from: fromClear, index: i}
+			s = columnSource{from: fromClear, index: i}
 		}
 		layout = append(layout, s)
 	}
 	return layout, len(clearAt)
 }
 
-func (o *opener) open(ctx context.Context, b *block) error {
+func (o *rowOpener) openBlock(ctx context.Context, b *block) error {
 	defer func() {
 		for i := range o.texts {
 			clear(o.texts[i][:cap(o.texts[i])])
@@ -110,12 +127,12 @@ func (o *opener) open(ctx context.Context, b *block) error {
 		begin = end
 		var err error
 		switch {
-		case o.row.parse(sent, o.nClear+len(o.members)*(1+len(o.handed.versions))) && o.row.kind == kindLogin:
+		case o.row.parse(sent, o.nClear+len(o.members)*(1+len(o.handed.versions))) && o.row.kind == kindRow:
 			err = o.openRow(ctx)
 		case o.row.parse(sent, 2) && o.row.kind == kindRejection:
 			err = o.openRejection(ctx)
 		default:
-			return fmt.Errorf("opening a row: %w: it does not have the fields that were asked for", ErrIntegrity)
+			return fmt.Errorf("opening a row: %w: it does not have the fields of the request", ErrIntegrity)
 		}
 		if err != nil {
 			return fmt.Errorf("opening %s %s: %w", o.row.name(), o.row.id, err)
@@ -125,15 +142,7 @@ func (o *opener) open(ctx context.Context, b *block) error {
 	return nil
 }
 
-// broken marks an error that says a row is not as it was stored.
-func broken(err error) error {
-	if envelope.Damage(err) != nil {
-		return fmt.Errorf("%w: %w", ErrIntegrity, err)
-	}
-	return err
-}
-
-func (o *opener) openRow(ctx context.Context) error {
+func (o *rowOpener) openRow(ctx context.Context) error {
 	if o.row.keyID != 0 {
 		key, err := o.ring.Key(ctx, o.row.keyID)
 		if err != nil {
@@ -156,13 +165,13 @@ func (o *opener) openRow(ctx context.Context) error {
 	return nil
 }
 
-// openField opens one sealed value into texts and compares its tokens. A token that is missing under one version is a
-// reindex at work; missing under all it is a token taken away.
-func (o *opener) openField(key *envelope.Key, place *envelope.Place, i int) error {
-	m := o.members[i]
+// openField opens one sealed value into texts and compares its tokens. A token that one version
+// lacks means a reindex is under way. A token that all versions lack was taken away.
+func (o *rowOpener) openField(key *envelope.Key, place *envelope.Place, i int) error {
+	sealed := o.row.value(o.nClear + i)
 	var err error
-	if o.texts[i], err = key.Open(o.texts[i][:0], &o.scratch, place, m.Protect.Pad, o.row.value(o.nClear+i)); err != nil {
-		return broken(err)
+	if o.texts[i], err = key.Open(o.texts[i][:0], &o.scratch, place, o.members[i].Protect.Pad, sealed); err != nil {
+		return asIntegrityError(err)
 	}
 	matched := 0
 	for v := range o.handed.versions {
@@ -174,7 +183,7 @@ func (o *opener) openField(key *envelope.Key, place *envelope.Place, i int) erro
 			return fmt.Errorf("%w: the value cannot be normalised", ErrIntegrity)
 		}
 		if !blindindex.EqualToken(string(stored), string(o.token)) {
-			return fmt.Errorf("%w: its token is another value's", ErrIntegrity)
+			return fmt.Errorf("%w: its token belongs to another value", ErrIntegrity)
 		}
 		matched++
 	}
@@ -185,7 +194,7 @@ func (o *opener) openField(key *envelope.Key, place *envelope.Place, i int) erro
 }
 
 // openRejection opens a rejected event: its values are the reason code and the sealed body.
-func (o *opener) openRejection(ctx context.Context) error {
+func (o *rowOpener) openRejection(ctx context.Context) error {
 	var body []byte
 	if o.row.keyID != 0 {
 		key, err := o.ring.Key(ctx, o.row.keyID)
@@ -194,7 +203,7 @@ func (o *opener) openRejection(ctx context.Context) error {
 		}
 		place := keys.RejectionPlace(o.settings.ID, o.client.Dataset, o.row.id)
 		if body, err = key.Open(nil, nil, &place, dataset.BodyPad, o.row.value(1)); err != nil {
-			return broken(err)
+			return asIntegrityError(err)
 		}
 	}
 	o.record = o.record[:0]
@@ -213,13 +222,13 @@ func (o *opener) openRejection(ctx context.Context) error {
 	return nil
 }
 
-// value gives a column's value of the row in hand; of a login, unless the column is of every kind.
-func (o *opener) value(s source) []byte {
+// value gives the current row's value of a column. For a rejection, it is called only for the
+// columns that any row has.
+func (o *rowOpener) value(s columnSource) []byte {
 	switch s.from {
 	case fromKind:
 		return []byte(o.row.name())
 	case fromID:
-		o.id = o.id[:36]
 		hexID(o.id, o.row.id)
 		return o.id
 	case fromDate:
@@ -237,7 +246,7 @@ func (o *opener) value(s source) []byte {
 	return nil
 }
 
-// hexID writes a UUID's text.
+// hexID writes a UUID's text, 36 bytes, without an allocation.
 func hexID(dst []byte, id uuid.UUID) {
 	hex.Encode(dst, id[:4])
 	hex.Encode(dst[9:], id[4:6])
@@ -245,4 +254,23 @@ func hexID(dst []byte, id uuid.UUID) {
 	hex.Encode(dst[19:], id[8:10])
 	hex.Encode(dst[24:], id[10:])
 	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
+}
+
+// postgresEpoch is Postgres's day 0.
+var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// dayText is a date and its text. It is kept because most rows of a block share it.
+type dayText struct {
+	sent [4]byte
+	date time.Time
+	text string
+}
+
+func (d *dayText) of(sent []byte) string {
+	if at := [4]byte(sent); d.text == "" || d.sent != at {
+		days := int32(binary.BigEndian.Uint32(sent))
+		d.sent, d.date = at, postgresEpoch.AddDate(0, 0, int(days))
+		d.text = d.date.Format(time.DateOnly)
+	}
+	return d.text
 }
