@@ -5,8 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Consumer receives from a queue, holds what it received, and deletes what is done. Start it with Consume, end it with
@@ -17,8 +18,8 @@ type Consumer struct {
 
 	stopBeat, stopDeletes context.CancelFunc
 	beating, deleters     sync.WaitGroup
-	deleteLog, extendLog  seldom
-	damageLog             seldom
+	// What goes on failing is logged once in warnEvery.
+	deleteLog, extendLog, damageLog rate.Sometimes
 
 	mu    sync.Mutex
 	held  map[string]*hold // by message id
@@ -40,7 +41,7 @@ type hold struct {
 	size     int64
 	first    time.Time // of receipt
 	expires  time.Time // when it becomes visible to others, as far as we know
-	lost     bool      // the handle is no longer good: nothing can be extended until the message is received again
+	lost     bool      // the handle is no longer valid: nothing can be extended until the message is received again
 	deleting bool
 	attempts int // deletes of this very message that SQS refused
 }
@@ -48,6 +49,7 @@ type hold struct {
 // Consume starts a consumer: a heartbeat, and Config.Deleters deleters.
 func (q *Queue) Consume(log *slog.Logger) *Consumer {
 	c := &Consumer{queue: q, log: log, held: map[string]*hold{}}
+	c.deleteLog.Interval, c.extendLog.Interval, c.damageLog.Interval = warnEvery, warnEvery, warnEvery
 	c.room, c.ready = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
 	var beats, deletes context.Context
 	beats, c.stopBeat = context.WithCancel(context.Background())
@@ -59,21 +61,13 @@ func (q *Queue) Consume(log *slog.Logger) *Consumer {
 	return c
 }
 
-// seldom lets a warning that recurs through now and then. Its zero value is ready.
-type seldom struct{ last atomic.Int64 }
-
 // warnEvery is how often a failure that goes on is logged.
 const warnEvery = 30 * time.Second
 
-func (s *seldom) now() bool {
-	now, last := time.Now().UnixNano(), s.last.Load()
-	return now-last >= int64(warnEvery) && s.last.CompareAndSwap(last, now)
-}
-
 var errClosed = errors.New("receiving messages: the consumer is closed")
 
-// pollGrace is how long a poll that is under way may go on after its context has ended: what SQS hands over while the
-// connection is cut stays invisible with nobody to handle it, and counts as a receive. A busy queue answers well within.
+// pollGrace is how long a poll may go on after its context has ended. What SQS hands over while the connection is cut stays
+// invisible with nobody to handle it, and counts as a receive. A busy queue answers well within it.
 const pollGrace = time.Second
 
 // inGrace is a context that outlives ctx by pollGrace.
@@ -100,8 +94,11 @@ func (c *Consumer) Receive(ctx context.Context, wait time.Duration) ([]*Message,
 	// Visibility counts from when SQS answers, which is no earlier than the call and no later than its answer.
 	asked := time.Now()
 	messages, damaged, err := c.queue.receive(poll, wait)
-	if damaged > 0 && c.damageLog.now() {
-		c.log.Warn("a message came damaged, its body is not the one that SQS made the MD5 of: it is left to be delivered again", "messages", damaged)
+	if damaged > 0 {
+		c.damageLog.Do(func() {
+			c.log.Warn("a message came damaged: its body is not the one that SQS made the MD5 of; it is left to be delivered again",
+				"messages", damaged)
+		})
 	}
 	if len(messages) > 0 {
 		c.take(messages, asked)
@@ -126,12 +123,12 @@ func (c *Consumer) waitForRoom(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// full: as much is held as may be. The lock is held.
+// full reports that as much is held as allowed. The lock is held.
 func (c *Consumer) full() bool {
 	return c.count >= c.queue.config.MaxHeld || c.bytes >= c.queue.config.MaxBytes
 }
 
-// Full reports that as much is held as may be, so that nothing more is received.
+// Full reports that as much is held as allowed, so that nothing more is received.
 func (c *Consumer) Full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -4,21 +4,19 @@ import (
 	"context"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"cloakroom/internal/retry"
 )
 
 // maxDeleteAttempts bounds how often SQS may refuse to delete one message. A message that stays comes back after its
-// visibility timeout and is dropped as a duplicate: late, not lost. Calls that fail as a whole do not count: through an
-// outage what is done is held, which ends receiving in time, instead of being received and dropped again and again.
+// visibility timeout and is dropped as a duplicate: late, not lost. Calls that fail as a whole do not count. During an
+// outage what is done stays held, which in time stops receiving; else it would be received and dropped again and again.
 const maxDeleteAttempts = 20
 
 // linger is how long a deleter waits for a batch to fill.
 const linger = 5 * time.Millisecond
 
 func (c *Consumer) deleteLoop(ctx context.Context) {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = 100 * time.Millisecond
-	pause.MaxInterval = 5 * time.Second
+	pause := retry.Pauses{First: 100 * time.Millisecond}.Pacer()
 	for {
 		batch := c.nextDeletes()
 		if batch == nil {
@@ -28,15 +26,12 @@ func (c *Consumer) deleteLoop(ctx context.Context) {
 			pause.Reset()
 			continue
 		}
-		select {
-		case <-time.After(pause.NextBackOff()):
-		case <-ctx.Done():
-		}
+		_ = retry.Sleep(ctx, pause.Next()) // nextDeletes says when to end
 	}
 }
 
-// nextDeletes waits for up to 10 messages to delete. It returns nil when the consumer has ended and nothing is left, or
-// Close waits no longer.
+// nextDeletes waits for up to 10 messages to delete. It returns nil when the consumer has ended and nothing is left, or when
+// Close no longer waits.
 func (c *Consumer) nextDeletes() []*hold {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,8 +66,10 @@ func (c *Consumer) deleteHolds(ctx context.Context, batch []*hold) bool {
 	handles := c.handles(batch)
 	failed, err := c.queue.deleteBatch(ctx, handles)
 	if err != nil {
-		if ctx.Err() == nil && c.deleteLog.now() {
-			c.log.Warn("deleting committed messages failed: trying again", "error", err, "messages", len(batch))
+		if ctx.Err() == nil {
+			c.deleteLog.Do(func() {
+				c.log.Warn("deleting committed messages failed: trying again", "error", err, "messages", len(batch))
+			})
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -96,7 +93,8 @@ func (c *Consumer) deleteHolds(ctx context.Context, batch []*hold) bool {
 		case !isRefused:
 			c.drop(h)
 		case f.gone, h.attempts+1 >= maxDeleteAttempts:
-			c.log.Warn("a committed message cannot be deleted: if it comes back it is dropped as a duplicate", "message_id", h.id, "code", f.code)
+			c.log.Warn("a committed message cannot be deleted: if it comes back it is dropped as a duplicate",
+				"message_id", h.id, "code", f.code)
 			c.drop(h)
 		default:
 			h.attempts++

@@ -26,8 +26,8 @@ func (c *Consumer) beat(ctx context.Context) {
 	}
 }
 
-// due lists what will pass half of its visibility before the next beat, the most urgent first. What has been held too
-// long is left to become visible: a message that nobody can process must reach the dead-letter queue.
+// due lists what will pass half of its visibility before the next beat, the most urgent first. What has been held longer than
+// MaxHold is left to become visible: a message that nobody can process must reach the dead-letter queue.
 func (c *Consumer) due(every time.Duration) []*hold {
 	type urgent struct {
 		*hold
@@ -38,7 +38,8 @@ func (c *Consumer) due(every time.Duration) []*hold {
 	c.mu.Lock()
 	var list []urgent
 	for _, h := range c.held {
-		if !h.lost && h.expires.Add(-visibility/2).Before(now.Add(every)) && now.Add(visibility).Sub(h.first) <= c.queue.config.MaxHold {
+		soon := h.expires.Add(-visibility / 2).Before(now.Add(every))
+		if soon && !h.lost && now.Add(visibility).Sub(h.first) <= c.queue.config.MaxHold {
 			list = append(list, urgent{h, h.expires})
 		}
 	}
@@ -51,8 +52,8 @@ func (c *Consumer) due(every time.Duration) []*hold {
 	return due
 }
 
-// extend extends what is due. A call that fails as a whole ends the round: the next beat begins with what has become
-// the most urgent by then.
+// extend extends what is due. A call that fails as a whole ends the round: the next beat begins with what is then the most
+// urgent.
 func (c *Consumer) extend(ctx context.Context, due []*hold) {
 	group, round := errgroup.WithContext(ctx)
 	group.SetLimit(concurrentExtensions)
@@ -62,12 +63,14 @@ func (c *Consumer) extend(ctx context.Context, due []*hold) {
 		due = due[n:]
 		group.Go(func() error { return c.extendBatch(round, batch) })
 	}
-	if err := group.Wait(); err != nil && ctx.Err() == nil && c.extendLog.now() {
-		c.log.Warn("extending visibility failed: trying again at the next beat", "error", err)
+	if err := group.Wait(); err != nil && ctx.Err() == nil {
+		c.extendLog.Do(func() {
+			c.log.Warn("extending visibility failed: trying again at the next beat", "error", err)
+		})
 	}
 }
 
-// extendTimeout bounds one extension, so that one that hangs leaves time for another before the message is visible.
+// extendTimeout bounds one call. One that hangs must leave time for another before the messages are visible.
 func (c *Consumer) extendTimeout() time.Duration {
 	return min(callTimeout, max(c.queue.config.Visibility/4, time.Second))
 }

@@ -13,6 +13,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -28,7 +29,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	"github.com/aws/smithy-go"
 )
 
 // maxBatch is SQS's limit on the entries of one call.
@@ -40,9 +40,9 @@ type Config struct {
 	Wait       time.Duration // long poll, up to 20 s: 20 s; in whole seconds
 	Visibility time.Duration // of a received message: 30 s; in whole seconds
 	MaxHold    time.Duration // after which a message is no longer kept invisible: 6 h; SQS allows 12 h
-	MaxHeld    int           // messages held at the most: 20,000
-	MaxBytes   int64         // body bytes held at the most, but for one receive: 256 MiB
-	Deleters   int           // concurrent delete calls at the most: 8
+	MaxHeld    int           // most messages held: 20,000
+	MaxBytes   int64         // most body bytes held, give or take one receive: 256 MiB
+	Deleters   int           // most delete calls at once: 8
 	Observe    Observer      // told of each call; may be nil
 }
 
@@ -53,23 +53,12 @@ type Observer interface {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&c.Wait, 20*time.Second)
-	def(&c.Visibility, 30*time.Second)
-	def(&c.MaxHold, 6*time.Hour)
-	if c.MaxHeld == 0 {
-		c.MaxHeld = 20_000
-	}
-	if c.MaxBytes == 0 {
-		c.MaxBytes = 256 << 20
-	}
-	if c.Deleters == 0 {
-		c.Deleters = 8
-	}
+	c.Wait = cmp.Or(c.Wait, 20*time.Second)
+	c.Visibility = cmp.Or(c.Visibility, 30*time.Second)
+	c.MaxHold = cmp.Or(c.MaxHold, 6*time.Hour)
+	c.MaxHeld = cmp.Or(c.MaxHeld, 20_000)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 256<<20)
+	c.Deleters = cmp.Or(c.Deleters, 8)
 	switch {
 	case c.URL == "":
 		return c, errors.New("no queue is configured: set CLOAKROOM_QUEUE_URL or --queue-url")
@@ -79,6 +68,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("a visibility timeout lasts 1 s to 12 h, not %v", c.Visibility)
 	case c.MaxHold < c.Visibility || c.MaxHold > 12*time.Hour:
 		return c, fmt.Errorf("the hold lasts from the visibility timeout (%v) to 12 h, not %v", c.Visibility, c.MaxHold)
+	case c.MaxHeld < 1, c.MaxBytes < 1, c.Deleters < 1:
+		return c, fmt.Errorf("a queue needs room for 1 message and 1 byte and 1 deleter or more, not %d, %d and %d", c.MaxHeld, c.MaxBytes, c.Deleters)
 	}
 	return c, nil
 }
@@ -98,7 +89,7 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One pool of connections, wide enough that no call waits for one or opens one anew.
+	// One pool of connections, wide enough that calls do not wait for one or open a new one.
 	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = 256, 256
 		// Ten messages are read, and ten deletes written, at once.
@@ -287,20 +278,4 @@ func failures(confirmed []bool, failed []types.BatchResultErrorEntry) []entryErr
 		out = append(out, e)
 	}
 	return out
-}
-
-// explain says what to do about an error of SQS. Only context.Canceled can be unwrapped: a network error of the queue
-// must not pass for one of the database.
-func explain(doing string, err error) error {
-	var missing *types.QueueDoesNotExist
-	var api smithy.APIError
-	switch {
-	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("%s: %w", doing, context.Canceled)
-	case errors.As(err, &missing):
-		return fmt.Errorf("%s: the queue does not exist: check --queue-url and AWS_REGION: %v", doing, err)
-	case errors.As(err, &api) && (api.ErrorCode() == "AccessDenied" || api.ErrorCode() == "AccessDeniedException"):
-		return fmt.Errorf("%s: the credentials may not: see deploy/iam: %v", doing, err)
-	}
-	return fmt.Errorf("%s: %v", doing, err)
 }
