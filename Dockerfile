@@ -8,7 +8,8 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 # Static: no C library to match, nothing to load at run time.
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/bin/ ./cmd/ingest ./cmd/keys ./cmd/recover ./cmd/demo
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/bin/ ./cmd/ingest ./cmd/keys ./cmd/recover \
+ && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/bin/demo ./cmd/demo/walkthrough
 # What scratch lacks and the programs need: a user to be, its name for the audit log, and a directory for spooled openings.
 RUN mkdir -p /out/etc /out/tmp \
  && echo 'cloakroom:x:65532:65532:cloakroom:/tmp:/sbin/nologin' > /out/etc/passwd \

@@ -13,7 +13,8 @@ help: ## list the targets
 
 build: ## build the programs into bin/
 	@mkdir -p bin
-	$(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build -trimpath -o bin/ ./cmd/ingest ./cmd/keys ./cmd/recover
+	$(GO) build -trimpath -o bin/demo ./cmd/demo/walkthrough
 
 test: ## run the tests
 	$(GO) test ./...

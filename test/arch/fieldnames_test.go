@@ -21,13 +21,13 @@ import (
 var mayNameFields = []string{
 	"test/bench/events.go",
 	"test/bench/peers.go",
-	"cmd/demo/events.go",
+	"cmd/demo/walkthrough/events.go",
 	"etl/etltest/etltest.go",
 }
 
 // otherMeanings are words that are a field's name and mean something else in one file, or stand in a help text's example.
 var otherMeanings = map[string][]string{
-	"cmd/demo/crack.go":                    {"ip"},                   // cracks a field of the demo's own events
+	"cmd/demo/walkthrough/crack.go":        {"ip"},                   // cracks a field of the demo's own events
 	"cmd/recover/recovercmd/request.go":    {"user_id", "device_id"}, // examples in its help
 	"crypto/blindindex/transform.go":       {"ip"},                   // a transform
 	"internal/sandbox/pgserver/cluster.go": {"locale"},               // Postgres's own

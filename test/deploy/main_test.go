@@ -33,15 +33,18 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bin = dir
-	args := []string{"build", "-o", bin + string(filepath.Separator)}
-	for _, p := range programs {
-		args = append(args, "./cmd/"+p)
-	}
-	build := exec.Command("go", args...)
+	// The demo is one binary that is all four.
+	build := exec.Command("go", "build", "-o", filepath.Join(bin, "demo"), "./cmd/demo/walkthrough")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the programs: %v\n%s", err, out)
 		return 1
+	}
+	for _, p := range programs[:3] {
+		if err := os.Link(filepath.Join(bin, "demo"), filepath.Join(bin, p)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	return m.Run()
 }

@@ -113,6 +113,7 @@ func (q *queue) handOut(most, visibility, maxReceives int, out []delivery) (_ []
 
 func (q *queue) receive(slot uint32, m *message) delivery {
 	m.receives++
+	q.given++
 	return delivery{message: *m, handle: handle{queue: q.id, slot: slot, serial: m.serial, receive: m.receives}}
 }
 

@@ -26,6 +26,17 @@ func (s *Server) Counts(queue string) Counts {
 	return Counts{Visible: q.counts[ready], InFlight: q.counts[inFlight], Delayed: q.counts[delayed]}
 }
 
+// Deliveries is how many messages a queue gave out so far, each as often as it was received.
+func (s *Server) Deliveries(queue string) int64 {
+	q := s.queueNamed(queue)
+	if q == nil {
+		return 0
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.given
+}
+
 // Put places messages in a queue, visible at once, without the wire: with ids and times of one's own if need be, so
 // that a test can fill several months. It checks nothing.
 func (s *Server) Put(queue string, messages ...Message) error {

@@ -22,6 +22,7 @@ type queue struct {
 	ready   ring
 	timers  deadlines
 	serial  uint64
+	given   int64             // messages given out, over and over where they were
 	counts  [inFlight + 1]int // messages in each state
 	pollers pollers
 	hooks   hooks

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 )
 
 // printer writes the walk-through, or nothing where only JSON is wanted.
@@ -26,14 +27,22 @@ func (p *printer) paint(style, text string) string {
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
 }
 
-// step begins a numbered step: its number and name, and its first line.
-func (p *printer) step(n int, name, format string, args ...any) {
-	p.line(p.paint(bold, fmt.Sprintf("%d %-10s", n, name))+" "+format, args...)
+// step begins a numbered step: what happens, and what the words in it mean.
+func (p *printer) step(n int, text string) {
+	p.line("%s", p.paint(bold, fmt.Sprint(n, " ", text)))
 }
 
-// more goes on with a step.
-func (p *printer) more(who, format string, args ...any) {
-	p.line(p.paint(dim, fmt.Sprintf("  %-10s", who))+" "+format, args...)
+// note adds to what a step says.
+func (p *printer) note(text string) { p.line("  %s", text) }
+
+// command is what somebody types.
+func (p *printer) command(who, text string) { p.line("  %s %s", p.paint(dim, who+"$"), text) }
+
+// block is what came of it, as it was printed.
+func (p *printer) block(text string) {
+	for line := range strings.Lines(text) {
+		p.line("      %s", strings.TrimRight(line, "\n"))
+	}
 }
 
 func (p *printer) line(format string, args ...any) {

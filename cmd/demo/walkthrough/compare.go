@@ -147,11 +147,10 @@ func (s *show) dump(ctx context.Context) ([]byte, error) {
 		}
 		return out, nil
 	}
-	db, err := pg.Open(pg.Config{URL: s.URL("")})
+	db, err := s.database(operator)
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close()
 	var tables []string
 	if err := db.SelectContext(ctx, &tables, `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'cloakroom'`); err != nil {
 		return nil, pg.Redact(err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -45,22 +44,4 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// send puts events on the queue, with those marked so to be delivered twice. It returns the message ids.
-func (w *world) send(ctx context.Context, events []event) ([]string, error) {
-	q, err := w.queue(ctx, sandbox.Admin)
-	if err != nil {
-		return nil, err
-	}
-	bodies := make([]string, len(events))
-	twice := 0
-	for i, e := range events {
-		bodies[i] = e.body
-		if e.twice {
-			twice++
-		}
-	}
-	w.SQS.DeliverTwice(sandbox.Queue, twice)
-	return q.Send(ctx, bodies)
 }
