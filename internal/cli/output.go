@@ -138,12 +138,12 @@ func Raw(w io.Writer) io.Writer {
 	return w
 }
 
-// IsTerminal reports whether a command's stream is a terminal.
-func IsTerminal(stream any) bool {
-	if w, ok := stream.(io.Writer); ok {
-		stream = Raw(w)
+// IsTerminal reports whether a command's input or output is a terminal.
+func IsTerminal(end any) bool {
+	if s, ok := end.(*stream); ok {
+		end = s.w
 	}
-	f, ok := stream.(*os.File)
+	f, ok := end.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

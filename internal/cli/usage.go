@@ -83,7 +83,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 			names = append(names, sub.Name())
 		}
 	}
-	if near := nearest(name, names); len(near) > 0 {
+	if near := Nearest(name, names); len(near) > 0 {
 		return usagef(cmd, "unknown command %q: did you mean %s %s?", name, cmd.CommandPath(), strings.Join(near, " or "))
 	}
 	return usagef(cmd, "unknown command %q: there are %s", name, strings.Join(names, ", "))
@@ -105,7 +105,7 @@ func flagError(cmd *cobra.Command, err error) error {
 			}
 		})
 		hint := ""
-		if near := nearest(unknown.GetSpecifiedName(), names); len(near) > 0 {
+		if near := Nearest(unknown.GetSpecifiedName(), names); len(near) > 0 {
 			hint = ": did you mean --" + strings.Join(near, " or --") + "?"
 		}
 		err = fmt.Errorf("unknown flag --%s%s", unknown.GetSpecifiedName(), hint)
@@ -119,8 +119,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &usageError{cmd, err}
 }
 
-// nearest are the names that are at most two typing mistakes from a text, or begin with it, nearest first.
-func nearest(text string, names []string) []string {
+// Nearest are the names that are at most two typing mistakes from a text, or begin with it, nearest first.
+func Nearest(text string, names []string) []string {
 	near := map[string]int{}
 	for _, name := range names {
 		d := distance(text, name)

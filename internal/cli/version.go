@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+
+	"cloakroom/internal/pg"
 )
 
-// version says what runs: the module's version, the commit it was built from, Go, and whether Go's cryptography is in
-// FIPS 140-3 mode.
+// version says what runs: the module's version, the commit it was built from, Go, whether Go's cryptography is in FIPS 140-3
+// mode, and the schema that it brings.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -27,6 +29,6 @@ func version() string {
 	if fips140.Enabled() {
 		fips = "on"
 	}
-	return fmt.Sprintf("%s, commit %s, %s, FIPS 140-3 %s",
-		cmp.Or(strings.Trim(info.Main.Version, "()"), "devel"), commit, info.GoVersion, fips)
+	return fmt.Sprintf("%s\n  commit  %s\n  Go      %s, FIPS 140-3 %s\n  schema  %v",
+		cmp.Or(strings.Trim(info.Main.Version, "()"), "devel"), commit, strings.TrimPrefix(info.GoVersion, "go"), fips, pg.ProgramVersion())
 }

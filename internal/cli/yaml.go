@@ -56,7 +56,7 @@ func readYAML(path string, root *cobra.Command) (*yamlFile, error) {
 func (f *yamlFile) add(key, value *yaml.Node, known []string) error {
 	if !slices.Contains(known, key.Value) {
 		hint := ""
-		if near := nearest(key.Value, known); len(near) > 0 {
+		if near := Nearest(key.Value, known); len(near) > 0 {
 			hint = " (did you mean " + near[0] + "?)"
 		}
 		return fmt.Errorf("unknown key %q%s", key.Value, hint)

@@ -79,6 +79,7 @@ type Report struct {
 	ClearedRejections int64              `json:"cleared_rejections"`
 	Reindexed         *Reindexed         `json:"reindexed,omitempty"`
 	Quarantined       []Quarantined      `json:"quarantined,omitempty"`
+	Unfinished        []Unfinished       `json:"unfinished,omitempty"` // of a dry run: what an earlier run left
 	Verified          *keys.Verification `json:"verified,omitempty"`
 	Seconds           float64            `json:"seconds"`
 }

@@ -191,6 +191,10 @@ func (j *job) planReindex(ctx context.Context, r *Report) error {
 		r.Reindexed.To++
 	}
 	p, err := j.readPlan(ctx, time.Time{})
+	if err != nil {
+		return err
+	}
 	r.Reindexed.Rows = p.Sealed
+	r.Unfinished, err = ListUnfinished(ctx, j.vault)
 	return err
 }

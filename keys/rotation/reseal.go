@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -109,20 +110,21 @@ func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error
 	if err != nil || len(rows) == 0 {
 		return batch{done: true}, err
 	}
-	key, err := w.sealingKey(ctx, at.Month, rows)
-	if err != nil {
-		return batch{}, err
-	}
+	newKey := sync.OnceValues(func() (*keys.SealingKey, error) { return w.sealingKey(ctx, at.Month, rows) })
 	w.made.reset()
 	var q quarantine
 	for i := range rows {
-		if err := w.add(ctx, &q, key, &rows[i]); err != nil {
+		if err := w.add(ctx, &q, newKey, &rows[i]); err != nil {
 			return batch{}, err
 		}
 	}
 	last := rows[len(rows)-1]
 	b := batch{read: len(rows), afterID: last.ID, after: day(last.Date), done: len(rows) < w.o.BatchRows}
 	if len(w.made.ids) > 0 {
+		key, err := newKey()
+		if err != nil {
+			return batch{}, err
+		}
 		all := w.made.flat()
 		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 			w.epoch.Load(), day(at.Month), w.members, w.made.ids, w.made.dates, all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
@@ -155,8 +157,12 @@ func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*k
 	return key, nil
 }
 
+// sealingKeyFunc gives the data key to seal a batch under. It is called once a value of the batch has been opened: a run that
+// opens nothing makes no data key.
+type sealingKeyFunc func() (*keys.SealingKey, error)
+
 // add reseals one row, or puts it into quarantine.
-func (w *resealer) add(ctx context.Context, q *quarantine, key *keys.SealingKey, row *keys.Row) error {
+func (w *resealer) add(ctx context.Context, q *quarantine, to sealingKeyFunc, row *keys.Row) error {
 	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
 	if problem, isData := keys.Blame(err); isData {
 		q.add(row, problem)
@@ -170,7 +176,7 @@ func (w *resealer) add(ctx context.Context, q *quarantine, key *keys.SealingKey,
 		if sealed == nil {
 			continue
 		}
-		err = w.resealField(opening, key, row, &place, i)
+		err = w.resealField(opening, to, row, &place, i)
 		if problem, isData := keys.Blame(err); isData {
 			q.add(row, w.protected[i].Name+": "+problem)
 			return nil
@@ -187,7 +193,7 @@ func (w *resealer) add(ctx context.Context, q *quarantine, key *keys.SealingKey,
 }
 
 // resealField opens a value and seals it under another key; what it makes was opened and compared.
-func (w *resealer) resealField(from *envelope.Key, to *keys.SealingKey, row *keys.Row, place *envelope.Place, i int) error {
+func (w *resealer) resealField(from *envelope.Key, to sealingKeyFunc, row *keys.Row, place *envelope.Place, i int) error {
 	pad := w.protected[i].Protect.Pad
 	place.Field = w.protected[i].Name
 	defer func() { clear(w.text); clear(w.again) }()
@@ -195,7 +201,11 @@ func (w *resealer) resealField(from *envelope.Key, to *keys.SealingKey, row *key
 	if w.text, err = from.Open(w.text[:0], &w.scratch, place, pad, row.Sealed[i]); err != nil {
 		return err
 	}
-	w.sealed[i], err = reseal(w.sealed[i][:0], to.Key, &w.scratch, place, pad, w.text, &w.again)
+	key, err := to()
+	if err != nil {
+		return err
+	}
+	w.sealed[i], err = reseal(w.sealed[i][:0], key.Key, &w.scratch, place, pad, w.text, &w.again)
 	return err
 }
 
@@ -244,15 +254,12 @@ func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (bat
 	for i := range page {
 		size += len(page[i].Sealed)
 	}
-	key, err := w.acquire(ctx, at.Month, len(page), size)
-	if err != nil {
-		return batch{}, err
-	}
+	newKey := sync.OnceValues(func() (*keys.SealingKey, error) { return w.acquire(ctx, at.Month, len(page), size) })
 	var names textArray
 	var old, new byteArray
 	var q quarantine
 	for i := range page {
-		resealed, err := w.resealBody(ctx, key, &page[i])
+		resealed, err := w.resealBody(ctx, newKey, &page[i])
 		if problem, isData := keys.Blame(err); isData {
 			q.addRejection(page[i].ID, page[i].DataKey, problem)
 			continue
@@ -264,6 +271,10 @@ func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (bat
 	}
 	b := batch{read: len(page), afterID: page[len(page)-1].ID, after: at.AfterDate}
 	if len(names) > 0 {
+		key, err := newKey()
+		if err != nil {
+			return batch{}, err
+		}
 		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_rejections($1, $2, $3, $4, $5, $6, $7)`,
 			w.epoch.Load(), day(at.Month), names, old, new, key.ID(), key.Check[:]); err != nil {
 			return batch{}, err

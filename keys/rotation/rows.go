@@ -41,7 +41,7 @@ func (r *rowReader) read(ctx context.Context, s session, from string, args ...an
 	return r.page, found.Err()
 }
 
-func (w *rejectionResealer) resealBody(ctx context.Context, key *keys.SealingKey, r *sealedRejection) ([]byte, error) {
+func (w *rejectionResealer) resealBody(ctx context.Context, to sealingKeyFunc, r *sealedRejection) ([]byte, error) {
 	opening, err := w.ring.Key(ctx, r.DataKey)
 	if err != nil {
 		return nil, err
@@ -49,6 +49,10 @@ func (w *rejectionResealer) resealBody(ctx context.Context, key *keys.SealingKey
 	defer func() { clear(w.text); clear(w.again) }()
 	place := keys.RejectionPlace(w.settings.ID, w.dataset, r.ID)
 	if w.text, err = opening.Open(w.text[:0], &w.scratch, &place, dataset.BodyPad, r.Sealed); err != nil {
+		return nil, err
+	}
+	key, err := to()
+	if err != nil {
 		return nil, err
 	}
 	return reseal(nil, key.Key, &w.scratch, &place, dataset.BodyPad, w.text, &w.again)

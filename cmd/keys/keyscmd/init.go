@@ -11,19 +11,23 @@ import (
 	"cloakroom/keys/kek"
 )
 
-func newInitCommand() *cobra.Command {
+func newInitCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make or update schema, roles and the first index key; safe to run again",
 		Long: `Make or update schema, roles and the first index key; safe to run again, and from two places at once.
 
 The login needs CREATEROLE and must own the database; it need not be superuser.`,
-		Args: cobra.NoArgs,
+		Example: "  keys init\n  keys init --print-sql > cloakroom.sql",
+		Args:    cli.Args(),
 	}
-	printSQL := cmd.Flags().Bool("print-sql", false, "print the SQL and do nothing")
-	downgrade := cmd.Flags().Bool("downgrade", false, "put this program's API functions in the place of a newer program's; logged")
+	var printSQL, downgrade bool
+	f := cli.Of(cmd)
+	f.Bool(&printSQL, "print-sql", "print the SQL and do nothing")
+	f.Bool(&downgrade, "downgrade", "put this program's API functions in the place of a newer program's; logged")
+	f.Excludes("print-sql", "downgrade")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *printSQL {
+		if printSQL {
 			text, err := pg.SQL()
 			if err != nil {
 				return err
@@ -31,21 +35,21 @@ The login needs CREATEROLE and must own the database; it need not be superuser.`
 			_, err = fmt.Fprint(cmd.OutOrStdout(), text)
 			return err
 		}
-		url, err := cli.DatabaseURL(cmd)
+		url, err := vault.URL()
 		if err != nil {
 			return err
 		}
-		set, err := kek.Open(cmd.Context(), cli.Value(cmd, "kek"))
+		set, err := kek.Open(cmd.Context(), vault.KEKs)
 		if err != nil {
 			return err
 		}
-		s, err := keys.InitWith(cmd.Context(), url, set, pg.MigrateOptions{Downgrade: *downgrade})
+		s, err := keys.InitWith(cmd.Context(), url, set, pg.MigrateOptions{Downgrade: downgrade})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "vault %s is ready (epoch %d)\n", s.ID, s.Epoch)
+		cli.Printf(cmd.OutOrStdout(), "vault %s is ready (epoch %d)\n", s.ID, s.Epoch)
 		for _, note := range set.Notes() {
-			fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", note)
+			cli.Note(cmd, "note: %s", note)
 		}
 		return nil
 	}

@@ -17,14 +17,19 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "keys",
 		Short: "Look after cloakroom's vault",
-		Long:  `Look after cloakroom's vault: schema and roles, key-encryption keys, status, verification and rotation.`,
+		Long:  "Look after cloakroom's vault: schema and roles, key-encryption keys, policy, status, verification and rotation.",
+		Example: `  keys kek generate /etc/cloakroom/kek
+  keys init
+  keys grant ingest_daemon --role ingest
+  keys status
+  keys rotate`,
 	}
-	vault := cli.AddVault(root)
+	v := cli.AddVault(root)
 	root.AddCommand(
-		newInitCommand(), newGrantCommand(vault), newKEKCommand(),
-		newStatusCommand(vault), newListCommand(vault), newVerifyCommand(),
-		newRotateCommand(), newRewrapCommand(), newResealCommand(), newReindexCommand(), newRetireCommand(),
-		newShredCommand(), newForgetCommand(), newPolicyCommand(),
+		newInitCommand(v), newGrantCommand(v), newKEKCommand(), newPolicyCommand(v),
+		newStatusCommand(v), newListCommand(v), newVerifyCommand(v),
+		newRotateCommand(v), newRewrapCommand(v), newResealCommand(v), newReindexCommand(v), newRetireCommand(v),
+		newShredCommand(v), newForgetCommand(v),
 	)
 	return root
 }

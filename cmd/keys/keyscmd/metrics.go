@@ -98,8 +98,12 @@ func (t *textfile) write(r *rotation.Report, failed bool) error {
 	if t.path == "" || r.DryRun {
 		return nil
 	}
+	reindexed := int64(0)
+	if r.Reindexed != nil {
+		reindexed = r.Reindexed.Rows
+	}
 	for step, n := range map[string]int64{
-		"reseal": r.Resealed, "reseal_rejections": r.Rejections, "reindex": value(r.Reindexed).Rows,
+		"reseal": r.Resealed, "reseal_rejections": r.Rejections, "reindex": reindexed,
 		"clear": r.Cleared, "clear_rejections": r.ClearedRejections, "purge": r.Purged,
 	} {
 		t.rows.WithLabelValues(step).Add(float64(n))

@@ -1,7 +1,8 @@
 package keyscmd
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,21 +13,23 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-func newPolicyCommand() *cobra.Command {
+func newPolicyCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Show or set the vault's policy"}
-	cmd.AddCommand(newPolicyShowCommand(), newPolicySetCommand())
+	cmd.AddCommand(newPolicyShowCommand(vault), newPolicySetCommand(vault))
 	return cmd
 }
 
-func newPolicyShowCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "show", Short: "Show the vault's policy", Args: cobra.NoArgs}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+func newPolicyShowCommand(vault *cli.VaultFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "show",
+		Short:   "Show the vault's policy",
+		Example: "  keys policy show",
+		Args:    cli.Args(),
+	}
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		url, err := cli.DatabaseURL(cmd)
-		if err != nil {
-			return err
-		}
-		db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom keys"})
+		db, err := vault.OpenDB(cli.VaultConfig{Program: "keys"})
 		if err != nil {
 			return err
 		}
@@ -35,77 +38,88 @@ func newPolicyShowCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		if asJSON {
 			return cli.PrintJSON(cmd.OutOrStdout(), p)
 		}
-		return printPolicy(cmd, p)
+		for _, s := range policySettings {
+			cli.Printf(cmd.OutOrStdout(), "%-23s %s\n", s.name, s.show(p))
+		}
+		return nil
 	}
 	return cmd
 }
 
-// printPolicy prints a setting a line, as policy set takes it.
-func printPolicy(cmd *cobra.Command, p rotation.Policy) error {
-	kek := "-"
-	if p.KEK != nil {
-		kek = *p.KEK
-	}
-	for _, line := range []struct {
-		name  string
-		value any
-	}{
-		{"approvals", p.Approvals}, {"row_limit", p.RowLimit}, {"request_lifetime", p.RequestLifetime}, {"daily_quota", p.DailyQuota},
-		{"purposes", strings.Join(p.Purposes, ",")}, {"checkpoint_before_open", p.CheckpointBeforeOpen}, {"breakglass_rows", p.BreakglassRows},
-		{"breakglass_unreviewed", p.BreakglassUnreviewed},
-		{"data_key_max_age", p.DataKeyMaxAge}, {"index_key_max_age", p.IndexKeyMaxAge}, {"rejection_retention", p.RejectionRetention},
-		{"days_back", p.DaysBack}, {"days_ahead", p.DaysAhead}, {"kek", kek},
-	} {
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%-23s %v\n", line.name, line.value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func newPolicySetCommand() *cobra.Command {
-	return &cobra.Command{
+func newPolicySetCommand(vault *cli.VaultFlags) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
 		Use:   "set NAME VALUE",
 		Short: "Set one setting of the policy; takes the login of keys init",
-		Long: `Set one setting of the policy. The names are those that policy show prints; a time is written 90 days or 24 hours, purposes
-with commas between, and - stands for none. It takes the login of keys init: who may set the number of approvals may open
-anything. The audit log says who set what.`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			url, err := cli.DatabaseURL(cmd)
-			if err != nil {
-				return err
-			}
-			db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom keys", Role: pg.Owner})
-			if err != nil {
-				return err
-			}
-			defer db.Close()
-			name, value := strings.ReplaceAll(args[0], "-", "_"), &args[1]
-			switch {
-			case args[1] == "-":
-				value = nil
-			case name == "purposes":
-				*value = purposeArray(args[1])
-			}
-			if err := rotation.SetPolicy(cmd.Context(), db, name, value); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s now\n", name, args[1])
-			return err
-		},
+		Long: `Set one setting of the policy. It takes the login of keys init: whoever may set the number of approvals may open anything.
+The audit log says who set what. A duration needs a unit: 24h, 30d or "30 days". A value that weakens a protection or deletes
+data asks first.
+
+` + policyHelp(),
+		Example: `  keys policy set rejection_retention 30d
+  keys policy set purposes security,fraud,legal
+  keys policy set approvals 2`,
+		Args: cli.Args("NAME", "VALUE"),
 	}
+	cli.CompleteArgs(cmd, func(context.Context, *cobra.Command) ([]string, error) {
+		var names []string
+		for _, s := range policySettings {
+			names = append(names, s.name+"\t"+s.help)
+		}
+		return names, nil
+	})
+	cli.Of(cmd).Bool(&yes, "yes", "do not ask")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		setting, err := findSetting(args[0])
+		if err != nil {
+			return cli.Usage(cmd, err)
+		}
+		v, err := setting.parse(args[1])
+		if err != nil {
+			return cli.Usage(cmd, fmt.Errorf("%s %q: want %s", setting.name, args[1], setting.want))
+		}
+		if v.alarm != "" {
+			if err := cli.Confirm(cmd, yes, "%s is to be %s: %s", setting.name, v.shown, v.alarm); err != nil {
+				return err
+			}
+		}
+		db, err := vault.OpenDB(cli.VaultConfig{Program: "keys", Role: pg.Owner})
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if err := rotation.SetPolicy(cmd.Context(), db, setting.name, v.stored); err != nil {
+			return err
+		}
+		cli.Printf(cmd.OutOrStdout(), "%s is now %s\n", setting.name, v.shown)
+		return nil
+	}
+	return cmd
 }
 
-// purposeArray is a list with commas as Postgres reads an array.
-func purposeArray(list string) string {
-	var quoted []string
-	for purpose := range strings.SplitSeq(list, ",") {
-		text, _ := json.Marshal(strings.TrimSpace(purpose)) // a string always marshals; an array's quotes are JSON's
-		quoted = append(quoted, string(text))
+func findSetting(name string) (policySetting, error) {
+	name = strings.ReplaceAll(name, "-", "_")
+	var names []string
+	for _, s := range policySettings {
+		if s.name == name {
+			return s, nil
+		}
+		names = append(names, s.name)
 	}
-	return "{" + strings.Join(quoted, ",") + "}"
+	hint := "the settings are " + strings.Join(names, ", ")
+	if near := cli.Nearest(name, names); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return policySetting{}, errors.New("the policy has no setting " + fmt.Sprintf("%q", name) + ": " + hint)
+}
+
+func policyHelp() string {
+	var b strings.Builder
+	for _, s := range policySettings {
+		fmt.Fprintf(&b, "  %-23s %s; %s\n", s.name, s.help, s.want)
+	}
+	return strings.TrimRight(b.String(), "\n")
 }

@@ -6,26 +6,28 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/dataset"
+	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
 )
 
-func newReindexCommand() *cobra.Command {
+func newReindexCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reindex",
 		Short: "Move every token to a new index key, or finish doing so",
-		Long: `Make a new index key and move every token to it, or finish the reindex that is under way. Analysts see the old tokens
-until every row has a new one, and the new ones from one statement on: at no instant do two rows with the same value show
+		Long: `Make a new index key and move every token to it, or finish the reindex that is under way. Analysts see the old tokens until
+every row has a new one, and the new ones from one statement on: at no instant do two rows with the same value show
 different tokens. Tokens that analysts kept elsewhere do not match any more afterwards.
 
-With --owner-url (the login of keys init) indexes are built concurrently; without, loads into a partition wait while its index
-is built, and partitions above 1 GiB are refused.`,
-		Args: cobra.NoArgs,
+With --owner-url (the login of keys init) indexes are built concurrently. Without it, loads into a partition wait while its
+index is built, and partitions above 1 GiB are refused.`,
+		Example: "  keys reindex --dry-run\n  keys reindex --owner-url-file /run/secrets/owner_url",
+		Args:    cli.Args(),
 	}
-	flags := addJobFlags(cmd)
-	owner := addOwnerFlag(cmd)
+	j := declarePass(cmd, vault)
+	j.declareOwner(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return runJob(cmd, flags, owner, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
+		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
 			return rotation.Reindex(ctx, v, dataset.Login(), o)
 		})
 	}

@@ -2,41 +2,57 @@ package keyscmd
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
-	"cloakroom/keys/kek"
 	"cloakroom/keys/rotation"
 )
 
-func newRewrapCommand() *cobra.Command {
+func newRewrapCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rewrap [--to URI]",
 		Short: "Wrap every key under another KEK",
-		Long: `Wrap every key under another KEK, the first of --kek unless --to names another of them. The old KEK must still be there,
-after a comma: --kek NEW,OLD. Between two KMS keys no key leaves KMS. A KEK that is lost or disabled is reported before
-anything changes. KMS's own yearly rotation needs none of this.
+		Long: `Wrap every key under another KEK: the first of --kek, unless --to names another of them. The old KEK must still be among
+them: --kek NEW,OLD. Between two KMS keys no key leaves KMS. A KEK that is lost or disabled is reported before anything
+changes. KMS's own yearly rotation needs none of this.
 
 Give daemons the new KEK first (CLOAKROOM_KEK=NEW,OLD), so that none makes keys under the old one meanwhile.`,
-		Args: cobra.NoArgs,
+		Example: "  keys rewrap --kek awskms:///alias/new,awskms:///alias/old --dry-run",
+		Args:    cli.Args(),
 	}
-	flags := addJobFlags(cmd)
-	to := cmd.Flags().String("to", "", "URI of the KEK; empty: the first of --kek")
+	j := declareJob(cmd, vault)
+	var to string
+	f := cli.Of(cmd)
+	f.String(&to, "to", "", "URI of the KEK, one of --kek (default: the first of them)")
+	f.Complete("to", func(context.Context, *cobra.Command) ([]string, error) { return splitKEKs(vault.KEKs), nil })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return runJob(cmd, flags, nil, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
-			target := *to
-			if target == "" {
-				target = v.KEK.Current()
+		if to != "" && !slices.Contains(splitKEKs(vault.KEKs), to) {
+			// Else every command that follows, and every daemon, would lack the KEK that all keys are under.
+			return cli.Usage(cmd, fmt.Errorf("--to %s is not among the KEKs of --kek (CLOAKROOM_KEK); nothing was changed: add it, as in --kek %s,OLD",
+				to, to))
+		}
+		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
+			if to == "" {
+				to = v.KEK.Current()
 			}
-			set, err := kek.Open(ctx, cli.Value(cmd, "kek")+","+target)
-			if err != nil {
-				return rotation.Report{}, err
-			}
-			return rotation.Rewrap(ctx, &keys.Vault{DB: v.DB, KEK: set}, dataset.Login(), target, o)
+			return rotation.Rewrap(ctx, v, dataset.Login(), to, o)
 		})
 	}
 	return cmd
+}
+
+func splitKEKs(uris string) []string {
+	var list []string
+	for uri := range strings.SplitSeq(uris, ",") {
+		if uri = strings.TrimSpace(uri); uri != "" {
+			list = append(list, uri)
+		}
+	}
+	return list
 }

@@ -7,7 +7,14 @@ import (
 
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
+	"cloakroom/keys/rotation"
 )
+
+// statusReport is the vault at a glance, and the jobs that began and did not end.
+type statusReport struct {
+	*keys.Status
+	Unfinished []rotation.Unfinished `json:"unfinished"` // null: this login may not see jobs
+}
 
 func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
 	var asJSON bool
@@ -24,35 +31,45 @@ func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
 			return err
 		}
 		defer closeVault()
-		s, err := v.Status(cmd.Context())
-		if err != nil {
+		s := statusReport{}
+		if s.Status, err = v.Status(cmd.Context()); err != nil {
+			return err
+		}
+		// Only the rotator may see jobs.
+		if s.Unfinished, err = rotation.ListUnfinished(cmd.Context(), v); err != nil && cli.ExitCode(err) != cli.ExitNotYours {
 			return err
 		}
 		if asJSON {
 			return cli.PrintJSON(cmd.OutOrStdout(), s)
 		}
-		return printStatus(cmd.OutOrStdout(), s)
+		printStatus(cmd.OutOrStdout(), s)
+		return nil
 	}
 	return cmd
 }
 
-func printStatus(w io.Writer, s *keys.Status) error {
+func printStatus(w io.Writer, s statusReport) {
 	cli.Printf(w, "vault       %s, epoch %d\n", s.VaultID, s.Epoch)
-	cli.Printf(w, "schema      %v\n", s.Schema)
+	cli.Printf(w, "schema      %s\n", s.Schema)
 	cli.Printf(w, "KEK         %s\n", s.KEK)
-	cli.Printf(w, "data keys   %d active, %d closed, %d retired, %d shredded", s.DataKeys["active"], s.DataKeys["closed"], s.DataKeys["retired"], s.DataKeys["shredded"])
+	cli.Printf(w, "data keys   %d active, %d closed, %d retired, %d shredded\n",
+		s.DataKeys["active"], s.DataKeys["closed"], s.DataKeys["retired"], s.DataKeys["shredded"])
 	if s.OldestKey != nil {
-		cli.Printf(w, "; the oldest active one is %s old", cli.Age(*s.OldestKey))
+		cli.Printf(w, "            the oldest active one was made %s, %s ago\n", cli.Time(*s.OldestKey), cli.Age(*s.OldestKey))
 	}
-	cli.Printf(w, "\n")
 	for _, k := range s.IndexKeys {
-		cli.Printf(w, "index key   v%d %s, %s old, under %s\n", k.Version, k.State, cli.Age(k.CreatedAt), k.KEK)
+		cli.Printf(w, "index key   v%d %s, made %s, %s ago\n", k.Version, k.State, cli.Time(k.CreatedAt), cli.Age(k.CreatedAt))
+		if k.KEK != s.KEK {
+			cli.Printf(w, "            under %s\n", k.KEK)
+		}
 	}
 	if n := len(s.Months); n > 0 {
-		cli.Printf(w, "months      %s to %s (%d partitions)\n", s.Months[0], s.Months[n-1], n)
+		cli.Printf(w, "months      %s to %s (%s)\n", s.Months[0], s.Months[n-1], cli.Count(n, "partition"))
+	}
+	for _, u := range s.Unfinished {
+		cli.Printf(w, "unfinished  %s\n", describeUnfinished(u))
 	}
 	for _, note := range s.Notes {
 		cli.Printf(w, "note        %s\n", note)
 	}
-	return nil
 }

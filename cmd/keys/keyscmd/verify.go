@@ -10,68 +10,70 @@ import (
 	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
-	"cloakroom/keys/rotation"
 )
 
-func newVerifyCommand() *cobra.Command {
+func newVerifyCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Open rows and rejections, recompute tokens, check every wrapped key; prints no value",
 		Long: `Open rows and rejections, recompute their tokens, unwrap every key and compare it with its key check; look at columns,
-indexes and views, and for rows whose key is gone. Without --all it opens a sample of each month. Prints counts and the ids of what is wrong, never a value; exits 5 if anything is.
+indexes and views, and for rows whose key is gone. Without --all it opens a sample of each month. It prints counts and the
+ids of what is wrong, never a value, and exits 5 if anything is.
 
-It takes the rotator's login: only that role may both open and see tokens.`,
-		Args: cobra.NoArgs,
+It takes the rotator's login: only that role may both open values and see tokens.`,
+		Example: "  keys verify\n  keys verify --all --json",
+		Args:    cli.Args(),
 	}
-	all := cmd.Flags().Bool("all", false, "every row, not a sample of each month")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	var all, asJSON bool
+	f := cli.Of(cmd)
+	f.Bool(&all, "all", "open every row, not a sample of each month")
+	f.Bool(&asJSON, "json", "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		v, closeVault, err := openVault(cmd)
+		v, closeVault, err := vault.Open(cmd.Context(), cli.VaultConfig{Program: "keys", StatementTimeout: countTimeout})
 		if err != nil {
 			return err
 		}
 		defer closeVault()
-		show, ended := showProgress(cmd)
-		report, err := v.Verify(cmd.Context(), dataset.Login(), keys.VerifyOptions{All: *all, Progress: func(rows int) {
-			show(rotation.Progress{Step: "verify", Done: int64(rows)})
+		progress := cli.StartProgress(cmd)
+		defer progress.End()
+		report, err := v.Verify(cmd.Context(), dataset.Login(), keys.VerifyOptions{All: all, Progress: func(rows int) {
+			progress.Step("verify", "row", int64(rows), 0)
 		}})
-		ended()
+		progress.End()
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		if asJSON {
 			err = cli.PrintJSON(cmd.OutOrStdout(), report)
 		} else {
-			err = printVerification(cmd.OutOrStdout(), report)
+			printVerification(cmd.OutOrStdout(), report)
 		}
 		if err == nil && report.FailureCount > 0 {
-			return cli.Exit(cli.ExitIntegrity, fmt.Errorf("%d things are not as they should be: compare with a backup (docs/operations.md)", report.FailureCount))
+			return cli.Exit(cli.ExitIntegrity, fmt.Errorf("%s: compare with a backup (docs/operations.md)", wrongThings(report.FailureCount)))
 		}
 		return err
 	}
 	return cmd
 }
 
-func printVerification(w io.Writer, r *keys.Verification) error {
-	fmt.Fprintf(w, "keys         %d unwrapped", r.Keys)
+func printVerification(w io.Writer, r *keys.Verification) {
+	cli.Printf(w, "keys         %d unwrapped", r.Keys)
 	if len(r.Unneeded) > 0 {
-		fmt.Fprintf(w, "; nothing refers to %s any more (keys retire)", keyList(r.Unneeded))
+		cli.Printf(w, "; nothing refers to %s any more (keys retire)", keyList(r.Unneeded))
 	}
-	fmt.Fprintln(w)
-	fmt.Fprintf(w, "rows         %d/%d open and match their tokens\n", r.Opened, r.Rows-r.Erased)
+	cli.Printf(w, "\nrows         %d/%d open and match their tokens\n", r.Opened, r.Rows-r.Erased)
 	if r.Erased > 0 {
-		fmt.Fprintf(w, "erased       %d\n", r.Erased)
+		cli.Printf(w, "erased       %d\n", r.Erased)
 	}
-	fmt.Fprintf(w, "rejections   %d/%d open\n", r.RejectionsOpened, r.Rejections)
+	cli.Printf(w, "rejections   %d/%d open\n", r.RejectionsOpened, r.Rejections)
 	for _, f := range r.Failures {
 		what := cmp.Or(f.MessageID, f.Key, f.Part)
 		if f.Field != "" {
 			what += " " + f.Field
 		}
-		fmt.Fprintf(w, "FAILED       %s: %s\n", what, f.Problem)
+		cli.Printf(w, "FAILED       %s: %s\n", what, f.Problem)
 	}
 	if more := r.FailureCount - len(r.Failures); more > 0 {
-		fmt.Fprintf(w, "FAILED       and %d more\n", more)
+		cli.Printf(w, "FAILED       and %d more\n", more)
 	}
-	return nil
 }

@@ -1,0 +1,95 @@
+package keyscmd
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"cloakroom/internal/cli"
+	"cloakroom/keys/rotation"
+)
+
+// printReport prints what was done on one line, and what is wrong or left on lines of its own. A run that failed before it
+// did anything has nothing to report: "nothing was due" would be untrue.
+func printReport(w io.Writer, r *rotation.Report, failed bool) {
+	done := whatWasDone(r)
+	if len(done) == 0 && len(r.Unfinished) == 0 && !failed {
+		done = []string{"nothing was due"}
+	}
+	would := ""
+	if r.DryRun {
+		would = "would be: "
+	}
+	if len(done) > 0 {
+		cli.Printf(w, "%s%s\n", would, strings.Join(done, " · "))
+	}
+	for _, u := range r.Unfinished {
+		cli.Printf(w, "unfinished   %s\n", describeUnfinished(u))
+	}
+	for i, q := range r.Quarantined {
+		if i == 100 {
+			cli.Printf(w, "QUARANTINED  and %d more (--json)\n", len(r.Quarantined)-i)
+			break
+		}
+		cli.Printf(w, "QUARANTINED  %s (data key %d): %s\n", q.MessageID, q.DataKey, q.Problem)
+	}
+}
+
+func whatWasDone(r *rotation.Report) []string {
+	var done []string
+	say := func(yes bool, format string, args ...any) {
+		if yes {
+			done = append(done, fmt.Sprintf(format, args...))
+		}
+	}
+	say(r.MonthsMade > 0, "%s made", cli.Count(r.MonthsMade, "month"))
+	say(r.Purged > 0, "%s purged", cli.Count(r.Purged, "old rejection"))
+	say(r.Rewrapped > 0, "%s rewrapped", cli.Count(r.Rewrapped, "key"))
+	switch {
+	case len(r.Due) > 0 && len(r.NewKeys) > 0:
+		say(true, "data %s → %s", keyList(r.Due), idList(r.NewKeys))
+	case len(r.Closed) > 0:
+		say(true, "%s closed", keyList(r.Closed))
+	}
+	say(r.Resealed > 0, "%s resealed", cli.Count(r.Resealed, "row"))
+	say(r.Rejections > 0, "%s resealed", cli.Count(r.Rejections, "rejection"))
+	say(len(r.Retired) > 0, "%s retired", keyList(r.Retired))
+	if x := r.Reindexed; x != nil && x.To > 0 {
+		say(true, "index key v%d → v%d, %s reindexed", x.From, x.To, cli.Count(x.Rows, "row"))
+	}
+	say(len(r.Shredded) > 0, "%s shredded", keyList(r.Shredded))
+	say(r.Cleared > 0, "%s cleared", cli.Count(r.Cleared, "row"))
+	say(r.ClearedRejections > 0, "%s cleared", cli.Count(r.ClearedRejections, "rejection"))
+	return done
+}
+
+// describeUnfinished says what an interrupted job was, what is left of it and what finishes it.
+func describeUnfinished(u rotation.Unfinished) string {
+	text := fmt.Sprintf("%s, begun %s by %s", u.Step, cli.Time(u.StartedAt), u.StartedBy)
+	if u.Rows > 0 {
+		text += fmt.Sprintf(", about %s left", cli.Count(u.Rows, "row"))
+	}
+	finishes := map[string]string{"reseal": "keys rotate", "reindex": "keys rotate", "shred": "keys shred", "forget": "keys forget"}
+	return text + ": " + cmp.Or(finishes[u.Step], "keys "+u.Step) + " goes on"
+}
+
+// keyList is "key 1" or "keys 1, 2".
+func keyList(ids []uint32) string {
+	if len(ids) == 1 {
+		return "key " + idList(ids)
+	}
+	return "keys " + idList(ids)
+}
+
+func idList(ids []uint32) string {
+	var out []string
+	for i, id := range ids {
+		if i == 8 {
+			return strings.Join(out, ", ") + fmt.Sprintf(" and %d more", len(ids)-i)
+		}
+		out = append(out, strconv.FormatUint(uint64(id), 10))
+	}
+	return strings.Join(out, ", ")
+}
