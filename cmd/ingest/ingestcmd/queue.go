@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,7 +52,7 @@ func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
 	}
 	stopProgress()
 	// The process may have been asked to stop: what is committed is deleted all the same.
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), source.CloseTimeout)
 	defer cancel()
 	queued.Close(closing)
 	if ctx.Err() != nil && err == nil {
@@ -88,6 +87,3 @@ func openQueue(cmd *cobra.Command, f *ingestFlags, m *metrics.Metrics) (*queue.Q
 }
 
 var errStopped = errors.New("stopped before the queue was empty: run again, nothing is lost or stored twice")
-
-// closeTimeout bounds the deletes that are left when the run has ended.
-const closeTimeout = 15 * time.Second
