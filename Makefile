@@ -38,6 +38,7 @@ bench-rotation: ## measure the rotation job with ROWS rows
 
 chaos: ## the long form of the fault tests; CLOAKROOM_CHAOS_SEED repeats one
 	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./test/chaos ./test/blackbox
+	CLOAKROOM_SQS_CLIENT=sdk $(GO) test -count=1 -timeout 60m ./test/chaos
 	$(GO) test ./keys/rotation -run 'TestChaos$$|TestEveryState' -count=1 -timeout 60m -v -chaos.kills=0
 
 fuzz: ## fuzz each target for FUZZTIME

@@ -172,10 +172,6 @@ func (s *SQS) Committed(messages []*etl.Message) {
 // Held is how many messages are held or being deleted.
 func (s *SQS) Held() int { return s.consumer.Held() }
 
-// CloseTimeout is what a program should give Close: a few batches of deletes, also when SQS is slow. Whoever stops a
-// daemon waits this long after --grace before killing it.
-const CloseTimeout = 15 * time.Second
-
 // Close deletes what is committed and makes the rest visible at once.
 func (s *SQS) Close(ctx context.Context) {
 	undeleted, released := s.consumer.Close(ctx)

@@ -24,6 +24,7 @@ func (c *Consumer) Close(ctx context.Context) (undeleted, released int) {
 	})
 	c.finishDeletes(ctx)
 	_ = releasing.Wait() // reports by itself
+	c.queue.closeIdle()
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

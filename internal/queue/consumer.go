@@ -51,6 +51,9 @@ func (q *Queue) Consume(log *slog.Logger) *Consumer {
 	c := &Consumer{queue: q, log: log, held: map[string]*hold{}}
 	c.deleteLog.Interval, c.extendLog.Interval, c.damageLog.Interval = warnEvery, warnEvery, warnEvery
 	c.room, c.ready = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
+	if q.why != nil {
+		log.Info("receiving and deleting through the AWS SDK, which costs more: the direct client does not know a setting", "setting", q.why)
+	}
 	var beats, deletes context.Context
 	beats, c.stopBeat = context.WithCancel(context.Background())
 	deletes, c.stopDeletes = context.WithCancel(context.Background())

@@ -16,6 +16,9 @@ import (
 // explain says what failed and what to do about it, without the SDK's own preamble. Only context.Canceled can be unwrapped: a
 // network error of the queue must not pass for one of the database.
 func explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var missing *types.QueueDoesNotExist
 	var api smithy.APIError
 	var response *smithyhttp.ResponseError

@@ -1,10 +1,13 @@
 package queue_test
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +19,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if runAsServer() {
+		return
+	}
 	flag.Parse()
 	// The tests wait for timeouts far more than they compute.
 	if err := flag.Set("test.parallel", "32"); err != nil {
@@ -25,6 +31,23 @@ func TestMain(m *testing.M) {
 }
 
 const name = "logins"
+
+// testClient in the environment is the Config.Client of every test: the default one if it is empty.
+const testClient = "CLOAKROOM_TEST_SQS_CLIENT"
+
+// Every test holds over both clients: this one runs the others over the SDK's.
+func TestOverTheSDKsClient(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(testClient) != "" {
+		t.Skip("this is that run")
+	}
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^Test", "-test.timeout=5m")
+	again.Env = append(os.Environ(), testClient+"="+queue.ClientSDK)
+	out, err := again.CombinedOutput()
+	if passed := bytes.Count(out, []byte("--- PASS: Test")); err != nil || passed < 20 {
+		t.Errorf("%d passed: %v\n%s", passed, err, out)
+	}
+}
 
 // bench is a queue on a server of its own, and a consumer of it.
 type bench struct {
@@ -60,7 +83,7 @@ func (b *bench) create() {
 }
 
 func (b *bench) consume(endpoint string, c queue.Config) {
-	c.URL, c.Observe = b.server.QueueURL(name), b.seen
+	c.URL, c.Observe, c.Client = b.server.QueueURL(name), b.seen, os.Getenv(testClient)
 	if c.Visibility == 0 {
 		c.Visibility = 2 * time.Second
 	}

@@ -29,6 +29,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"cloakroom/internal/queue/direct"
 )
 
 // maxBatch is SQS's limit on the entries of one call.
@@ -43,8 +45,15 @@ type Config struct {
 	MaxHeld    int           // most messages held: 20,000
 	MaxBytes   int64         // most body bytes held, give or take one receive: 256 MiB
 	Deleters   int           // most delete calls at once: 8
+	Client     string        // who receives and deletes: ClientDirect, the default, or ClientSDK
 	Observe    Observer      // told of each call; may be nil
 }
+
+// The clients that receive and delete. See package direct.
+const (
+	ClientDirect = "direct"
+	ClientSDK    = "sdk"
+)
 
 // Observer is told of each call to SQS, for metrics.
 type Observer interface {
@@ -59,9 +68,12 @@ func (c Config) withDefaults() (Config, error) {
 	c.MaxHeld = cmp.Or(c.MaxHeld, 20_000)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 256<<20)
 	c.Deleters = cmp.Or(c.Deleters, 8)
+	c.Client = cmp.Or(c.Client, ClientDirect)
 	switch {
 	case c.URL == "":
 		return c, errors.New("no queue is configured: set CLOAKROOM_QUEUE_URL or --queue-url")
+	case c.Client != ClientDirect && c.Client != ClientSDK:
+		return c, fmt.Errorf("the SQS client is %s or %s, not %q", ClientDirect, ClientSDK, c.Client)
 	case c.Wait < time.Second || c.Wait > 20*time.Second:
 		return c, fmt.Errorf("a long poll lasts 1 to 20 s, not %v", c.Wait)
 	case c.Visibility < time.Second || c.Visibility > 12*time.Hour:
@@ -80,6 +92,10 @@ type Queue struct {
 	receiver  *sqs.Client
 	deleter   *sqs.Client
 	heartbeat *sqs.Client
+
+	// Who receives and deletes first; nil: the SDK does, and why says for what setting.
+	receives, deletes *direct.Client
+	why               error
 }
 
 // Open prepares the clients; region, credentials and endpoint come from the AWS SDK's own configuration (AWS_REGION,
@@ -108,7 +124,14 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 func newQueue(c Config, cfg aws.Config) *Queue {
 	cfg.APIOptions = append(slices.Clone(cfg.APIOptions), plainBody)
 	unchecked := func(o *sqs.Options) { o.DisableMessageChecksumValidation = true } // receive checks
-	return &Queue{config: c, receiver: sqs.NewFromConfig(cfg, unchecked), deleter: sqs.NewFromConfig(cfg), heartbeat: sqs.NewFromConfig(cfg)}
+	q := &Queue{config: c, receiver: sqs.NewFromConfig(cfg, unchecked), deleter: sqs.NewFromConfig(cfg), heartbeat: sqs.NewFromConfig(cfg)}
+	if c.Client == ClientDirect {
+		q.receives, q.why = direct.New(q.receiver.Options(), c.URL)
+		if q.why == nil {
+			q.deletes, q.why = direct.New(q.deleter.Options(), c.URL)
+		}
+	}
+	return q
 }
 
 // Visibility is the effective visibility timeout.
@@ -135,6 +158,16 @@ func (q *Queue) receive(ctx context.Context, wait time.Duration) (messages []*Me
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
 	began := time.Now()
+	var finish []func(*sqs.Options)
+	if q.receives != nil {
+		got, damaged, err := q.receives.Receive(ctx, wait, q.config.Visibility)
+		var over *direct.Handover
+		if !errors.As(err, &over) {
+			q.observe("ReceiveMessage", err, began)
+			return messagesOf(got), damaged, explain("receiving messages", err)
+		}
+		finish = append(finish, over.Options)
+	}
 	out, err := q.receiver.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl: &q.config.URL, MaxNumberOfMessages: maxBatch,
 		WaitTimeSeconds: int32(wait.Seconds()), VisibilityTimeout: int32(q.config.Visibility.Seconds()),
@@ -142,7 +175,7 @@ func (q *Queue) receive(ctx context.Context, wait time.Duration) (messages []*Me
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{
 			types.MessageSystemAttributeNameSentTimestamp, types.MessageSystemAttributeNameApproximateReceiveCount,
 		},
-	})
+	}, finish...)
 	q.observe("ReceiveMessage", err, began)
 	if err != nil {
 		return nil, 0, explain("receiving messages", err)
@@ -165,6 +198,24 @@ func (q *Queue) receive(ctx context.Context, wait time.Duration) (messages []*Me
 		})
 	}
 	return messages, damaged, nil
+}
+
+// closeIdle closes the connections that no call is using.
+func (q *Queue) closeIdle() {
+	if q.receives != nil && q.deletes != nil {
+		q.receives.CloseIdle()
+		q.deletes.CloseIdle()
+	}
+}
+
+func messagesOf(got []direct.Message) []*Message {
+	room := make([]Message, len(got))
+	messages := make([]*Message, len(got))
+	for i, m := range got {
+		room[i] = Message{ID: m.ID, Body: m.Body, Sent: m.Sent, Receives: m.Receives, handle: m.Handle}
+		messages[i] = &room[i]
+	}
+	return messages
 }
 
 // md5Hex is SQS's digest of a body: against damage on the way, not against anybody.
@@ -206,12 +257,22 @@ type entryError struct {
 func (q *Queue) deleteBatch(ctx context.Context, handles []string) ([]entryError, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	began := time.Now()
+	var finish []func(*sqs.Options)
+	if q.deletes != nil {
+		err := q.deletes.DeleteBatch(ctx, handles)
+		var over *direct.Handover
+		if !errors.As(err, &over) {
+			q.observe("DeleteMessageBatch", err, began)
+			return nil, explain("deleting messages", err)
+		}
+		finish = append(finish, over.Options)
+	}
 	entries := make([]types.DeleteMessageBatchRequestEntry, len(handles))
 	for i := range handles {
 		entries[i] = types.DeleteMessageBatchRequestEntry{Id: &ids[i], ReceiptHandle: &handles[i]}
 	}
-	began := time.Now()
-	out, err := q.deleter.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.config.URL, Entries: entries})
+	out, err := q.deleter.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.config.URL, Entries: entries}, finish...)
 	q.observe("DeleteMessageBatch", err, began)
 	if err != nil {
 		return nil, explain("deleting messages", err)

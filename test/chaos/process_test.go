@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cloakroom/internal/queue"
 )
 
 // process is a program under way.
@@ -50,6 +53,7 @@ func (r *rig) environment(accessKey, databaseURL string) []string {
 		"DATABASE_URL=" + databaseURL,
 		"CLOAKROOM_KEK=awskms:///alias/cloakroom",
 		"CLOAKROOM_QUEUE_URL=" + r.sqs.QueueURL(queueName),
+		"CLOAKROOM_SQS_CLIENT=" + cmp.Or(os.Getenv("CLOAKROOM_SQS_CLIENT"), queue.ClientDirect), // make chaos runs over both
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=a secret of sixteen and more",
 		"AWS_ENDPOINT_URL_SQS=http://" + r.sqsAt, "AWS_ENDPOINT_URL_KMS=http://" + r.kmsAt,
 	}

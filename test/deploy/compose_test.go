@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
-
-	"cloakroom/etl/source"
 )
 
 // service is what this test looks at of a service; yaml merges the anchors.
@@ -136,14 +134,19 @@ func stopTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	m := regexp.MustCompile(`--grace duration .*\(default (\w+)\)`).FindStringSubmatch(text)
-	if m == nil {
-		t.Fatalf("ingest --help does not say how long --grace is by default:\n%s", text)
+	closing := regexp.MustCompile(`(?m)^const closeTimeout = (\d+) \* time\.Second$`).FindStringSubmatch(read(t, "cmd/ingest/ingestcmd/queue.go"))
+	if m == nil || closing == nil {
+		t.Fatal("neither --grace nor closeTimeout is where this test looks")
 	}
 	grace, err := time.ParseDuration(m[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return grace + source.CloseTimeout
+	deletes, err := time.ParseDuration(closing[1] + "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return grace + deletes
 }
 
 // programOf is the program that a service of ours runs.

@@ -24,6 +24,7 @@ type ingestFlags struct {
 	maxHeld    int
 	receivers  int
 	deleters   int
+	sqsClient  string
 
 	seals, sealBytes uint64
 	keyAge           time.Duration
@@ -67,6 +68,7 @@ ReportBatchItemFailures.`,
 	shared.IntVar(&f.maxHeld, "max-in-flight", 20_000, "messages held at the most")
 	shared.IntVar(&f.receivers, "receivers", 16, "concurrent receive calls at the most; it starts with one and adds while the pipeline is hungry")
 	shared.IntVar(&f.deleters, "deleters", 8, "concurrent delete calls at the most")
+	shared.StringVar(&f.sqsClient, "sqs-client", queue.ClientDirect, "who receives and deletes: direct, at a third of the CPU, or sdk, the AWS SDK's client alone")
 	shared.Uint64Var(&f.seals, "data-key-seals", 0, "values that one data key seals at the most (default and ceiling 2^28)")
 	shared.Uint64Var(&f.sealBytes, "data-key-bytes", 0, "bytes that one data key seals at the most (default and ceiling 64 GiB)")
 	shared.DurationVar(&f.keyAge, "data-key-age", 0, "how long one data key seals at the most (default and ceiling 1h)")
@@ -107,6 +109,7 @@ func (f *ingestFlags) caps() keys.Caps {
 func (f *ingestFlags) queueConfig() queue.Config {
 	return queue.Config{
 		URL: f.queueURL, Wait: f.wait, Visibility: f.visibility, MaxHold: f.maxHold, MaxHeld: f.maxHeld, Deleters: f.deleters,
+		Client: f.sqsClient,
 	}
 }
 

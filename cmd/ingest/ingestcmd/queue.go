@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +53,7 @@ func ingestQueue(cmd *cobra.Command, f *ingestFlags) error {
 	}
 	stopProgress()
 	// The process may have been asked to stop: what is committed is deleted all the same.
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), source.CloseTimeout)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	queued.Close(closing)
 	if ctx.Err() != nil && err == nil {
@@ -87,3 +88,6 @@ func openQueue(cmd *cobra.Command, f *ingestFlags, m *metrics.Metrics) (*queue.Q
 }
 
 var errStopped = errors.New("stopped before the queue was empty: run again, nothing is lost or stored twice")
+
+// closeTimeout bounds the deletes that are left when the run has ended.
+const closeTimeout = 15 * time.Second
