@@ -16,14 +16,11 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// ErrNoKey reports a data key that the vault does not have, or whose wrapped bytes are gone.
-var ErrNoKey = errors.New("the vault has no such data key, or it was shredded")
-
 // Lookup finds a data key's row in the vault. It returns ErrNoKey where there is none.
 type Lookup func(ctx context.Context, id uint32) (WrappedKey, error)
 
-// Keyring opens: it unwraps data keys and keeps a bounded number of them for a limited time. One unwrap is in flight per
-// key, however many ask. It is safe for concurrent use.
+// Keyring gives data keys to open with. It keeps a bounded number of them for a limited time, and unwraps each once,
+// however many callers ask at the same time. It is safe for concurrent use.
 type Keyring struct {
 	vault    *Vault
 	settings Settings
@@ -43,7 +40,7 @@ const (
 	keyringTTL  = 5 * time.Minute // after which a key is unwrapped again, so that a revoked permission takes hold
 )
 
-// NewKeyring makes a keyring; lookup nil uses the rotator's door to the vault.
+// NewKeyring makes a keyring. With lookup nil it finds keys as the role cloakroom_rotator may.
 func NewKeyring(v *Vault, s Settings, lookup Lookup) *Keyring {
 	if lookup == nil {
 		lookup = v.lookupAsRotator
@@ -55,8 +52,8 @@ func NewKeyring(v *Vault, s Settings, lookup Lookup) *Keyring {
 	return &Keyring{vault: v, settings: s, lookup: lookup, ttl: keyringTTL, cache: cache}
 }
 
-// Key gives the data key of an id, ready to open. Errors wrap ErrNoKey, ErrKeyCheck, those of package kek, or the
-// database's.
+// Key gives a data key, ready to open. Errors wrap ErrNoKey, ErrKeyCheck, those of package kek, or the database's; what
+// failed is not kept, so the next call tries again. A cancelled ctx does not stop the unwrap for other callers.
 func (r *Keyring) Key(ctx context.Context, id uint32) (*envelope.Key, error) {
 	if c, ok := r.cache.Get(id); ok && time.Now().Before(c.expires) {
 		return c.key, nil
@@ -95,7 +92,7 @@ func (r *Keyring) unwrap(ctx context.Context, id uint32) (*envelope.Key, error) 
 	return expanded, nil
 }
 
-// Close forgets every key.
+// Close drops all keys.
 func (r *Keyring) Close() { r.cache.Purge() }
 
 func (v *Vault) lookupAsRotator(ctx context.Context, id uint32) (WrappedKey, error) {

@@ -11,10 +11,10 @@ import (
 
 	"cloakroom/crypto/envelope"
 	"cloakroom/dataset"
+	"cloakroom/internal/pg"
 )
 
-// Row is a stored row as the vault's jobs see it: where it is, and what is sealed in it. The slices follow the
-// dataset's protected members.
+// Row is a stored row as verify and rotation read it. Its slices have the order of the dataset's protected members.
 type Row struct {
 	ID      uuid.UUID
 	Date    time.Time
@@ -24,7 +24,7 @@ type Row struct {
 	Tokens  [][]sql.NullString // by version, then by member
 }
 
-// RowColumns is the select list that ScanRow reads.
+// RowColumns is the select list that AppendRows reads: a row and its tokens of some versions of the index key.
 func RowColumns(d *dataset.Dataset, versions []uint32) string {
 	columns := []string{"message_id", "create_date", pq.QuoteIdentifier(d.Subject), "data_key"}
 	for _, m := range d.Protected() {
@@ -38,8 +38,23 @@ func RowColumns(d *dataset.Dataset, versions []uint32) string {
 	return strings.Join(columns, ", ")
 }
 
-// ScanRow reads one row of RowColumns.
-func ScanRow(rows interface{ Scan(...any) error }, protected, versions int) (Row, error) {
+// AppendRows appends all rows of a query for RowColumns to page, and closes it.
+func AppendRows(page []Row, found *sql.Rows, protected, versions int) ([]Row, error) {
+	defer found.Close()
+	for found.Next() {
+		r, err := scanRow(found, protected, versions)
+		if err != nil {
+			return page, fmt.Errorf("reading rows: %w", pg.Redact(err))
+		}
+		page = append(page, r)
+	}
+	if err := found.Err(); err != nil {
+		return page, fmt.Errorf("reading rows: %w", pg.Redact(err))
+	}
+	return page, nil
+}
+
+func scanRow(found *sql.Rows, protected, versions int) (Row, error) {
 	r := Row{Sealed: make([][]byte, protected), Tokens: make([][]sql.NullString, versions)}
 	dest := []any{&r.ID, &r.Date, &r.Subject, &r.DataKey}
 	for i := range r.Sealed {
@@ -51,21 +66,19 @@ func ScanRow(rows interface{ Scan(...any) error }, protected, versions int) (Row
 			dest = append(dest, &r.Tokens[v][i])
 		}
 	}
-	if err := rows.Scan(dest...); err != nil {
-		return Row{}, fmt.Errorf("reading a row: %w", err)
-	}
-	return r, nil
+	return r, found.Scan(dest...)
 }
 
-// Place is where a field of the row is sealed.
+// Place is what a field's sealed value is bound to. Another row's value, or another field's, does not open there.
 func (r *Row) Place(vault uuid.UUID, d *dataset.Dataset, field string) envelope.Place {
 	return envelope.Place{
 		Vault: vault, Dataset: d.Name, Field: field, Row: r.ID,
-		Date: r.Date.Format(dateLayout), Subject: r.Subject,
+		Date: r.Date.Format(time.DateOnly), Subject: r.Subject,
 	}
 }
 
-// RejectionPlace is where a rejected event is sealed: under its message id alone, whoever's and whenever it was.
+// RejectionPlace is what a rejected event's body is bound to: its message id only, since its date and subject may be
+// unreadable.
 func RejectionPlace(vault uuid.UUID, d *dataset.Dataset, id uuid.UUID) envelope.Place {
 	return envelope.Place{Vault: vault, Dataset: d.Name, Field: dataset.BodyField, Row: id}
 }

@@ -1,8 +1,27 @@
+// Package keys is the vault: the wrapped keys in Postgres and the code that guards them.
+//
+//	KEK            in KMS or a key file; never leaves it
+//	 ├─ data keys  seal values; one per process, month of create_date and period; capped by count, bytes and age
+//	 └─ index key  one live version (two while reindexing)
+//	      └─ subkeys, one per field, derived with HKDF
+//
+// Which function to call: [Init] makes a vault, [Issuer.Acquire] gives a data key to seal with, [Keyring.Key] one to open
+// with, [Vault.IndexKeys] the subkeys that make tokens, [Vault.Status] what an operator sees, [Grant] lets a login in.
+// Package rotation changes keys, package verify checks them, package kek reaches the KEK.
+//
+// What it promises:
+//
+//   - A data key is committed to the vault, wrapped, and read back before the first value is sealed under it. A crash
+//     at any instruction leaves no value that cannot be opened.
+//   - A data key seals values of one month of create_date only, so that a month can be shredded exactly.
+//   - A data key seals at most 2^28 values (never more than 2^32: NIST SP 800-38D, section 8.3), 64 GiB and for one
+//     hour, whichever comes first. The next key is fetched ahead, once per process.
+//   - A wrong or damaged key is reported as such by its key check; it never opens or seals anything.
+//   - Key bytes are zeroed as soon as a key is expanded. Go's AES key schedule cannot be zeroed.
 package keys
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,15 +32,6 @@ import (
 	"cloakroom/internal/pg"
 	"cloakroom/internal/secret"
 	"cloakroom/keys/kek"
-)
-
-var (
-	// ErrKeyCheck reports a key that is not the one the vault registered: wrong, or damaged.
-	ErrKeyCheck = errors.New("the unwrapped key does not match its key check: the vault's row is damaged, or belongs to another key")
-	// ErrUnfinished: a job ended before its work did. What was done is kept; run it again.
-	ErrUnfinished = errors.New("not finished")
-	// ErrQuarantined: rows do not open, so the key or the column that they need stays.
-	ErrQuarantined = errors.New("they do not open and are quarantined: compare them with a backup (docs/rotation.md)")
 )
 
 // Vault is the vault of one database, as one process sees it.
@@ -39,7 +49,7 @@ func (v *Vault) Now() time.Time {
 	return v.Clock()
 }
 
-// CompareClocks fails where this host's clock and the database's differ by more than five minutes: pg.IsUnavailable holds
+// CompareClocks fails if this host's clock and the database's differ by more than five minutes: pg.IsUnavailable holds
 // for the error. What is judged by a date, or deleted by its age, has to wait until they agree.
 func (v *Vault) CompareClocks(ctx context.Context) error {
 	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.require_clock($1)`, v.Now()); err != nil {
@@ -51,7 +61,7 @@ func (v *Vault) CompareClocks(ctx context.Context) error {
 // Settings is what every process must know of the vault.
 type Settings struct {
 	ID        uuid.UUID `db:"vault_id"`
-	Epoch     int64     `db:"epoch"`
+	Epoch     int64     `db:"epoch"`      // a write under an older one is refused
 	DaysBack  int       `db:"days_back"`  // older events are rejected
 	DaysAhead int       `db:"days_ahead"` // events dated further ahead are rejected
 }
@@ -65,7 +75,7 @@ func (v *Vault) Settings(ctx context.Context) (Settings, error) {
 	return s, nil
 }
 
-// WrappedKey is a key's row in the vault, less its identity.
+// WrappedKey is a key's row in the vault, without its identity.
 type WrappedKey struct {
 	KEK      string `db:"kek"`
 	KEKID    string `db:"kek_id"`
@@ -73,27 +83,23 @@ type WrappedKey struct {
 	KeyCheck []byte `db:"key_check"`
 }
 
-func (w WrappedKey) forKEK() kek.Wrapped {
-	return kek.Wrapped{KEK: w.KEK, KEKID: w.KEKID, Blob: w.Wrapped}
-}
-
 // unwrap unwraps a key of the vault and compares it with its key check.
-func (v *Vault) unwrap(ctx context.Context, w WrappedKey, c kek.Binding) (secret.Bytes, error) {
-	key, err := v.KEK.Unwrap(ctx, w.forKEK(), c)
+func (v *Vault) unwrap(ctx context.Context, w WrappedKey, b kek.Binding) (secret.Bytes, error) {
+	key, err := v.KEK.Unwrap(ctx, kek.Wrapped{KEK: w.KEK, KEKID: w.KEKID, Blob: w.Wrapped}, b)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	check := envelope.Check(key.Expose(), c.Key)
+	check := envelope.Check(key.Expose(), b.Key)
 	if len(w.KeyCheck) != len(check) || [envelope.CheckSize]byte(w.KeyCheck) != check {
 		key.Destroy()
-		return secret.Bytes{}, fmt.Errorf("unwrapping %s: %w", c, ErrKeyCheck)
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s: %w", b, ErrKeyCheck)
 	}
 	return key, nil
 }
 
-// CheckWrapped unwraps a key, compares it with its key check and forgets it.
-func (v *Vault) CheckWrapped(ctx context.Context, w WrappedKey, c kek.Binding) error {
-	key, err := v.unwrap(ctx, w, c)
+// CheckWrapped unwraps a key, compares it with its key check and destroys it.
+func (v *Vault) CheckWrapped(ctx context.Context, w WrappedKey, b kek.Binding) error {
+	key, err := v.unwrap(ctx, w, b)
 	if err != nil {
 		return err
 	}
@@ -101,8 +107,62 @@ func (v *Vault) CheckWrapped(ctx context.Context, w WrappedKey, c kek.Binding) e
 	return nil
 }
 
-// dateLayout is how a date is written in SQL, in associated data and in output.
-const dateLayout = time.DateOnly
+// Status is the vault at a glance.
+type Status struct {
+	VaultID   string         `json:"vault_id"`
+	Epoch     int64          `json:"epoch"`
+	KEK       string         `json:"kek"`
+	DataKeys  map[string]int `json:"data_keys"` // by state
+	OldestKey *time.Time     `json:"oldest_active_data_key,omitempty"`
+	IndexKeys []IndexKeyInfo `json:"index_keys"`
+	Months    []string       `json:"months"`
+	Notes     []string       `json:"notes,omitempty"`
+	Schema    pg.Version     `json:"schema"`
+}
+
+// Status collects the vault's status. It unwraps nothing.
+func (v *Vault) Status(ctx context.Context) (*Status, error) {
+	s, err := v.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &Status{VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{}, Months: []string{}, Notes: v.KEK.Notes()}
+	stored, program, err := pg.SchemaVersion(ctx, v.DB)
+	if err != nil {
+		return nil, err
+	}
+	out.Schema = stored
+	if difference := stored.Difference(program); difference != "" {
+		out.Notes = append(out.Notes, difference)
+	}
+	list, err := v.DataKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, k := range list {
+		out.DataKeys[k.State]++
+		if k.State == "active" && (out.OldestKey == nil || k.CreatedAt.Before(*out.OldestKey)) {
+			out.OldestKey = &list[i].CreatedAt
+		}
+	}
+	if out.IndexKeys, err = v.IndexKeyList(ctx); err != nil {
+		return nil, err
+	}
+	months, err := v.Months(ctx)
+	for _, month := range months {
+		out.Months = append(out.Months, month.Format("2006-01"))
+	}
+	return out, err
+}
+
+// Months lists the months that rows can be stored in: the first day of each, UTC.
+func (v *Vault) Months(ctx context.Context) ([]time.Time, error) {
+	var months []time.Time
+	if err := v.DB.SelectContext(ctx, &months, `SELECT month FROM cloakroom.months()`); err != nil {
+		return nil, fmt.Errorf("listing months: %w", pg.Redact(err))
+	}
+	return months, nil
+}
 
 // MonthOf is the first day of the month of a date, UTC.
 func MonthOf(date time.Time) time.Time {

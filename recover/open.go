@@ -314,7 +314,7 @@ func (c *Client) logFailure(ctx context.Context, id uuid.UUID, failure error) er
 
 // failureResult is what the log says of a failure.
 func failureResult(failure error) string {
-	_, damaged := keys.Blame(failure)
+	_, damaged := keys.DataProblem(failure)
 	code := pg.Code(failure)
 	switch {
 	case errors.Is(failure, context.Canceled):

@@ -22,7 +22,7 @@ var ErrIntegrity = errors.New("the row is not as it was stored")
 
 // asIntegrityError adds ErrIntegrity to an error that says a sealed value was altered.
 func asIntegrityError(err error) error {
-	if envelope.Damage(err) != nil {
+	if envelope.IntegrityError(err) != nil {
 		return fmt.Errorf("%w: %w", ErrIntegrity, err)
 	}
 	return err

@@ -33,9 +33,9 @@ var (
 	ErrKeyID = errors.New("wrong data-key id")
 )
 
-// Damage returns the error of this package by which err says that a sealed value is not as it was sealed, or not where; nil
-// if it says something else.
-func Damage(err error) error {
+// IntegrityError returns the error of this package that says why a sealed value is not what was sealed there; nil if err is of
+// another kind.
+func IntegrityError(err error) error {
 	for _, e := range []error{ErrAuthentication, ErrVersion, ErrShort, ErrTrailing, ErrKeyID, ErrPadding} {
 		if errors.Is(err, e) {
 			return e

@@ -10,15 +10,15 @@ import (
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/etl/source"
-	"cloakroom/keys"
 	"cloakroom/keys/keystest"
+	"cloakroom/keys/verify"
 	"cloakroom/test/corpus"
 )
 
-func verifyAll(t *testing.T, env *keystest.Env) *keys.Verification {
+func verifyAll(t *testing.T, env *keystest.Env) *verify.Report {
 	t.Helper()
 	v := env.Vault(t, env.As(t, "rotator", "rotator"))
-	report, err := v.Verify(context.Background(), dataset.Login(), keys.VerifyOptions{All: true})
+	report, err := verify.Run(context.Background(), v, dataset.Login(), verify.Options{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestTakeHomeEvents(t *testing.T) {
 
 	report := verifyAll(t, env)
 	report.Keys = 0
-	if diff := cmp.Diff(&keys.Verification{Rows: 99, Opened: 99, Rejections: 1, RejectionsOpened: 1}, report); diff != "" {
+	if diff := cmp.Diff(&verify.Report{Rows: 99, Opened: 99, Rejections: 1, RejectionsOpened: 1}, report); diff != "" {
 		t.Errorf("verification (-want +got):\n%s", diff)
 	}
 	var rows, tokens int

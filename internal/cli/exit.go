@@ -110,7 +110,7 @@ func ExitCode(err error) int {
 	if code, ok := exitsBySQLState[pg.Code(err)]; ok {
 		return code
 	}
-	if _, isData := keys.Blame(err); isData {
+	if _, isData := keys.DataProblem(err); isData {
 		return ExitIntegrity
 	}
 	// An address that cannot be listened on is a setting, although it is a network error.

@@ -26,6 +26,7 @@ import (
 	"cloakroom/keys/kek"
 	"cloakroom/keys/keystest"
 	"cloakroom/keys/rotation"
+	"cloakroom/keys/verify"
 )
 
 var (
@@ -298,7 +299,7 @@ func (c *chaos) converge(t *testing.T) {
 			}
 		}
 	}
-	got, err := c.vault.Verify(t.Context(), dataset.Login(), keys.VerifyOptions{All: true})
+	got, err := verify.Run(t.Context(), c.vault, dataset.Login(), verify.Options{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}

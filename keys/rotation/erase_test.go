@@ -14,6 +14,7 @@ import (
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
+	"cloakroom/keys/verify"
 )
 
 // old is message n dated so many months ago.
@@ -54,7 +55,7 @@ func TestShred(t *testing.T) {
 	if err != nil || report.Cleared != 300 || report.ClearedRejections != 1 {
 		t.Fatalf("%+v (%v)", report, err)
 	}
-	got, err := s.vault.Verify(t.Context(), dataset.Login(), keys.VerifyOptions{All: true})
+	got, err := verify.Run(t.Context(), s.vault, dataset.Login(), verify.Options{All: true})
 	if err != nil || got.Rows != 500 || got.Erased != 300 || got.Opened != 200 || got.FailureCount > 0 {
 		t.Errorf("verification: %+v (%v)", got, err)
 	}

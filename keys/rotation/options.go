@@ -6,7 +6,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/keys"
+	"cloakroom/keys/verify"
 )
 
 // Options tune a step. Zero fields take the defaults named beside them.
@@ -63,25 +63,25 @@ func (o Options) withDefaults() Options {
 
 // Report is what a run did. In a dry run it is what would be done, as far as that can be told.
 type Report struct {
-	DryRun            bool               `json:"dry_run,omitempty"`
-	MonthsMade        int                `json:"months_made"`
-	Purged            int64              `json:"rejections_purged"`
-	Rewrapped         int                `json:"rewrapped"`
-	Closed            []uint32           `json:"closed"`   // data keys that seal no more
-	NewKeys           []uint32           `json:"new_keys"` // data keys made to reseal
-	Due               []uint32           `json:"due"`      // data keys whose values were to be resealed
-	Resealed          int64              `json:"resealed"` // rows
-	Rejections        int64              `json:"resealed_rejections"`
-	Retired           []uint32           `json:"retired"`
-	Kept              []uint32           `json:"kept"` // closed, and still needed
-	Shredded          []uint32           `json:"shredded"`
-	Cleared           int64              `json:"cleared"` // rows without sealed value and token now
-	ClearedRejections int64              `json:"cleared_rejections"`
-	Reindexed         *Reindexed         `json:"reindexed,omitempty"`
-	Quarantined       []Quarantined      `json:"quarantined,omitempty"`
-	Unfinished        []Unfinished       `json:"unfinished,omitempty"` // of a dry run: what an earlier run left
-	Verified          *keys.Verification `json:"verified,omitempty"`
-	Seconds           float64            `json:"seconds"`
+	DryRun            bool           `json:"dry_run,omitempty"`
+	MonthsMade        int            `json:"months_made"`
+	Purged            int64          `json:"rejections_purged"`
+	Rewrapped         int            `json:"rewrapped"`
+	Closed            []uint32       `json:"closed"`   // data keys that seal no more
+	NewKeys           []uint32       `json:"new_keys"` // data keys made to reseal
+	Due               []uint32       `json:"due"`      // data keys whose values were to be resealed
+	Resealed          int64          `json:"resealed"` // rows
+	Rejections        int64          `json:"resealed_rejections"`
+	Retired           []uint32       `json:"retired"`
+	Kept              []uint32       `json:"kept"` // closed, and still needed
+	Shredded          []uint32       `json:"shredded"`
+	Cleared           int64          `json:"cleared"` // rows without sealed value and token now
+	ClearedRejections int64          `json:"cleared_rejections"`
+	Reindexed         *Reindexed     `json:"reindexed,omitempty"`
+	Quarantined       []Quarantined  `json:"quarantined,omitempty"`
+	Unfinished        []Unfinished   `json:"unfinished,omitempty"` // of a dry run: what an earlier run left
+	Verified          *verify.Report `json:"verified,omitempty"`
+	Seconds           float64        `json:"seconds"`
 }
 
 // Quarantined is a row, or a rejection, that did not open. It names no value.

@@ -80,7 +80,7 @@ func (w *tokenWorker) batch(ctx context.Context, s session, at slice) (batch, er
 func (w *tokenWorker) tokens(ctx context.Context, row *keys.Row, place *envelope.Place) (problem string, err error) {
 	w.made = w.made[:0]
 	key, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
-	if problem, isData := keys.Blame(err); isData {
+	if problem, isData := keys.DataProblem(err); isData {
 		return problem, nil
 	}
 	if err != nil {
@@ -94,7 +94,7 @@ func (w *tokenWorker) tokens(ctx context.Context, row *keys.Row, place *envelope
 		}
 		place.Field = m.Name
 		if w.text, err = key.Open(w.text[:0], &w.scratch, place, m.Protect.Pad, row.Sealed[i]); err != nil {
-			problem, _ := keys.Blame(err)
+			problem, _ := keys.DataProblem(err)
 			return m.Name + ": " + problem, nil
 		}
 		if w.token, err = w.hashers[i].AppendToken(w.token[:0], string(w.text)); err != nil {

@@ -164,7 +164,7 @@ type sealingKeyFunc func() (*keys.SealingKey, error)
 // add reseals one row, or puts it into quarantine.
 func (w *resealer) add(ctx context.Context, q *quarantine, to sealingKeyFunc, row *keys.Row) error {
 	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
-	if problem, isData := keys.Blame(err); isData {
+	if problem, isData := keys.DataProblem(err); isData {
 		q.add(row, problem)
 		return nil
 	}
@@ -177,7 +177,7 @@ func (w *resealer) add(ctx context.Context, q *quarantine, to sealingKeyFunc, ro
 			continue
 		}
 		err = w.resealField(opening, to, row, &place, i)
-		if problem, isData := keys.Blame(err); isData {
+		if problem, isData := keys.DataProblem(err); isData {
 			q.add(row, w.protected[i].Name+": "+problem)
 			return nil
 		}
@@ -260,7 +260,7 @@ func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (bat
 	var q quarantine
 	for i := range page {
 		resealed, err := w.resealBody(ctx, newKey, &page[i])
-		if problem, isData := keys.Blame(err); isData {
+		if problem, isData := keys.DataProblem(err); isData {
 			q.addRejection(page[i].ID, page[i].DataKey, problem)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 
 	"cloakroom/dataset"
 	"cloakroom/keys"
+	"cloakroom/keys/verify"
 )
 
 // Rotate does what the vault's policy says is due, in this order, and nothing where nothing is: it makes the months ahead,
@@ -43,7 +44,7 @@ func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 		if err := j.reindexDue(ctx, due.IndexKeys, r); err != nil {
 			return err
 		}
-		r.Verified, err = v.Verify(ctx, d, keys.VerifyOptions{})
+		r.Verified, err = verify.Run(ctx, v, d, verify.Options{})
 		return err
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 	"cloakroom/keys/rotation"
+	"cloakroom/keys/verify"
 )
 
 // stock is a vault with rows that came the real way: n logins, and two events that cannot be stored.
@@ -48,7 +49,7 @@ func (s *stock) ingest(t testing.TB, messages []*etl.Message) {
 // verify opens everything.
 func (s *stock) verify(t testing.TB, rows int) {
 	t.Helper()
-	report, err := s.vault.Verify(t.Context(), dataset.Login(), keys.VerifyOptions{All: true})
+	report, err := verify.Run(t.Context(), s.vault, dataset.Login(), verify.Options{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}

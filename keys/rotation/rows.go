@@ -29,16 +29,8 @@ func (r *rowReader) read(ctx context.Context, s session, from string, args ...an
 	if err != nil {
 		return nil, err
 	}
-	defer found.Close()
-	r.page = r.page[:0]
-	for found.Next() {
-		row, err := keys.ScanRow(found, len(r.protected), len(r.versions))
-		if err != nil {
-			return nil, err
-		}
-		r.page = append(r.page, row)
-	}
-	return r.page, found.Err()
+	r.page, err = keys.AppendRows(r.page[:0], found.Rows, len(r.protected), len(r.versions))
+	return r.page, err
 }
 
 func (w *rejectionResealer) resealBody(ctx context.Context, to sealingKeyFunc, r *sealedRejection) ([]byte, error) {

@@ -353,16 +353,7 @@ func (w *states) read() ([]keys.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer found.Close()
-	var rows []keys.Row
-	for found.Next() {
-		r, err := keys.ScanRow(found, len(dataset.Login().Protected()), 0)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, r)
-	}
-	return rows, found.Err()
+	return keys.AppendRows(nil, found, len(dataset.Login().Protected()), 0)
 }
 
 // analystLooks counts again and again: never more tokens than devices, no row without, and with as many logins as users.

@@ -10,7 +10,7 @@ import (
 
 	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
-	"cloakroom/keys/rotation"
+	"cloakroom/keys"
 )
 
 func newPolicyCommand(vault *cli.VaultFlags) *cobra.Command {
@@ -34,7 +34,7 @@ func newPolicyShowCommand(vault *cli.VaultFlags) *cobra.Command {
 			return err
 		}
 		defer db.Close()
-		p, err := rotation.ReadPolicy(cmd.Context(), db)
+		p, err := keys.ReadPolicy(cmd.Context(), db)
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ data asks first.
 			return err
 		}
 		defer db.Close()
-		if err := rotation.SetPolicy(cmd.Context(), db, setting.name, v.stored); err != nil {
+		if err := keys.SetPolicy(cmd.Context(), db, setting.name, v.stored); err != nil {
 			return err
 		}
 		cli.Printf(cmd.OutOrStdout(), "%s is now %s\n", setting.name, v.shown)

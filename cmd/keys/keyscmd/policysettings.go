@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"cloakroom/internal/cli"
-	"cloakroom/keys/rotation"
+	"cloakroom/keys"
 )
 
 // policySetting is one setting of the policy: what it is, what it takes, and how it is shown.
@@ -19,7 +19,7 @@ type policySetting struct {
 	name, help string
 	want       string // range and form
 	parse      func(string) (policyValue, error)
-	show       func(rotation.Policy) string
+	show       func(keys.Policy) string
 }
 
 // policyValue is a value as it was understood.
@@ -35,17 +35,17 @@ const day = 24 * time.Hour
 // outside them is a slip of the hand.
 var policySettings = []policySetting{
 	count("approvals", "people other than the requester who must approve a request", 0, 2,
-		func(p rotation.Policy) int { return p.Approvals },
+		func(p keys.Policy) int { return p.Approvals },
 		func(n int) string {
 			if n == 0 {
 				return "every auditor then opens values alone, with nobody's approval"
 			}
 			return ""
 		}),
-	count("row_limit", "most rows that one request may open", 1, 1_000_000, func(p rotation.Policy) int { return p.RowLimit },
+	count("row_limit", "most rows that one request may open", 1, 1_000_000, func(p keys.Policy) int { return p.RowLimit },
 		above(100_000, "one request then opens that many people's values")),
 	duration("request_lifetime", "how long a request may be approved and opened", time.Minute, 365*day,
-		func(p rotation.Policy) string { return p.RequestLifetime },
+		func(p keys.Policy) string { return p.RequestLifetime },
 		func(d time.Duration) string {
 			if d > 30*day {
 				return "an approval that old may be opened by somebody who took over the login"
@@ -53,7 +53,7 @@ var policySettings = []policySetting{
 			return ""
 		}),
 	count("daily_quota", "most rows that one person may open in a day (UTC)", 1, 100_000_000,
-		func(p rotation.Policy) int { return p.DailyQuota }, above(1_000_000, "one person then opens that many rows in a day")),
+		func(p keys.Policy) int { return p.DailyQuota }, above(1_000_000, "one person then opens that many rows in a day")),
 	purposes,
 	{
 		name: "checkpoint_before_open", help: "whether a signed checkpoint must cover an opening's intent first", want: "true or false",
@@ -61,25 +61,25 @@ var policySettings = []policySetting{
 			on, err := strconv.ParseBool(text)
 			return stored(strconv.FormatBool(on), strconv.FormatBool(on), ""), err
 		},
-		show: func(p rotation.Policy) string { return strconv.FormatBool(p.CheckpointBeforeOpen) },
+		show: func(p keys.Policy) string { return strconv.FormatBool(p.CheckpointBeforeOpen) },
 	},
 	count("breakglass_rows", "most rows that one break-glass request may open", 1, 10_000,
-		func(p rotation.Policy) int { return p.BreakglassRows }, above(1000, "that many rows then open with nobody's approval")),
+		func(p keys.Policy) int { return p.BreakglassRows }, above(1000, "that many rows then open with nobody's approval")),
 	count("breakglass_unreviewed", "break-glass requests one person may have unreviewed", 1, 1000,
-		func(p rotation.Policy) int { return p.BreakglassUnreviewed }, nil),
+		func(p keys.Policy) int { return p.BreakglassUnreviewed }, nil),
 	duration("data_key_max_age", "age at which keys rotate reseals under new data keys", time.Hour, 3650*day,
-		func(p rotation.Policy) string { return p.DataKeyMaxAge }, nil),
+		func(p keys.Policy) string { return p.DataKeyMaxAge }, nil),
 	duration("index_key_max_age", "age at which keys rotate reindexes", day, 3650*day,
-		func(p rotation.Policy) string { return p.IndexKeyMaxAge }, nil),
+		func(p keys.Policy) string { return p.IndexKeyMaxAge }, nil),
 	duration("rejection_retention", "how long keys rotate keeps rejections", time.Minute, 3650*day,
-		func(p rotation.Policy) string { return p.RejectionRetention },
+		func(p keys.Policy) string { return p.RejectionRetention },
 		func(d time.Duration) string {
 			if d < day {
 				return "the next keys rotate then deletes every rejection older than that, for good"
 			}
 			return ""
 		}),
-	count("days_back", "an event older than this many days is rejected", 0, 36_600, func(p rotation.Policy) int { return p.DaysBack },
+	count("days_back", "an event older than this many days is rejected", 0, 36_600, func(p keys.Policy) int { return p.DaysBack },
 		func(n int) string {
 			if n < 1 {
 				return "every event that arrives after midnight (UTC) of its day is then rejected"
@@ -87,7 +87,7 @@ var policySettings = []policySetting{
 			return ""
 		}),
 	count("days_ahead", "an event dated more than this many days ahead is rejected", 0, 366,
-		func(p rotation.Policy) int { return p.DaysAhead }, nil),
+		func(p keys.Policy) int { return p.DaysAhead }, nil),
 	{
 		name: "kek", help: "KEK under which keys rotate keeps every key", want: "awskms:///alias/NAME, file:///PATH, or - for whichever they are under",
 		parse: func(text string) (policyValue, error) {
@@ -99,7 +99,7 @@ var policySettings = []policySetting{
 			}
 			return stored(text, text, ""), nil
 		},
-		show: func(p rotation.Policy) string {
+		show: func(p keys.Policy) string {
 			if p.KEK == nil {
 				return "-"
 			}
@@ -121,7 +121,7 @@ func above(limit int, alarm string) func(int) string {
 	}
 }
 
-func count(name, help string, least, most int, of func(rotation.Policy) int, alarm func(int) string) policySetting {
+func count(name, help string, least, most int, of func(keys.Policy) int, alarm func(int) string) policySetting {
 	return policySetting{
 		name: name, help: help, want: fmt.Sprintf("a whole number from %d to %d", least, most),
 		parse: func(text string) (policyValue, error) {
@@ -135,11 +135,11 @@ func count(name, help string, least, most int, of func(rotation.Policy) int, ala
 			}
 			return v, nil
 		},
-		show: func(p rotation.Policy) string { return strconv.Itoa(of(p)) },
+		show: func(p keys.Policy) string { return strconv.Itoa(of(p)) },
 	}
 }
 
-func duration(name, help string, least, most time.Duration, of func(rotation.Policy) string, alarm func(time.Duration) string) policySetting {
+func duration(name, help string, least, most time.Duration, of func(keys.Policy) string, alarm func(time.Duration) string) policySetting {
 	return policySetting{
 		name: name, help: help,
 		want: fmt.Sprintf("a duration with a unit, such as 24h or 30d, from %s to %s", cli.FormatDuration(least), cli.FormatDuration(most)),
@@ -154,7 +154,7 @@ func duration(name, help string, least, most time.Duration, of func(rotation.Pol
 			}
 			return v, nil
 		},
-		show: func(p rotation.Policy) string { return showInterval(of(p)) },
+		show: func(p keys.Policy) string { return showInterval(of(p)) },
 	}
 }
 
@@ -206,5 +206,5 @@ var purposes = policySetting{
 		array, err := json.Marshal(names) // the quotes of a Postgres array are JSON's, its brackets are not
 		return stored(strings.Join(names, ","), "{"+strings.Trim(string(array), "[]")+"}", ""), err
 	},
-	show: func(p rotation.Policy) string { return strings.Join(p.Purposes, ",") },
+	show: func(p keys.Policy) string { return strings.Join(p.Purposes, ",") },
 }

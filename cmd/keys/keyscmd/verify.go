@@ -9,7 +9,7 @@ import (
 
 	"cloakroom/dataset"
 	"cloakroom/internal/cli"
-	"cloakroom/keys"
+	"cloakroom/keys/verify"
 )
 
 func newVerifyCommand(vault *cli.VaultFlags) *cobra.Command {
@@ -36,7 +36,7 @@ It takes the rotator's login: only that role may both open values and see tokens
 		defer closeVault()
 		progress := cli.StartProgress(cmd)
 		defer progress.End()
-		report, err := v.Verify(cmd.Context(), dataset.Login(), keys.VerifyOptions{All: all, Progress: func(rows int) {
+		report, err := verify.Run(cmd.Context(), v, dataset.Login(), verify.Options{All: all, Progress: func(rows int) {
 			progress.Step("verify", "row", int64(rows), 0)
 		}})
 		progress.End()
@@ -56,7 +56,7 @@ It takes the rotator's login: only that role may both open values and see tokens
 	return cmd
 }
 
-func printVerification(w io.Writer, r *keys.Verification) {
+func printVerification(w io.Writer, r *verify.Report) {
 	cli.Printf(w, "keys         %d unwrapped", r.Keys)
 	if len(r.Unneeded) > 0 {
 		cli.Printf(w, "; nothing refers to %s any more (keys retire)", keyList(r.Unneeded))

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"cloakroom/crypto/blindindex"
 	"cloakroom/crypto/envelope"
@@ -14,7 +15,7 @@ import (
 )
 
 // IndexKey is one version of the index key, as subkeys: one for each protected member of the dataset, in the dataset's
-// order. The index key itself is gone from memory.
+// order. The index key itself is zeroed once they are derived.
 type IndexKey struct {
 	Version uint32
 	Subkeys []*blindindex.Subkey
@@ -27,7 +28,16 @@ func (k IndexKey) Destroy() {
 	}
 }
 
-// DestroyIndexKeys zeroes the subkeys of all.
+// NewHashers makes a hasher for each subkey, for one goroutine.
+func (k IndexKey) NewHashers() []*blindindex.Hasher {
+	var hashers []*blindindex.Hasher
+	for _, s := range k.Subkeys {
+		hashers = append(hashers, s.NewHasher())
+	}
+	return hashers
+}
+
+// DestroyIndexKeys zeroes the subkeys of several versions.
 func DestroyIndexKeys(list []IndexKey) {
 	for _, k := range list {
 		k.Destroy()
@@ -53,8 +63,7 @@ func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (
 		return nil, errors.New("reading index keys: the vault has none: run keys init")
 	}
 	for _, row := range rows {
-		c := kek.Binding{Vault: s.ID, Purpose: kek.Index, Key: row.Version}
-		key, err := v.unwrap(ctx, row.WrappedKey, c)
+		key, err := v.unwrap(ctx, row.WrappedKey, kek.Binding{Vault: s.ID, Purpose: kek.Index, Key: row.Version})
 		if err != nil {
 			return out, err
 		}
@@ -68,8 +77,8 @@ func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (
 	return out, nil
 }
 
-// PendingIndexKey makes the index key of a reindex to come, unless one is waiting: generated, committed wrapped, read back
-// and unwrapped. Two callers at once end up with one key.
+// PendingIndexKey makes the index key of the next reindex, unless one is pending already. Like a data key it is committed
+// wrapped and read back before use. Two callers at once end up with one key.
 func (v *Vault) PendingIndexKey(ctx context.Context, s Settings) (version uint32, err error) {
 	if version, err = v.checkPending(ctx, s); err != nil || version > 0 {
 		return version, err
@@ -87,12 +96,12 @@ func (v *Vault) PendingIndexKey(ctx context.Context, s Settings) (version uint32
 		return 0, fmt.Errorf("registering index key v%d: %w", version, pg.Redact(err))
 	}
 	if version, err = v.checkPending(ctx, s); err == nil && version == 0 {
-		err = errors.New("registering an index key: another reindex took its number: run it again")
+		err = errors.New("registering an index key: another reindex took its number: run keys reindex again")
 	}
 	return version, err
 }
 
-// checkPending unwraps the pending index key; version 0: there is none.
+// checkPending unwraps the pending index key and returns its version; 0: there is none.
 func (v *Vault) checkPending(ctx context.Context, s Settings) (uint32, error) {
 	var row struct {
 		Version uint32 `db:"version"`
@@ -127,4 +136,24 @@ func deriveSubkeys(indexKey []byte, d *dataset.Dataset, version uint32) (IndexKe
 		k.Subkeys = append(k.Subkeys, subkey)
 	}
 	return k, nil
+}
+
+// IndexKeyInfo is a version of the index key as lists show it.
+type IndexKeyInfo struct {
+	Version   uint32     `db:"version" json:"version"`
+	State     string     `db:"state" json:"state"` // pending, live, retired, shredded
+	KEK       string     `db:"kek" json:"kek"`
+	KEKID     string     `db:"kek_id" json:"kek_id"`
+	CreatedBy string     `db:"created_by" json:"created_by"`
+	CreatedAt time.Time  `db:"created_at" json:"created_at"`
+	RetiredAt *time.Time `db:"retired_at" json:"retired_at,omitempty"`
+}
+
+// IndexKeyList lists the versions of the index key, oldest first.
+func (v *Vault) IndexKeyList(ctx context.Context) ([]IndexKeyInfo, error) {
+	list := []IndexKeyInfo{}
+	if err := v.DB.SelectContext(ctx, &list, `SELECT * FROM cloakroom.index_key_list()`); err != nil {
+		return nil, fmt.Errorf("listing index keys: %w", pg.Redact(err))
+	}
+	return list, nil
 }

@@ -1,4 +1,4 @@
-package rotation
+package keys
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// Policy is the vault's policy. Times are as Postgres writes intervals.
+// Policy is the vault's policy. Durations are texts as Postgres writes intervals.
 type Policy struct {
 	Approvals            int            `db:"approvals" json:"approvals"`
 	RowLimit             int            `db:"row_limit" json:"row_limit"`
@@ -25,7 +25,7 @@ type Policy struct {
 	RejectionRetention   string         `db:"rejection_retention" json:"rejection_retention"`
 	DaysBack             int            `db:"days_back" json:"days_back"`
 	DaysAhead            int            `db:"days_ahead" json:"days_ahead"`
-	KEK                  *string        `db:"kek" json:"kek"` // nil: keys rotate leaves keys under whichever KEK they are
+	KEK                  *string        `db:"kek" json:"kek"` // nil: keys rotate rewraps nothing
 }
 
 // ReadPolicy reads the vault's policy.
@@ -37,7 +37,7 @@ func ReadPolicy(ctx context.Context, db *sqlx.DB) (Policy, error) {
 	return p, nil
 }
 
-// SetPolicy changes one setting, as the owner; value is as Postgres reads it, nil for NULL. The audit log says so.
+// SetPolicy changes one setting and logs the change. It needs the owner's login. Value is as Postgres reads it; nil is NULL.
 func SetPolicy(ctx context.Context, owner *sqlx.DB, name string, value *string) error {
 	if _, err := owner.ExecContext(ctx, `SELECT cloakroom.set_policy($1, $2)`, name, value); err != nil {
 		return fmt.Errorf("setting %s: %w", name, pg.Redact(err))

@@ -1,7 +1,6 @@
-package etl_test
+package verify_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -13,23 +12,40 @@ import (
 	"cloakroom/etl/etltest"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
+	"cloakroom/keys/verify"
 )
 
-func verify(t *testing.T, env *keystest.Env) *keys.Verification {
+// fixture is a vault with rows that ingest wrote, and a login that may verify them.
+type fixture struct {
+	*keystest.Env
+	vault *keys.Vault
+	admin *sqlx.DB
+}
+
+func newFixture(t *testing.T, messages []*etl.Message) *fixture {
 	t.Helper()
-	v := env.Vault(t, env.As(t, "verifier", "rotator"))
-	report, err := v.Verify(context.Background(), dataset.Login(), keys.VerifyOptions{All: true})
+	env := keystest.New(t)
+	f := &fixture{Env: env, vault: env.Vault(t, env.As(t, "verifier", "rotator")), admin: env.Open(t, "")}
+	etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(messages), etl.Options{})
+	return f
+}
+
+func (f *fixture) verify(t *testing.T, o verify.Options) *verify.Report {
+	t.Helper()
+	report, err := verify.Run(t.Context(), f.vault, dataset.Login(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return report
 }
 
+var all = verify.Options{All: true}
+
 // victim and other are two stored logins; the statements below name them as $1 and $2.
 var victim, other = etltest.Login(3).ID, etltest.Login(4).ID
 
-// keys verify finds every kind of damage, in the row that has it, and says what it is.
-func TestVerifyFindsDamage(t *testing.T) {
+// Every kind of damage is found in the row that has it, and named.
+func TestFindsDamagedRows(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		damage string // SQL; $1 victim, $2 other
@@ -44,7 +60,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			`UPDATE cloakroom.user_logins SET sealed_device_id = set_byte(sealed_device_id, 40, get_byte(sealed_device_id, 40) # 1) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
 		"a sealed value cut short": {
 			`UPDATE cloakroom.user_logins SET sealed_ip = substring(sealed_ip for 20) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
-		"a sealed value with something behind": {
+		"a sealed value with a byte appended": {
 			`UPDATE cloakroom.user_logins SET sealed_ip = sealed_ip || '\x00' WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
 		"a sealed value of an unknown version": {
 			`UPDATE cloakroom.user_logins SET sealed_ip = set_byte(sealed_ip, 0, 2) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "version", 1},
@@ -62,7 +78,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			`UPDATE cloakroom.user_logins SET create_date = create_date + CASE WHEN extract(day FROM create_date) > 1 THEN -1 ELSE 1 END WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
 		"the row given another id": {
 			`UPDATE cloakroom.user_logins SET message_id = gen_random_uuid() WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
-		"erased but for a token": {
+		"erased except for a token": {
 			`UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, data_key = NULL WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "a token is left", 1},
 		"the data key gone": {
 			`DELETE FROM cloakroom.data_keys WHERE $1::uuid <> $2::uuid`, "no such data key", 10},
@@ -73,30 +89,28 @@ func TestVerifyFindsDamage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env := keystest.New(t)
-			db := env.Open(t, "")
-			etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(etltest.Logins(0, 10)), etl.Options{})
-			if report := verify(t, env); report.FailureCount != 0 || report.Opened != 10 {
+			f := newFixture(t, etltest.Logins(0, 10))
+			if report := f.verify(t, all); report.FailureCount != 0 || report.Opened != 10 {
 				t.Fatalf("before: %+v", report)
 			}
-			tamper(t, db, c.damage)
-			checkReport(t, verifyAgain(t, env), c.want, c.rows)
+			f.damage(t, c.damage)
+			checkReport(t, f.verify(t, all), c.want, c.rows)
 		})
 	}
 }
 
-func tamper(t *testing.T, db *sqlx.DB, statement string) {
+func (f *fixture) damage(t *testing.T, statement string) {
 	t.Helper()
-	result, err := db.Exec(statement, victim, other)
+	result, err := f.admin.Exec(statement, victim, other)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		t.Fatalf("%d rows were tampered with (%v)", n, err)
+		t.Fatalf("%d rows were damaged (%v)", n, err)
 	}
 }
 
-func checkReport(t *testing.T, report *keys.Verification, want string, rows int) {
+func checkReport(t *testing.T, report *verify.Report, want string, rows int) {
 	t.Helper()
 	if report.Rows != 10 || report.Mismatched != rows || report.Opened != 10-rows || report.FailureCount < rows || report.Erased != 0 {
 		t.Errorf("%+v, want %d of 10 rows mismatched", report, rows)
@@ -107,68 +121,52 @@ func checkReport(t *testing.T, report *keys.Verification, want string, rows int)
 		}
 		for _, value := range []string{"device-3", "10.0.0.3"} {
 			if strings.Contains(f.Problem+f.Field+f.Key, value) {
-				t.Errorf("a failure quotes a value: %+v", f)
+				t.Errorf("a failure shows a value: %+v", f)
 			}
 		}
 	}
 }
 
-// verifyAgain verifies with a login of another name.
-func verifyAgain(t *testing.T, env *keystest.Env) *keys.Verification {
-	t.Helper()
-	v := env.Vault(t, env.URL(env.Role("verifier")))
-	report, err := v.Verify(context.Background(), dataset.Login(), keys.VerifyOptions{All: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return report
-}
-
-// A rejection that was tampered with is found as a row is.
-func TestVerifyFindsDamagedRejections(t *testing.T) {
+func TestFindsDamagedRejections(t *testing.T) {
 	t.Parallel()
-	env := keystest.New(t)
 	var messages []*etl.Message
 	for n := range 40 {
 		messages = append(messages, etltest.Message(n, "hello"))
 	}
-	etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(messages), etl.Options{})
-	if report := verify(t, env); report.Rejections != 40 || report.RejectionsOpened != 40 || report.FailureCount != 0 {
+	f := newFixture(t, messages)
+	if report := f.verify(t, all); report.Rejections != 40 || report.RejectionsOpened != 40 || report.FailureCount != 0 {
 		t.Fatalf("before: %+v", report)
 	}
-	tamper(t, env.Open(t, ""), `UPDATE cloakroom.rejections a SET sealed_body = b.sealed_body FROM cloakroom.rejections b
+	f.damage(t, `UPDATE cloakroom.rejections a SET sealed_body = b.sealed_body FROM cloakroom.rejections b
 		WHERE a.message_id = (SELECT message_id FROM cloakroom.rejections WHERE $1::uuid <> $2::uuid ORDER BY 1 LIMIT 1)
 		  AND b.message_id = (SELECT message_id FROM cloakroom.rejections ORDER BY 1 DESC LIMIT 1)`)
-	if report := verifyAgain(t, env); report.RejectionsOpened != 39 || report.FailureCount != 1 || report.Failures[0].Field != dataset.BodyField {
+	if report := f.verify(t, all); report.RejectionsOpened != 39 || report.FailureCount != 1 || report.Failures[0].Field != dataset.BodyField {
 		t.Errorf("%+v", report)
 	}
 }
 
-// Erased rows are counted as such, and open to nothing.
-func TestVerifyCountsErased(t *testing.T) {
+// An erased row is no fault, and is counted apart from those that open.
+func TestCountsErasedRows(t *testing.T) {
 	t.Parallel()
-	env := keystest.New(t)
-	etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(etltest.Logins(0, 10)), etl.Options{})
-	tamper(t, env.Open(t, ""), `UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, masked_ip_v1 = NULL, masked_device_id_v1 = NULL, data_key = NULL
+	f := newFixture(t, etltest.Logins(0, 10))
+	f.damage(t, `UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, masked_ip_v1 = NULL, masked_device_id_v1 = NULL, data_key = NULL
 		WHERE message_id IN ($1, $2)`)
-	if report := verify(t, env); report.Erased != 2 || report.Opened != 8 || report.FailureCount != 0 {
+	if report := f.verify(t, all); report.Erased != 2 || report.Opened != 8 || report.FailureCount != 0 {
 		t.Errorf("%+v", report)
 	}
 }
 
-// Without --all a page of each month is looked at; progress is told.
-func TestVerifySample(t *testing.T) {
+// Without All, a page of each month is verified, and progress is reported.
+func TestSample(t *testing.T) {
 	t.Parallel()
-	env := keystest.New(t)
 	messages := etltest.Logins(0, 100)
 	for n, m := range messages {
 		m.Date = time.Date(2026, time.Month(1+n%3), 1+n%28, 0, 0, 0, 0, time.UTC)
 	}
-	etltest.Run(t, etltest.NewWriter(t, env, "ingest"), etltest.NewSource(messages), etl.Options{})
-	v := env.Vault(t, env.As(t, "verifier", "rotator"))
+	f := newFixture(t, messages)
 	pages := 0
-	report, err := v.Verify(context.Background(), dataset.Login(), keys.VerifyOptions{Progress: func(int) { pages++ }})
-	if err != nil || report.FailureCount != 0 || report.Rows > 100 || pages < 3 {
-		t.Errorf("%+v after %d pages, %v", report, pages, err)
+	report := f.verify(t, verify.Options{Progress: func(int) { pages++ }})
+	if report.FailureCount != 0 || report.Rows > 100 || pages < 3 {
+		t.Errorf("%+v after %d pages", report, pages)
 	}
 }
