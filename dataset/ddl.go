@@ -114,7 +114,9 @@ func (d *Dataset) indexName(column string) string {
 
 // ViewsSQL makes or replaces the analysts' views, which show the tokens of one version of the index key. A replaced view
 // keeps its columns: what adds or renames one is for [Plan].
-func (d *Dataset) ViewsSQL(version uint32) string { return d.viewsSQL("CREATE OR REPLACE VIEW", version) }
+func (d *Dataset) ViewsSQL(version uint32) string {
+	return d.viewsSQL("CREATE OR REPLACE VIEW", version)
+}
 
 func (d *Dataset) viewsSQL(create string, version uint32) string {
 	var columns []string
