@@ -61,7 +61,10 @@ func ParseDuration(text string) (time.Duration, error) {
 
 // FormatDuration writes a duration as ParseDuration reads it, without empty parts: 90d, 1h30m, 250ms.
 func FormatDuration(d time.Duration) string {
-	if d != 0 && d%day == 0 {
+	switch {
+	case d == 0:
+		return "0"
+	case d%day == 0:
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}
 	text := d.String() // 1h0m0s

@@ -130,6 +130,7 @@ const (
 	excludeAnnotation = "cloakroom-excludes" // of a flag: it does not go with these
 	requireAnnotation = "cloakroom-require"  // of a command: flags that it needs
 	oneOfAnnotation   = "cloakroom-one-of"   // of a command: flags of which it needs exactly one
+	groupAnnotation   = "cloakroom-group"    // of a command: it is there for those below it
 )
 
 // Secret declares a text that is never printed, and --NAME-file, which reads it from a file.

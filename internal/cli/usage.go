@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,7 +20,11 @@ type usageError struct {
 func (e *usageError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.err.Error())
-	fmt.Fprintf(&b, "\nusage: %s", e.cmd.UseLine())
+	usage := e.cmd.UseLine()
+	if e.cmd.Annotations[groupAnnotation] != "" {
+		usage = e.cmd.CommandPath() + " COMMAND"
+	}
+	fmt.Fprintf(&b, "\nusage: %s", usage)
 	if example := firstExample(e.cmd); example != "" {
 		fmt.Fprintf(&b, "\nexample: %s", example)
 	}
@@ -68,6 +73,10 @@ func prepare(cmd *cobra.Command) {
 		cmd.Args = Args()
 	}
 	if !cmd.Runnable() {
+		if cmd.Annotations == nil {
+			cmd.Annotations = map[string]string{}
+		}
+		cmd.Annotations[groupAnnotation] = "true"
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return cmd.Help() }
 	}
 	cmd.SetFlagErrorFunc(flagError)
@@ -95,6 +104,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	var missing *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError
 	switch {
+	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // its flags are another command's than was meant
+		return unknownCommand(cmd, cmd.Flags().Arg(0))
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
 		err = fmt.Errorf("unknown flag -%s: every flag begins with two dashes", unknown.GetSpecifiedShortnames())
 	case errors.As(err, &unknown):
@@ -119,7 +130,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &usageError{cmd, err}
 }
 
-// Nearest are the names that are at most two typing mistakes from a text, or begin with it, nearest first.
+// Nearest are the names that a text may be meant for: at most two typing mistakes away, or begun alike, and none nearer.
 func Nearest(text string, names []string) []string {
 	near := map[string]int{}
 	for _, name := range names {
@@ -132,15 +143,12 @@ func Nearest(text string, names []string) []string {
 		}
 	}
 	var out []string
-	for name := range near {
-		out = append(out, name)
-	}
-	slices.SortFunc(out, func(a, b string) int {
-		if near[a] != near[b] {
-			return near[a] - near[b]
+	for name, d := range near {
+		if d == slices.Min(slices.Collect(maps.Values(near))) {
+			out = append(out, name)
 		}
-		return strings.Compare(a, b)
-	})
+	}
+	slices.Sort(out)
 	return out
 }
 

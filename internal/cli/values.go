@@ -93,7 +93,7 @@ var (
 		func(n int64) string { return strconv.FormatInt(n, 10) }}
 
 	floatKind = kind[float64]{"NUMBER", "a number", func(s string) (float64, error) { return strconv.ParseFloat(s, 64) },
-		func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }}
+		func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }}
 
 	durationKind = kind[time.Duration]{"DURATION", "a duration such as 30s, 10m, 24h or 90d", func(s string) (time.Duration, error) {
 		if s == "0" {
@@ -165,7 +165,7 @@ func formatSize(n int64) string {
 // oneOf is a text from a list.
 func oneOf(p *string, allowed []string) *value[string] {
 	k := textKind
-	k.name, k.form = strings.ToUpper(strings.Join(allowed, "|")), "one of "+strings.Join(allowed, ", ")
+	k.name, k.form = strings.Join(allowed, "|"), "one of "+strings.Join(allowed, ", ")
 	return &value[string]{kind: k, p: p, within: func(s string) bool { return slices.Contains(allowed, s) }}
 }
 

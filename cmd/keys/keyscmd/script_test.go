@@ -35,7 +35,7 @@ type world struct {
 }
 
 // TestScripts runs the real command as a login that holds the rotator's role. OTHER_KEK is a second key file, MONTH this month,
-// SUPER the superuser's URL.
+// SUPER and NOBODY are the URLs of the superuser and of a login without roles.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -45,8 +45,9 @@ func TestScripts(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
 			w := &world{Env: keystest.New(t)}
 			w.writer = etltest.NewWriter(t, w.Env, "ingest")
+			rotator := w.As(t, "rotator", "rotator")
 			variables := map[string]string{
-				"DATABASE_URL": w.As(t, "rotator", "rotator"), "SUPER": w.URL(""), "CLOAKROOM_KEK": w.KEK,
+				"DATABASE_URL": rotator, "ROTATOR": rotator, "SUPER": w.URL(""), "NOBODY": w.As(t, "nobody"), "CLOAKROOM_KEK": w.KEK,
 				"OTHER_KEK":  keystest.WriteKEK(t, []byte("cloakroom cmd/keys: another KEK.")),
 				"MONTH":      etltest.Today().Format("2006-01"),
 				"GOCOVERDIR": os.Getenv("GOCOVERDIR"),
@@ -60,7 +61,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-					"exits": exits, "sql": w.sql, "ingest": func(ts *testscript.TestScript, _ bool, args []string) { w.ingest(t, ts, args) },
+					"exits": exits, "idof": idOf, "sql": w.sql, "ingest": func(ts *testscript.TestScript, _ bool, args []string) { w.ingest(t, ts, args) },
 				},
 			})
 		})
@@ -80,6 +81,11 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("%s exits %s, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
+}
+
+// idof NAME keeps the last command's standard output in the environment.
+func idOf(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
 // sql WANT QUERY… wants a query's one value, as text; a WANT of ! runs a statement.

@@ -13,7 +13,7 @@ import (
 // statusReport is the vault at a glance, and the jobs that began and did not end.
 type statusReport struct {
 	*keys.Status
-	Unfinished []rotation.Unfinished `json:"unfinished"` // null: this login may not see jobs
+	Unfinished []rotation.Unfinished `json:"unfinished"`
 }
 
 func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
@@ -35,8 +35,7 @@ func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
 		if s.Status, err = v.Status(cmd.Context()); err != nil {
 			return err
 		}
-		// Only the rotator may see jobs.
-		if s.Unfinished, err = rotation.ListUnfinished(cmd.Context(), v); err != nil && cli.ExitCode(err) != cli.ExitNotYours {
+		if s.Unfinished, err = rotation.ListUnfinished(cmd.Context(), v); err != nil {
 			return err
 		}
 		if asJSON {
