@@ -27,3 +27,6 @@ func MigrateUnlisted(ctx context.Context, url string) error {
 	}
 	return nil
 }
+
+// Topics are the files of api/ in order.
+func Topics() []string { return topics }
