@@ -12,7 +12,7 @@ BEGIN
   -- Else two versions of the program would put their guards back in turn.
   IF stored.number > applying.number AND NOT applying.downgrade THEN
     RAISE EXCEPTION 'the database has API %, this program brings API %', stored.number, applying.number
-      USING ERRCODE = 'CR013', HINT = 'Run keys init of the newer version. To go back on purpose: keys init --downgrade.';
+      USING ERRCODE = 'CR013', HINT = 'Run keys init of the newer version; keys init --downgrade goes back.';
   END IF;
 
   -- Gone from the API, or of another shape: CREATE OR REPLACE changes neither results nor names of arguments, and takes

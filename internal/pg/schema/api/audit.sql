@@ -1,18 +1,19 @@
--- audit
+-- The audit log: appending leaves, reading them, recording checkpoints. Only functions of the owner append.
 
 CREATE OR REPLACE FUNCTION cloakroom.refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- Against mistakes. Who can disable a trigger is found out by a checkpoint kept elsewhere.
+  -- Guards against mistakes. Whoever can disable a trigger is caught by a checkpoint kept outside the database.
   RAISE EXCEPTION 'the audit log is append-only: % of % is refused', TG_OP, TG_TABLE_NAME USING ERRCODE = 'CR013';
 END $$;
 COMMENT ON FUNCTION cloakroom.refuse_change() IS 'trigger that keeps the audit log append-only';
--- The one thing stored that calls a function of api/. Made once: its lock would wait for whoever appends.
+-- The only stored objects that call a function of api/. Created once: CREATE TRIGGER locks the table against appends.
 DO $$ DECLARE
   logged text;
 BEGIN
   FOREACH logged IN ARRAY ARRAY['audit_leaves', 'audit_nodes', 'checkpoints'] LOOP
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ('cloakroom.' || logged)::regclass AND tgname = 'append_only') THEN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ('cloakroom.' || logged)::regclass
+      AND tgname = 'append_only') THEN
       EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cloakroom.%I
         FOR EACH STATEMENT EXECUTE FUNCTION cloakroom.refuse_change()', logged);
     END IF;
@@ -79,17 +80,20 @@ BEGIN
   IF p_type IS NULL OR p_type !~ '^[a-z]+(\.[a-z_]+)?$' THEN
     RAISE EXCEPTION 'a leaf''s type is a word, or two with a dot between' USING ERRCODE = 'CR011';
   END IF;
-  -- A leaf's size is bounded. What is done to more keys than go into one stands in several; an intent is one leaf.
+  -- A leaf's size is bounded, so an act on more keys than fit is logged in several leaves. An intent is always one
+  -- leaf.
   IF p_type LIKE 'key.%' AND cardinality(p_data_keys) > most_keys THEN
-    PERFORM cloakroom.append_leaf(p_type, p_data_keys => p_data_keys[:most_keys], p_result => p_result, p_tool => p_tool);
-    RETURN cloakroom.append_leaf(p_type, p_request, p_source_identity, p_purpose, p_ticket, p_reason_commit, p_query_commit, p_fields,
+    PERFORM cloakroom.append_leaf(p_type, p_data_keys => p_data_keys[:most_keys], p_result => p_result,
+      p_tool => p_tool);
+    RETURN cloakroom.append_leaf(p_type, p_request, p_source_identity, p_purpose, p_ticket, p_reason_commit,
+      p_query_commit, p_fields,
       p_row_set_hash, p_rows, p_data_keys[most_keys + 1:], p_result, p_tool);
   END IF;
-  -- One writer at a time, to the end of its transaction: so this is a transaction's last statement, and the lock
-  -- order is fence, rows, audit log. Nobody but the owner may lock the table.
+  -- One writer at a time, until its transaction ends. So this is a transaction's last statement, and the lock order is
+  -- fence, rows, audit log. Only the owner may lock the table.
   LOCK TABLE cloakroom.audit_leaves IN SHARE ROW EXCLUSIVE MODE;
   SELECT coalesce(max(seq) + 1, 0) INTO STRICT n FROM cloakroom.audit_leaves;
-  -- Built as text, member by member: this order and this spelling are what is hashed. concat() takes NULL as ''.
+  -- Built as text, member by member, because this order and spelling are hashed. concat() treats NULL as ''.
   line := concat(
     '{"v":1,"seq":', n,
     ',"ts":', to_json(cloakroom.audit_time(clock_timestamp())),
@@ -115,12 +119,15 @@ EXCEPTION
   WHEN deadlock_detected OR serialization_failure OR SQLSTATE 'CR003' OR SQLSTATE 'CR011' THEN
     RAISE;
   WHEN OTHERS THEN
-    -- Whatever it is, what was to be logged must not happen; the caller tells this apart from its own errors.
+    -- Whatever the cause, the act that was to be logged must not happen. CR011 tells callers it was the log that
+    -- failed.
     RAISE EXCEPTION 'the audit log cannot be written (SQLSTATE %)', SQLSTATE
       USING ERRCODE = 'CR011', HINT = 'Look at the database server''s log: disk space, locks, damaged tables.';
 END $$;
-COMMENT ON FUNCTION cloakroom.append_leaf(text, uuid, text, text, text, bytea, bytea, text[], bytea, bigint, integer[], text, text) IS
-  'appends a leaf to the audit log and returns its number; for the owner''s functions alone, as a transaction''s last statement';
+COMMENT ON FUNCTION cloakroom.append_leaf(text, uuid, text, text, text, bytea, bytea, text[], bytea, bigint, integer[],
+  text, text) IS
+  'appends a leaf to the audit log and returns its number; for the owner''s functions alone, as a transaction''s last '
+  'statement';
 
 CREATE OR REPLACE FUNCTION cloakroom.next_leaf() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -133,9 +140,10 @@ COMMENT ON FUNCTION cloakroom.next_leaf() IS
 
 CREATE OR REPLACE FUNCTION cloakroom.vault_time() RETURNS timestamptz
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  -- Never earlier than the newest leaf: a clock set back revives no expired approval and no spent quota.
+  -- Never earlier than the newest leaf, so that setting the clock back revives no expired approval and no spent quota.
   SELECT greatest(clock_timestamp(), (
-    SELECT (convert_from(leaf, 'UTF8')::json ->> 'ts')::timestamptz FROM cloakroom.audit_leaves ORDER BY seq DESC LIMIT 1))
+    SELECT (convert_from(leaf, 'UTF8')::json ->> 'ts')::timestamptz FROM cloakroom.audit_leaves
+      ORDER BY seq DESC LIMIT 1))
 $$;
 COMMENT ON FUNCTION cloakroom.vault_time() IS 'the time, but never earlier than the newest leaf';
 
@@ -169,10 +177,11 @@ DECLARE
   root bytea;
   node bytea;
 BEGIN
-  -- One complete subtree for each 1 bit of the size, the smallest furthest right.
+  -- One complete subtree for each 1 bit of the size, the smallest on the right.
   FOR level IN 0..61 LOOP
     IF (p_size >> level) & 1 = 1 THEN
-      SELECT hash INTO STRICT node FROM cloakroom.audit_nodes WHERE id = cloakroom.audit_node_id(level, (p_size >> level) - 1);
+      SELECT hash INTO STRICT node FROM cloakroom.audit_nodes
+        WHERE id = cloakroom.audit_node_id(level, (p_size >> level) - 1);
       root := CASE WHEN root IS NULL THEN node ELSE sha256('\x01'::bytea || node || root) END;
     END IF;
   END LOOP;
@@ -185,7 +194,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN
   PERFORM cloakroom.require_read_committed();
   PERFORM cloakroom.require_durable_commit();
-  -- The database cannot check the signature, nor the sink: the witness vouches for both. It checks the root.
+  -- The database checks the root. It cannot check the signature or the sink: the witness vouches for both.
   IF p_size > cloakroom.log_size() OR p_root IS DISTINCT FROM cloakroom.log_root(p_size) THEN
     RAISE EXCEPTION 'the checkpoint is not of this log' USING ERRCODE = 'CR012', HINT = 'Run recover log verify.';
   END IF;

@@ -1,4 +1,4 @@
--- datakeys
+-- Data keys: reserving, registering, closing, retiring, and shredding those retired long ago.
 
 CREATE OR REPLACE FUNCTION cloakroom.reserve_data_key() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -6,13 +6,16 @@ DECLARE
   reserved bigint;
   given integer;
 BEGIN
-  -- Whoever made no key within the hour, KMS being away, has given up. A row that somebody else removes now is left to them.
+  -- A reservation expires after an hour: its maker has given up, say because KMS was away. SKIP LOCKED leaves rows to
+  -- another session that is deleting them.
   DELETE FROM cloakroom.data_key_reservations
    WHERE id IN (SELECT r.id FROM cloakroom.data_key_reservations r
-                 WHERE r.reserved_by = session_user AND r.reserved_at < now() - interval '1 hour' FOR UPDATE SKIP LOCKED);
+                 WHERE r.reserved_by = session_user
+                   AND r.reserved_at < now() - interval '1 hour' FOR UPDATE SKIP LOCKED);
   SELECT count(*) INTO reserved FROM cloakroom.data_key_reservations r WHERE r.reserved_by = session_user;
   IF reserved >= 1000 THEN
-    RAISE EXCEPTION '% data keys were reserved by % within an hour and never registered', reserved, session_user USING ERRCODE = 'CR013',
+    RAISE EXCEPTION '% data keys were reserved by % within an hour and never registered', reserved, session_user
+      USING ERRCODE = 'CR013',
       HINT = 'Something reserves ids and makes no keys: see the logs of the programs with this login, and of KMS.';
   END IF;
   -- The id is in the key's encryption context, so it is known before the key is.
@@ -23,22 +26,25 @@ COMMENT ON FUNCTION cloakroom.reserve_data_key() IS
   'an id for a data key to be made; this login registers it within the hour';
 GRANT EXECUTE ON FUNCTION cloakroom.reserve_data_key() TO cloakroom_ingest, cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.register_data_key(p_id integer, p_month date, p_kek text, p_kek_id text, p_wrapped bytea, p_key_check bytea)
+CREATE OR REPLACE FUNCTION cloakroom.register_data_key(
+  p_id integer, p_month date, p_kek text, p_kek_id text, p_wrapped bytea, p_key_check bytea)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   p cloakroom.settings;
 BEGIN
-  -- What it seals may be committed durably by another session, so the key must be, too.
+  -- Another session may durably commit what this key seals, so the key must be durable too.
   IF current_setting('synchronous_commit') = 'off' THEN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
   SELECT * INTO STRICT p FROM cloakroom.settings;
-  -- A day's slack: the month is of the client's clock. What lies further back was stored under another policy, and is resealed.
+  -- One day of slack, because the client's clock chose the month. An older month that has keys was stored under another
+  -- policy and is being resealed.
   IF p_month NOT BETWEEN date_trunc('month', now() - make_interval(days => p.days_back + 1))
                      AND date_trunc('month', now() + make_interval(days => p.days_ahead + 1))
      AND NOT EXISTS (SELECT FROM cloakroom.data_keys k WHERE k.month = p_month) THEN
-    -- The writer's policy is an old one, or its clock is not this one: it reads both and judges its events again.
+    -- The writer's policy is out of date, or its clock differs: on CR001 it reads the policy and judges its events
+    -- again.
     RAISE EXCEPTION 'no event of % may be stored now', to_char(p_month, 'YYYY-MM') USING ERRCODE = 'CR001',
       HINT = 'keys policy shows days_back and days_ahead.';
   END IF;
@@ -58,7 +64,7 @@ GRANT EXECUTE ON FUNCTION cloakroom.register_data_key(integer, date, text, text,
 CREATE OR REPLACE FUNCTION cloakroom.registered_data_key(p_id integer)
 RETURNS TABLE (month date, state text, kek text, kek_id text, wrapped bytea, key_check bytea)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  -- Only its maker reads it back here: other people's data keys are behind the rotation and recover functions.
+  -- Only for its maker. Others get data keys through the rotation and recover functions.
   SELECT month, state, kek, kek_id, wrapped, key_check
     FROM cloakroom.data_keys WHERE id = p_id AND created_by = session_user
 $$;
@@ -89,18 +95,22 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM FROM cloakroom.data_keys WHERE id = p_key AND key_check = p_check AND state = 'active' AND month = p_month;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'data key % is not an active key of this vault and month, or not this one', p_key USING ERRCODE = 'CR002';
+    RAISE EXCEPTION 'data key % is not an active key of this vault and month, or not this one', p_key
+      USING ERRCODE = 'CR002';
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.require_sealing_key(integer, bytea, date) IS
   'refuses a data key that is not active, not of the month, or another than the writer''s';
 
-CREATE OR REPLACE FUNCTION cloakroom.data_key_rows(p_ids integer[]) RETURNS TABLE (data_key integer, logins bigint, rejections bigint)
+CREATE OR REPLACE FUNCTION cloakroom.data_key_rows(p_ids integer[])
+RETURNS TABLE (data_key integer, logins bigint, rejections bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT k.id, coalesce(u.n, 0), coalesce(r.n, 0)
     FROM unnest(p_ids) AS k(id)
-    LEFT JOIN (SELECT data_key, count(*) AS n FROM cloakroom.user_logins WHERE data_key = ANY (p_ids) GROUP BY data_key) u ON u.data_key = k.id
-    LEFT JOIN (SELECT data_key, count(*) AS n FROM cloakroom.rejections WHERE data_key = ANY (p_ids) GROUP BY data_key) r ON r.data_key = k.id
+    LEFT JOIN (SELECT data_key, count(*) AS n FROM cloakroom.user_logins WHERE data_key = ANY (p_ids)
+      GROUP BY data_key) u ON u.data_key = k.id
+    LEFT JOIN (SELECT data_key, count(*) AS n FROM cloakroom.rejections WHERE data_key = ANY (p_ids)
+      GROUP BY data_key) r ON r.data_key = k.id
 $$;
 COMMENT ON FUNCTION cloakroom.data_key_rows(integer[]) IS
   'how many rows and rejections each of these data keys has sealed';
@@ -114,7 +124,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN '{}';
   END IF;
-  -- Under the fence: no load that was checked against the active keys is still on its way.
+  -- Under the fence, so no load that was checked against the active keys is still running.
   PERFORM cloakroom.raise_epoch();
   WITH c AS (
     UPDATE cloakroom.data_keys SET state = 'closed', closed_at = now()
@@ -134,14 +144,15 @@ DECLARE
   empty integer[];
 BEGIN
   PERFORM cloakroom.require_read_committed();
-  -- A key is closed by raising the epoch, in a transaction that is over: since then no load and no reseal writes under
-  -- it. The count below is a later statement, hence a later snapshot: it sees every row that came before.
+  -- A key was closed by raising the epoch in a transaction that has ended, so no load and no reseal writes under it any
+  -- more. The count below has a later snapshot than this statement, so it sees every row.
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO closed FROM cloakroom.data_keys WHERE state = 'closed';
   SELECT coalesce(array_agg(data_key ORDER BY data_key) FILTER (WHERE logins + rejections = 0), '{}'),
          coalesce(array_agg(data_key ORDER BY data_key) FILTER (WHERE logins + rejections > 0), '{}')
     INTO empty, kept FROM cloakroom.data_key_rows(closed);
   WITH r AS (
-    UPDATE cloakroom.data_keys SET state = 'retired', retired_at = now() WHERE id = ANY (empty) AND state = 'closed' RETURNING id)
+    UPDATE cloakroom.data_keys SET state = 'retired', retired_at = now() WHERE id = ANY (empty) AND state = 'closed'
+      RETURNING id)
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO retired FROM r;
   IF cardinality(retired) > 0 THEN
     PERFORM cloakroom.append_leaf('key.retire', p_data_keys => retired, p_rows => 0, p_result => 'retired');
@@ -151,7 +162,8 @@ COMMENT ON FUNCTION cloakroom.retire_data_keys() IS
   'retires the closed data keys that no row and no rejection refers to; kept: those that are still needed';
 GRANT EXECUTE ON FUNCTION cloakroom.retire_data_keys() TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.retirable_data_keys() RETURNS TABLE (data_key integer, logins bigint, rejections bigint)
+CREATE OR REPLACE FUNCTION cloakroom.retirable_data_keys()
+RETURNS TABLE (data_key integer, logins bigint, rejections bigint)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT * FROM cloakroom.data_key_rows(ARRAY(SELECT id FROM cloakroom.data_keys WHERE state = 'closed'))
 $$;

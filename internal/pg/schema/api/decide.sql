@@ -1,4 +1,4 @@
--- decide
+-- Decisions on requests: approve, deny, review. Nobody decides on a request of their own.
 
 CREATE OR REPLACE FUNCTION cloakroom.lock_undecided(p_request uuid) RETURNS cloakroom.requests
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -17,7 +17,8 @@ END $$;
 COMMENT ON FUNCTION cloakroom.lock_undecided(uuid) IS
   'locks a request that waits for a decision by somebody other than its requester';
 
-CREATE OR REPLACE FUNCTION cloakroom.approve(p_request uuid, p_digest bytea, p_source_identity text DEFAULT NULL) RETURNS text
+CREATE OR REPLACE FUNCTION cloakroom.approve(p_request uuid, p_digest bytea, p_source_identity text DEFAULT NULL)
+RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_undecided(p_request);
@@ -25,7 +26,8 @@ DECLARE
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   IF p_digest IS DISTINCT FROM cloakroom.request_digest(r) THEN
-    RAISE EXCEPTION 'this is not the request that was shown' USING ERRCODE = 'CR010', HINT = 'Look at it again: recover show.';
+    RAISE EXCEPTION 'this is not the request that was shown'
+      USING ERRCODE = 'CR010', HINT = 'Look at it again: recover show.';
   END IF;
   INSERT INTO cloakroom.approvals (request, approved, digest, at) VALUES (r.id, true, p_digest, cloakroom.vault_time())
     ON CONFLICT DO NOTHING;
@@ -37,22 +39,25 @@ BEGIN
     r.state := 'approved';
     UPDATE cloakroom.requests SET state = r.state WHERE id = r.id;
   END IF;
-  PERFORM cloakroom.append_leaf('approve', p_request => r.id, p_source_identity => p_source_identity, p_purpose => r.purpose,
+  PERFORM cloakroom.append_leaf('approve', p_request => r.id, p_source_identity => p_source_identity,
+    p_purpose => r.purpose,
     p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields,
     p_rows => r.row_limit::bigint);
   RETURN r.state;
 END $$;
 COMMENT ON FUNCTION cloakroom.approve(uuid, bytea, text) IS
-  'approves the request whose digest was shown; returns its state: a policy of two approvals leaves it requested after the first';
+  'approves the request whose digest was shown; returns its state: a policy of two approvals leaves it requested '
+  'after the first';
 GRANT EXECUTE ON FUNCTION cloakroom.approve(uuid, bytea, text) TO cloakroom_approver;
 
-CREATE OR REPLACE FUNCTION cloakroom.deny(p_request uuid, p_comment text, p_source_identity text DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.deny(p_request uuid, p_comment text, p_source_identity text DEFAULT NULL)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_request(p_request);
 BEGIN
   PERFORM cloakroom.require_durable_commit();
-  -- Also one that is approved or announced: until rows are handed out, a second approver may stop it.
+  -- An approved or announced request can be denied too: until rows are handed out, another approver may stop it.
   IF r.asker = session_user THEN
     RAISE EXCEPTION 'nobody decides on a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
   ELSIF r.state NOT IN ('requested', 'approved', 'intent', 'confirmed') THEN
@@ -62,7 +67,8 @@ BEGIN
     VALUES (r.id, false, cloakroom.request_digest(r), p_comment, cloakroom.vault_time())
     ON CONFLICT (request, approver) DO UPDATE SET approved = false, comment = excluded.comment, at = excluded.at;
   UPDATE cloakroom.requests SET state = 'denied' WHERE id = r.id;
-  PERFORM cloakroom.append_leaf('deny', p_request => r.id, p_source_identity => p_source_identity, p_purpose => r.purpose,
+  PERFORM cloakroom.append_leaf('deny', p_request => r.id, p_source_identity => p_source_identity,
+    p_purpose => r.purpose,
     p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields);
 END $$;
 COMMENT ON FUNCTION cloakroom.deny(uuid, text, text) IS
@@ -81,7 +87,8 @@ BEGIN
     RAISE EXCEPTION 'the request needs no review' USING ERRCODE = 'CR012';
   END IF;
   UPDATE cloakroom.requests SET reviewed_by = session_user WHERE id = r.id;
-  PERFORM cloakroom.append_leaf('review', p_request => r.id, p_source_identity => p_source_identity, p_purpose => r.purpose, p_ticket => r.ticket);
+  PERFORM cloakroom.append_leaf('review', p_request => r.id, p_source_identity => p_source_identity,
+    p_purpose => r.purpose, p_ticket => r.ticket);
 END $$;
 COMMENT ON FUNCTION cloakroom.review(uuid, text) IS
   'takes the flag off a break-glass request: somebody else has looked at it';

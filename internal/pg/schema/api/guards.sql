@@ -1,11 +1,13 @@
--- guards
+-- Guards: what must hold before anything is written. The fence and the epoch are in docs/design.md.
+-- Order matters everywhere: fence, then rows, then the audit log.
 
 CREATE OR REPLACE FUNCTION cloakroom.require_read_committed() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- Under REPEATABLE READ the epoch would be read from a snapshot older than the fence's lock.
+  -- Under REPEATABLE READ the epoch would come from a snapshot older than the fence's lock.
   IF current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE EXCEPTION 'cloakroom functions run at READ COMMITTED, this transaction is %', upper(current_setting('transaction_isolation'))
+    RAISE EXCEPTION 'cloakroom functions run at READ COMMITTED, this transaction is %',
+      upper(current_setting('transaction_isolation'))
       USING ERRCODE = 'CR003';
   END IF;
 END $$;
@@ -14,7 +16,7 @@ COMMENT ON FUNCTION cloakroom.require_read_committed() IS 'refuses another isola
 CREATE OR REPLACE FUNCTION cloakroom.require_durable_commit() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- The source forgets the events once this transaction is committed: committed must mean on disk.
+  -- The source deletes the events once this transaction is committed, so committed must mean on disk.
   IF current_setting('synchronous_commit') = 'off' THEN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
@@ -28,7 +30,7 @@ DECLARE
 BEGIN
   PERFORM cloakroom.require_read_committed();
   LOCK TABLE cloakroom.fence IN ROW EXCLUSIVE MODE;
-  -- A later statement than the lock, hence a later snapshot: whoever raised the epoch has committed.
+  -- This statement's snapshot is later than the lock, so whoever raised the epoch has committed.
   SELECT epoch INTO STRICT now_epoch FROM cloakroom.settings;
   IF now_epoch IS DISTINCT FROM p_epoch THEN
     RAISE EXCEPTION 'the vault is at epoch %, the writer at epoch %', now_epoch, p_epoch USING ERRCODE = 'CR001';
@@ -43,7 +45,7 @@ DECLARE
   raised bigint;
 BEGIN
   PERFORM cloakroom.require_read_committed();
-  -- Waits for every load in flight, and holds back those that come; they then find the new epoch.
+  -- Waits for every load in flight and blocks new ones, which then find the new epoch.
   LOCK TABLE cloakroom.fence IN SHARE ROW EXCLUSIVE MODE;
   UPDATE cloakroom.settings SET epoch = epoch + 1 RETURNING epoch INTO STRICT raised;
   RETURN raised;
@@ -63,14 +65,19 @@ COMMENT ON FUNCTION cloakroom.require_role(text) IS 'refuses a login without thi
 CREATE OR REPLACE FUNCTION cloakroom.require_clock(p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- Five minutes are what AWS and Kerberos allow a clock, too. A statement that waited so long for its turn is refused, and tried again.
-  IF p_now IS NULL OR NOT isfinite(p_now) OR p_now NOT BETWEEN clock_timestamp() - interval '5 minutes' AND clock_timestamp() + interval '5 minutes' THEN
-    RAISE EXCEPTION 'the clocks differ: it is % here and % at the caller', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+  -- AWS and Kerberos allow a clock five minutes too. A statement that had to wait longer than that is refused, and the
+  -- caller tries again.
+  IF p_now IS NULL OR NOT isfinite(p_now)
+     OR p_now NOT BETWEEN clock_timestamp() - interval '5 minutes' AND clock_timestamp() + interval '5 minutes' THEN
+    RAISE EXCEPTION 'the clocks differ: it is % here and % at the caller',
+      to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
         coalesce(to_char(p_now AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'unknown')
-      USING ERRCODE = 'CR015', HINT = 'Set the clock that is wrong, the database server''s or the host''s (NTP); nothing is stored or deleted until they agree within 5 minutes.';
+      USING ERRCODE = 'CR015', HINT = 'Set the clock that is wrong, the database server''s or the host''s (NTP). '
+        'Nothing is stored or deleted until they agree within 5 minutes.';
   END IF;
 END $$;
-COMMENT ON FUNCTION cloakroom.require_clock(timestamptz) IS 'raises CR015 unless the caller''s clock and the database''s agree within five minutes';
+COMMENT ON FUNCTION cloakroom.require_clock(timestamptz) IS
+  'raises CR015 unless the caller''s clock and the database''s agree within five minutes';
 GRANT EXECUTE ON FUNCTION cloakroom.require_clock(timestamptz) TO cloakroom_ingest, cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.observe_day() RETURNS integer
@@ -82,7 +89,8 @@ BEGIN
   IF NOT FOUND THEN
     INSERT INTO cloakroom.observed_days (day) VALUES (today) ON CONFLICT DO NOTHING;
   END IF;
-  -- The newest number and not today's: a day that a wrong clock showed early is not newer than what came after it.
+  -- The newest number, not today's: a wrong clock may have noted today early, before days that were seen since.
   RETURN (SELECT max(number) FROM cloakroom.observed_days);
 END $$;
-COMMENT ON FUNCTION cloakroom.observe_day() IS 'notes that this day was seen, once; returns the number of the newest day seen. Call require_clock first';
+COMMENT ON FUNCTION cloakroom.observe_day() IS
+  'notes that this day was seen, once; returns the number of the newest day seen. Call require_clock first';

@@ -1,4 +1,6 @@
--- open
+-- Opening an approved request, in three transactions: nothing leaves the database unless its intent is in the log for
+-- good. T1 begin_opening logs the intent and freezes the rows. T2 confirm_opening sees that committed, and notes a
+-- place in the WAL after it. T3 hand_out sees that place flushed.
 
 CREATE OR REPLACE FUNCTION cloakroom.lock_own_request(p_request uuid) RETURNS cloakroom.requests
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -8,7 +10,7 @@ BEGIN
   IF r.asker <> session_user THEN
     RAISE EXCEPTION 'only who made a request opens it' USING ERRCODE = 'CR010';
   END IF;
-  -- The group may have been revoked since; EXECUTE is granted to both groups.
+  -- Check the role again: EXECUTE is granted to both, and this one may have been revoked since.
   PERFORM cloakroom.require_role(CASE WHEN r.breakglass THEN 'breakglass' ELSE 'auditor' END);
   RETURN r;
 END $$;
@@ -22,23 +24,28 @@ DECLARE
   now_digest bytea := cloakroom.request_digest(r);
 BEGIN
   IF r.purpose = 'forget' THEN
-    RAISE EXCEPTION 'this request forgets, it opens nothing' USING ERRCODE = 'CR010', HINT = 'keys forget --request ID does what it asks for.';
+    RAISE EXCEPTION 'this request forgets, it opens nothing'
+      USING ERRCODE = 'CR010', HINT = 'keys forget --request ID does what it asks for.';
   END IF;
   IF r.state IN ('opened', 'closed', 'failed') THEN
-    RAISE EXCEPTION 'the request has been opened already' USING ERRCODE = 'CR010', HINT = 'An approval serves once: make a new request.';
+    RAISE EXCEPTION 'the request has been opened already'
+      USING ERRCODE = 'CR010', HINT = 'An approval serves once: make a new request.';
   ELSIF r.state NOT IN ('approved', 'intent', 'confirmed') THEN
     RAISE EXCEPTION 'the request is %, not approved', r.state USING ERRCODE = 'CR010';
   ELSIF r.expires_at <= cloakroom.vault_time() THEN
     RAISE EXCEPTION 'the request has expired' USING ERRCODE = 'CR010', HINT = 'Make a new one.';
   END IF;
-  -- The policy of now and the request as it stands, not the word in its state column.
+  -- Check today's policy and the request as it stands. Do not trust its state column.
   SELECT CASE WHEN r.breakglass THEN 0 ELSE approvals END INTO STRICT needed FROM cloakroom.settings;
   IF EXISTS (SELECT FROM cloakroom.approvals a WHERE a.request = r.id AND a.digest <> now_digest)
      OR r.reason_commit <> cloakroom.commitment(r.reason_salt, r.reason)
      OR r.query_commit <> cloakroom.commitment(r.query_salt, cloakroom.request_selector(r)) THEN
-    RAISE EXCEPTION 'the request is not what was approved: it was altered' USING ERRCODE = 'CR010', HINT = 'Tell whoever guards the audit log.';
-  ELSIF (SELECT count(*) FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved AND a.approver <> r.asker) < needed THEN
-    RAISE EXCEPTION 'the request has fewer approvals than the policy wants' USING ERRCODE = 'CR010', HINT = format('The policy wants %s.', needed);
+    RAISE EXCEPTION 'the request is not what was approved: it was altered'
+      USING ERRCODE = 'CR010', HINT = 'Tell whoever guards the audit log.';
+  ELSIF (SELECT count(*) FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved
+    AND a.approver <> r.asker) < needed THEN
+    RAISE EXCEPTION 'the request has fewer approvals than the policy wants'
+      USING ERRCODE = 'CR010', HINT = format('The policy wants %s.', needed);
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.require_approved(cloakroom.requests) IS
@@ -51,7 +58,7 @@ DECLARE
   quota integer;
 BEGIN
   SELECT daily_quota INTO STRICT quota FROM cloakroom.settings;
-  -- The row's lock lasts to the end of the transaction: racing openers come one after the other.
+  -- The row stays locked until the transaction ends, so one person's openings run one at a time.
   INSERT INTO cloakroom.quotas AS q (person, day, rows)
     VALUES (session_user, (cloakroom.vault_time() AT TIME ZONE 'UTC')::date, p_rows)
     ON CONFLICT (person, day) DO UPDATE SET rows = q.rows + excluded.rows
@@ -64,9 +71,10 @@ END $$;
 COMMENT ON FUNCTION cloakroom.spend_quota(bigint) IS
   'counts rows against this person''s quota of the day, and refuses to pass it';
 
-CREATE OR REPLACE FUNCTION cloakroom.begin_opening(p_request uuid, p_source_identity text DEFAULT NULL, OUT rows bigint, OUT leaf bigint)
+CREATE OR REPLACE FUNCTION cloakroom.begin_opening(
+  p_request uuid, p_source_identity text DEFAULT NULL, OUT rows bigint, OUT leaf bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- Of 100,000 rows the sort takes eight megabytes.
+-- Sorting 100,000 rows takes 8 MB.
 SET work_mem = '64MB' AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_own_request(p_request);
@@ -76,15 +84,17 @@ BEGIN
   PERFORM cloakroom.require_durable_commit();
   PERFORM cloakroom.require_approved(r);
   IF r.state IN ('intent', 'confirmed') THEN
-    -- An opening that was cut short before anything was handed out goes on, under the intent that is logged.
+    -- An opening that was interrupted before anything was handed out continues under the intent already logged.
     rows := r.rows;
     leaf := r.intent_leaf;
     RETURN;
   END IF;
   PERFORM cloakroom.check_request(r); -- the policy may have become stricter
   EXECUTE format($q$
-    SELECT coalesce(array_agg(message_id), '{}'), coalesce(array_agg(create_date), '{}'), coalesce(array_agg(DISTINCT data_key), '{}')
-      FROM (SELECT message_id, create_date, data_key FROM cloakroom.user_logins WHERE %s ORDER BY create_date LIMIT %s) AS l$q$,
+    SELECT coalesce(array_agg(message_id), '{}'), coalesce(array_agg(create_date), '{}'),
+      coalesce(array_agg(DISTINCT data_key), '{}')
+      FROM (SELECT message_id, create_date, data_key FROM cloakroom.user_logins WHERE %s
+        ORDER BY create_date LIMIT %s) AS l$q$,
     cloakroom.login_condition(r), r.row_limit::bigint + 1)
     INTO STRICT r.login_ids, r.login_dates, keys;
   EXECUTE format($q$
@@ -101,14 +111,16 @@ BEGIN
   keys := ARRAY(SELECT DISTINCT k FROM unnest(keys || more_keys) AS k WHERE k IS NOT NULL ORDER BY k);
   UPDATE cloakroom.requests q
      SET state = 'intent', intent_xid = pg_current_xact_id(), intent_at = clock_timestamp(), rows = begin_opening.rows,
-         -- The append's lock is taken now, so the leaf's number is known.
-         intent_leaf = cloakroom.next_leaf(), login_ids = r.login_ids, login_dates = r.login_dates, rejection_ids = r.rejection_ids,
-         data_keys = keys
+         -- Takes the lock of the append below, so the leaf's number is known.
+         intent_leaf = cloakroom.next_leaf(), login_ids = r.login_ids, login_dates = r.login_dates,
+         rejection_ids = r.rejection_ids, data_keys = keys
    WHERE q.id = r.id;
-  leaf := cloakroom.append_leaf('intent', p_request => r.id, p_source_identity => p_source_identity, p_purpose => r.purpose,
+  leaf := cloakroom.append_leaf('intent', p_request => r.id, p_source_identity => p_source_identity,
+    p_purpose => r.purpose,
     p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields,
-    -- Of the three lists in Postgres's binary form.
-    p_row_set_hash => sha256(array_send(r.login_ids) || array_send(r.login_dates) || array_send(r.rejection_ids)), p_rows => rows, p_data_keys => keys);
+    -- SHA-256 of the three lists in Postgres's binary form.
+    p_row_set_hash => sha256(array_send(r.login_ids) || array_send(r.login_dates) || array_send(r.rejection_ids)),
+      p_rows => rows, p_data_keys => keys);
 END $$;
 COMMENT ON FUNCTION cloakroom.begin_opening(uuid, text) IS
   'T1: writes the intent leaf and freezes the rows; hands out nothing';
@@ -124,9 +136,10 @@ BEGIN
   IF r.state NOT IN ('intent', 'confirmed') THEN
     RAISE EXCEPTION 'there is no intent in the audit log' USING ERRCODE = 'CR011', HINT = 'Begin the opening first.';
   END IF;
-  -- This transaction sees its own intent, committed or not, and could still roll it back.
+  -- A transaction sees its own uncommitted intent, and could still roll it back.
   IF r.intent_xid = pg_current_xact_id() OR pg_xact_status(r.intent_xid) IS DISTINCT FROM 'committed' THEN
-    RAISE EXCEPTION 'the intent is not committed' USING ERRCODE = 'CR011', HINT = 'Commit it, then confirm in another transaction.';
+    RAISE EXCEPTION 'the intent is not committed'
+      USING ERRCODE = 'CR011', HINT = 'Commit it, then confirm in another transaction.';
   END IF;
   UPDATE cloakroom.requests SET state = 'confirmed', confirmed_lsn = pg_current_wal_insert_lsn() WHERE id = r.id;
 END $$;
@@ -141,13 +154,15 @@ BEGIN
      OR pg_xact_status(r.intent_xid) IS DISTINCT FROM 'committed' THEN
     RAISE EXCEPTION 'the intent is not confirmed' USING ERRCODE = 'CR011', HINT = 'Confirm the opening first.';
   END IF;
-  -- Not compared with a place noted by T1: that lies before its commit record.
+  -- Compare with the place that T2 noted. One noted by T1 lies before T1's commit record.
   IF pg_current_wal_flush_lsn() < r.confirmed_lsn THEN
-    RAISE EXCEPTION 'the intent is not on disk yet' USING ERRCODE = 'CR014', HINT = 'Try again in a moment; synchronous_commit=off delays it.';
+    RAISE EXCEPTION 'the intent is not on disk yet'
+      USING ERRCODE = 'CR014', HINT = 'Try again in a moment; synchronous_commit=off delays it.';
   END IF;
   IF NOT EXISTS (SELECT FROM cloakroom.audit_leaves l
                   WHERE l.seq = r.intent_leaf AND convert_from(l.leaf, 'UTF8')::json ->> 'request' = r.id::text) THEN
-    RAISE EXCEPTION 'the intent''s leaf is not in the audit log' USING ERRCODE = 'CR011', HINT = 'Run recover log verify.';
+    RAISE EXCEPTION 'the intent''s leaf is not in the audit log'
+      USING ERRCODE = 'CR011', HINT = 'Run recover log verify.';
   END IF;
   IF (SELECT checkpoint_before_open FROM cloakroom.settings)
      AND NOT EXISTS (SELECT FROM cloakroom.checkpoints c WHERE c.size > r.intent_leaf) THEN
@@ -156,52 +171,60 @@ BEGIN
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.require_logged(cloakroom.requests) IS
-  'refuses unless the intent of an opening is committed, on disk, in the log, and under a checkpoint if the policy wants that';
+  'refuses unless the intent of an opening is committed, on disk, in the log, and under a checkpoint if the policy '
+  'wants that';
 
 CREATE OR REPLACE FUNCTION cloakroom.hand_out(p_request uuid, p_rows refcursor)
 RETURNS TABLE (kind text, id integer, kek text, kek_id text, wrapped bytea, key_check bytea)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- All rows are fetched, so the plan is not to be the one that is quickest to the first.
+-- All rows are fetched, so do not plan for the first row.
 SET cursor_tuple_fraction = 1 AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_own_request(p_request);
   columns text;
-  -- Read once: each statement has a snapshot of its own, and a reindex may make a version live, or end one, between two.
+  -- Read once: each statement has its own snapshot, and between two a reindex may make a version live or end one.
   versions integer[];
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   PERFORM cloakroom.require_approved(r);
   PERFORM cloakroom.require_logged(r);
   UPDATE cloakroom.requests q SET state = 'opened' WHERE q.id = r.id;
-  SELECT coalesce(array_agg(k.version ORDER BY k.version), '{}') INTO versions FROM cloakroom.index_keys k WHERE k.state = 'live';
+  SELECT coalesce(array_agg(k.version ORDER BY k.version), '{}') INTO versions FROM cloakroom.index_keys k
+    WHERE k.state = 'live';
   -- Only what was asked for, in the order asked: clear fields, sealed ones, then tokens version by version.
   WITH asked AS (SELECT f, n FROM unnest(r.fields) WITH ORDINALITY AS fs(f, n)),
   expressions AS (
-    SELECT 1 AS part, 0 AS version, n, format('convert_to(u.%I::text, ''UTF8'')', f) AS c FROM asked WHERE f IN (SELECT cloakroom.clear_fields())
+    SELECT 1 AS part, 0 AS version, n, format('convert_to(u.%I::text, ''UTF8'')', f) AS c FROM asked
+      WHERE f IN (SELECT cloakroom.clear_fields())
     UNION ALL
     SELECT 2, 0, n, format('u.%I', 'sealed_' || f) FROM asked WHERE f IN (SELECT cloakroom.protected_fields())
     UNION ALL
     SELECT 3, v, n, format('convert_to(u.%I, ''UTF8'')', 'masked_' || f || '_v' || v)
       FROM asked, unnest(versions) AS v WHERE f IN (SELECT cloakroom.protected_fields()))
   SELECT coalesce(string_agg(', ' || c, '' ORDER BY part, version, n), '') INTO STRICT columns FROM expressions;
-  -- Binary: half as much to send and to read as hex, and unlike a prepared FETCH many can be asked for in one message.
+  -- A binary cursor sends half as much as hex, and unlike a prepared FETCH many rows can be asked for in one message.
   EXECUTE format($q$DECLARE %I BINARY NO SCROLL CURSOR FOR
-    SELECT array_send(ARRAY['\x01', uuid_send(u.message_id), date_send(u.create_date), convert_to(u.user_id, 'UTF8'), int4send(u.data_key)%s]::bytea[])
+    SELECT array_send(ARRAY['\x01', uuid_send(u.message_id), date_send(u.create_date), convert_to(u.user_id, 'UTF8'),
+      int4send(u.data_key)%s]::bytea[])
       FROM unnest($1, $2) AS f(message_id, create_date) JOIN cloakroom.user_logins u USING (message_id, create_date)
     UNION ALL
-    SELECT array_send(ARRAY['\x02', uuid_send(j.message_id), date_send(j.create_date), convert_to(j.user_id, 'UTF8'), int4send(j.data_key),
+    SELECT array_send(ARRAY['\x02', uuid_send(j.message_id), date_send(j.create_date), convert_to(j.user_id, 'UTF8'),
+      int4send(j.data_key),
                             convert_to(j.reason, 'UTF8'), j.sealed_body]::bytea[])
       FROM unnest($3) AS f(message_id) JOIN cloakroom.rejections j USING (message_id)$q$, p_rows, columns)
     USING r.login_ids, r.login_dates, r.rejection_ids;
   RETURN QUERY
     SELECT 'version', v, NULL, NULL, NULL::bytea, NULL::bytea FROM unnest(versions) AS v
     UNION ALL
-    SELECT 'key', k.id, k.kek, k.kek_id, k.wrapped, k.key_check FROM cloakroom.data_keys k WHERE k.id = ANY (r.data_keys)
+    SELECT 'key', k.id, k.kek, k.kek_id, k.wrapped, k.key_check FROM cloakroom.data_keys k
+      WHERE k.id = ANY (r.data_keys)
     ORDER BY 1, 2;
 END $$;
 COMMENT ON FUNCTION cloakroom.hand_out(uuid, refcursor) IS
-  'T3: the wrapped keys of the frozen rows and the versions of their tokens; and, to be fetched from the cursor in the same transaction, the rows: '
-  '0x01 for a login (0x02: a rejection), id, date, subject, data key and the fields asked for, as the binary form of an array of bytea';
+  'T3: the wrapped keys of the frozen rows and the versions of their tokens; and, to be fetched from the cursor in '
+  'the same transaction, the rows: '
+  '0x01 for a login (0x02: a rejection), id, date, subject, data key and the fields asked for, as the binary form of '
+  'an array of bytea';
 GRANT EXECUTE ON FUNCTION cloakroom.hand_out(uuid, refcursor) TO cloakroom_auditor, cloakroom_breakglass;
 
 CREATE OR REPLACE FUNCTION cloakroom.handed_key(p_request uuid, p_key integer)
@@ -219,13 +242,15 @@ BEGIN
      WHERE k.id = p_key
        AND (EXISTS (SELECT FROM unnest(r.login_ids, r.login_dates) AS f(message_id, create_date)
                       JOIN cloakroom.user_logins u USING (message_id, create_date) WHERE u.data_key = p_key)
-         OR EXISTS (SELECT FROM unnest(r.rejection_ids) AS f(message_id) JOIN cloakroom.rejections j USING (message_id) WHERE j.data_key = p_key));
+         OR EXISTS (SELECT FROM unnest(r.rejection_ids) AS f(message_id) JOIN cloakroom.rejections j USING (message_id)
+           WHERE j.data_key = p_key));
 END $$;
 COMMENT ON FUNCTION cloakroom.handed_key(uuid, integer) IS
   'the wrapped key of a frozen row that was resealed between its intent and its handing out';
 GRANT EXECUTE ON FUNCTION cloakroom.handed_key(uuid, integer) TO cloakroom_auditor, cloakroom_breakglass;
 
-CREATE OR REPLACE FUNCTION cloakroom.close_opening(p_request uuid, p_rows bigint, p_result text, p_source_identity text DEFAULT NULL) RETURNS bigint
+CREATE OR REPLACE FUNCTION cloakroom.close_opening(
+  p_request uuid, p_rows bigint, p_result text, p_source_identity text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_own_request(p_request);
@@ -236,10 +261,12 @@ BEGIN
   ELSIF p_result IS NULL OR p_result !~ '^[a-z0-9 _:,.-]{1,100}$' THEN
     RAISE EXCEPTION 'a result is a few plain words' USING ERRCODE = 'CR012';
   ELSIF p_rows IS NULL OR p_rows < 0 OR p_rows > r.rows THEN
-    RAISE EXCEPTION '% rows were frozen for this request', r.rows USING ERRCODE = 'CR012', HINT = 'The outcome counts no more, and none below zero.';
+    RAISE EXCEPTION '% rows were frozen for this request', r.rows
+      USING ERRCODE = 'CR012', HINT = 'The outcome counts no more, and none below zero.';
   END IF;
   UPDATE cloakroom.requests
-     SET state = CASE WHEN p_result LIKE 'ok%' THEN 'closed' ELSE 'failed' END, result = p_result, closed_at = clock_timestamp(),
+     SET state = CASE WHEN p_result LIKE 'ok%' THEN 'closed' ELSE 'failed' END,
+         result = p_result, closed_at = clock_timestamp(),
          login_ids = NULL, login_dates = NULL, rejection_ids = NULL
    WHERE id = r.id;
   RETURN cloakroom.append_leaf(CASE WHEN p_result LIKE 'ok%' THEN 'opened' ELSE 'failed' END, p_request => r.id,
@@ -250,19 +277,21 @@ COMMENT ON FUNCTION cloakroom.close_opening(uuid, bigint, text, text) IS
   'writes the outcome, before the client shows anything; returns the leaf''s number';
 GRANT EXECUTE ON FUNCTION cloakroom.close_opening(uuid, bigint, text, text) TO cloakroom_auditor, cloakroom_breakglass;
 
-CREATE OR REPLACE FUNCTION cloakroom.note_refusal(p_request uuid, p_result text, p_source_identity text DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.note_refusal(p_request uuid, p_result text, p_source_identity text DEFAULT NULL)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF p_result IS NULL OR p_result !~ '^[a-z0-9 _:,.-]{1,100}$' THEN
     RAISE EXCEPTION 'a result is a few plain words' USING ERRCODE = 'CR012';
   END IF;
-  -- While an opening is under way its outcome is close_opening's to write: a refusal noted here would read as its end.
+  -- While an opening is under way only close_opening logs its outcome. A refusal logged here would look like its end.
   PERFORM FROM cloakroom.requests WHERE id = p_request AND state NOT IN ('intent', 'confirmed', 'opened');
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no such request, or it is being opened' USING ERRCODE = 'CR012';
   END IF;
   PERFORM cloakroom.require_durable_commit();
-  PERFORM cloakroom.append_leaf('failed', p_request => p_request, p_source_identity => left(p_source_identity, 200), p_result => p_result);
+  PERFORM cloakroom.append_leaf('failed', p_request => p_request, p_source_identity => left(p_source_identity, 200),
+    p_result => p_result);
 END $$;
 COMMENT ON FUNCTION cloakroom.note_refusal(uuid, text, text) IS
   'logs an attempt that was refused: the refusal itself rolled back';

@@ -1,4 +1,5 @@
--- reindex_swap
+-- Reindex, last phases: check every row, wait for old snapshots, let the view show the new tokens, drop the old
+-- columns.
 
 CREATE OR REPLACE FUNCTION cloakroom.finish_check(p_rotation bigint, p_members text[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -10,13 +11,16 @@ BEGIN
     RETURN 0;
   END IF;
   PERFORM cloakroom.add_slices(p_rotation, 'check', ARRAY(
-    SELECT month FROM cloakroom.months() EXCEPT SELECT s.month FROM cloakroom.rotation_slices s WHERE s.rotation = p_rotation AND s.pass = 'check'));
-  SELECT count(*) INTO left_over FROM cloakroom.rotation_slices s WHERE s.rotation = p_rotation AND s.pass = 'check' AND NOT s.done;
+    SELECT month FROM cloakroom.months() EXCEPT SELECT s.month FROM cloakroom.rotation_slices s
+      WHERE s.rotation = p_rotation AND s.pass = 'check'));
+  SELECT count(*) INTO left_over FROM cloakroom.rotation_slices s WHERE s.rotation = p_rotation AND s.pass = 'check'
+    AND NOT s.done;
   left_over := left_over + cloakroom.rows_without_token(p_rotation, p_members);
   SELECT left_over + count(*) INTO left_over FROM cloakroom.quarantine q WHERE q.step = 'reindex';
   IF left_over = 0 THEN
-    -- A transaction that began before this one may see rows as they were before their backfill, in a snapshot of old.
-    UPDATE cloakroom.rotations SET phase = 'snapshots', waiting_for = ARRAY(SELECT t.transaction FROM cloakroom.transactions() t) WHERE id = p_rotation;
+    -- A transaction that began earlier may have a snapshot from before the backfill.
+    UPDATE cloakroom.rotations SET phase = 'snapshots',
+      waiting_for = ARRAY(SELECT t.transaction FROM cloakroom.transactions() t) WHERE id = p_rotation;
   END IF;
   RETURN left_over;
 END $$;
@@ -26,11 +30,12 @@ GRANT EXECUTE ON FUNCTION cloakroom.finish_check(bigint, text[]) TO cloakroom_ro
 
 CREATE OR REPLACE FUNCTION cloakroom.transactions() RETURNS TABLE (transaction text, pid integer)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  -- As CREATE INDEX CONCURRENTLY waits: by virtual transaction, which everybody may see; backend_xmin is for the privileged.
-  -- Vacuum, which has no user, reads no view.
+  -- Virtual transactions, as CREATE INDEX CONCURRENTLY uses: everybody may see them, while backend_xmin needs
+  -- privileges. Vacuum has no user and reads no view.
   SELECT l.virtualtransaction, l.pid
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-   WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid() AND a.datname = current_database() AND a.usesysid IS NOT NULL
+   WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid() AND a.datname = current_database()
+     AND a.usesysid IS NOT NULL
 $$;
 COMMENT ON FUNCTION cloakroom.transactions() IS
   'virtual transactions of this database other than our own, and their processes';
@@ -44,7 +49,8 @@ BEGIN
   IF run.id IS NULL THEN
     RETURN '{}';
   END IF;
-  SELECT coalesce(array_agg(t.pid), '{}') INTO holders FROM cloakroom.transactions() t WHERE t.transaction = ANY (run.waiting_for);
+  SELECT coalesce(array_agg(t.pid), '{}') INTO holders FROM cloakroom.transactions() t
+    WHERE t.transaction = ANY (run.waiting_for);
   IF cardinality(holders) = 0 THEN
     UPDATE cloakroom.rotations SET phase = 'swap', waiting_for = NULL WHERE id = p_rotation;
   END IF;
@@ -63,11 +69,12 @@ BEGIN
     RETURN;
   END IF;
   PERFORM cloakroom.member_columns(p_members, 'masked_', '_v' || run.version);
-  -- The same columns in the same order and of the same types; only where the tokens come from changes.
+  -- The same columns, in the same order, of the same types. Only the source of the tokens changes.
   EXECUTE (
     SELECT 'CREATE OR REPLACE VIEW public.user_logins AS SELECT ' || string_agg(
              CASE WHEN substr(attname, 8) = ANY (p_members) AND attname LIKE 'masked\_%'
-                  THEN format('%I AS %I', attname || '_v' || run.version, attname) ELSE quote_ident(attname) END, ', ' ORDER BY attnum)
+                  THEN format('%I AS %I', attname || '_v' || run.version, attname) ELSE quote_ident(attname) END, ', '
+                    ORDER BY attnum)
            || ' FROM cloakroom.user_logins'
       FROM pg_attribute WHERE attrelid = 'public.user_logins'::regclass AND attnum > 0 AND NOT attisdropped);
   UPDATE cloakroom.rotations SET phase = 'old' WHERE id = p_rotation;
@@ -84,7 +91,7 @@ BEGIN
   IF run.id IS NULL THEN
     RETURN;
   END IF;
-  -- From the commit on, no load writes a token under the old key, so its columns may go.
+  -- From this commit on, no load writes tokens under the old key, so its columns may go.
   PERFORM cloakroom.raise_epoch();
   UPDATE cloakroom.index_keys SET state = 'retired', retired_at = now() WHERE state = 'live' AND version <> run.version;
   UPDATE cloakroom.rotations SET phase = 'drop' WHERE id = p_rotation;
@@ -104,7 +111,8 @@ BEGIN
     RETURN;
   END IF;
   SELECT string_agg(format('DROP COLUMN %I', a.attname), ', ') INTO dropping
-    FROM pg_attribute a JOIN cloakroom.index_keys k ON k.state <> 'live' AND a.attname ~ ('^masked_.*_v' || k.version || '$')
+    FROM pg_attribute a JOIN cloakroom.index_keys k ON k.state <> 'live'
+      AND a.attname ~ ('^masked_.*_v' || k.version || '$')
    WHERE a.attrelid = 'cloakroom.user_logins'::regclass AND a.attnum > 0 AND NOT a.attisdropped;
   IF dropping IS NOT NULL THEN
     EXECUTE 'ALTER TABLE cloakroom.user_logins ' || dropping;

@@ -1,8 +1,10 @@
--- rejections
+-- Rejections: counting and listing them without their content, and purging old ones.
 
-CREATE OR REPLACE FUNCTION cloakroom.rejection_counts() RETURNS TABLE (reason text, rejections bigint, first_at timestamptz, last_at timestamptz)
+CREATE OR REPLACE FUNCTION cloakroom.rejection_counts()
+RETURNS TABLE (reason text, rejections bigint, first_at timestamptz, last_at timestamptz)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT reason, count(*), min(rejected_at), max(rejected_at) FROM cloakroom.rejections GROUP BY reason ORDER BY count(*) DESC, reason
+  SELECT reason, count(*), min(rejected_at), max(rejected_at) FROM cloakroom.rejections GROUP BY reason
+    ORDER BY count(*) DESC, reason
 $$;
 COMMENT ON FUNCTION cloakroom.rejection_counts() IS 'rejections by reason';
 GRANT EXECUTE ON FUNCTION cloakroom.rejection_counts() TO cloakroom_ingest, cloakroom_rotator, cloakroom_auditor;
@@ -20,13 +22,14 @@ GRANT EXECUTE ON FUNCTION cloakroom.rejection_list(text, integer) TO
 
 CREATE OR REPLACE FUNCTION cloakroom.due_rejections(p_limit integer) RETURNS SETOF uuid
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  -- Old by two measures. A clock alone can be wrong when a rejection is stored or when it is purged, so as many days as the policy keeps
-  -- it must also have been seen since: whatever clocks show, that takes as many distinct dates, each seen by a load or a purge.
+  -- Old by two measures, since a clock can be wrong when a rejection is stored or purged. By the clock, and by days
+  -- seen: a load or a purge must have seen as many distinct dates since as the policy keeps it.
   SELECT r.message_id
     FROM cloakroom.settings s
    CROSS JOIN LATERAL (SELECT floor(extract(epoch FROM s.rejection_retention) / 86400)::bigint AS days) AS kept
     JOIN cloakroom.rejections r ON r.rejected_at < clock_timestamp() - s.rejection_retention
-     AND (kept.days = 0 OR r.observed_day < (SELECT number FROM cloakroom.observed_days ORDER BY number DESC OFFSET kept.days - 1 LIMIT 1))
+     AND (kept.days = 0 OR r.observed_day < (SELECT number FROM cloakroom.observed_days ORDER BY number DESC
+       OFFSET kept.days - 1 LIMIT 1))
    ORDER BY r.rejected_at LIMIT p_limit
 $$;
 COMMENT ON FUNCTION cloakroom.due_rejections(integer) IS 'rejections that the policy keeps no longer, oldest first';
@@ -50,5 +53,6 @@ BEGIN
   RETURN gone;
 END $$;
 COMMENT ON FUNCTION cloakroom.purge_rejections(timestamptz) IS
-  'deletes rejections older than the policy keeps them, by the clock and by days seen, 5000 at the most; returns how many';
+  'deletes rejections older than the policy keeps them, by the clock and by days seen, 5000 at the most; returns how '
+  'many';
 GRANT EXECUTE ON FUNCTION cloakroom.purge_rejections(timestamptz) TO cloakroom_rotator;

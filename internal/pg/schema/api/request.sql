@@ -1,4 +1,4 @@
--- request
+-- Requests: making one, showing it, expiring it. All is decided here by session_user: a client that lies gets nothing.
 
 CREATE OR REPLACE FUNCTION cloakroom.commitment(p_salt bytea, p_text text) RETURNS bytea
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -9,7 +9,8 @@ COMMENT ON FUNCTION cloakroom.commitment(bytea, text) IS
 
 CREATE OR REPLACE FUNCTION cloakroom.request_selector(r cloakroom.requests) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT json_build_array(r.by_user, r.by_message, r.by_field, r.by_tokens, r.by_rejection, r.from_date, r.to_date)::text
+  SELECT json_build_array(r.by_user, r.by_message, r.by_field, r.by_tokens, r.by_rejection, r.from_date,
+    r.to_date)::text
 $$;
 COMMENT ON FUNCTION cloakroom.request_selector(cloakroom.requests) IS
   'what a request selects by, as the text that query_commit commits to';
@@ -18,7 +19,8 @@ CREATE OR REPLACE FUNCTION cloakroom.request_digest(r cloakroom.requests) RETURN
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT sha256(convert_to(json_build_array(
     'cloakroom/v1/request', r.id, r.asker, r.breakglass, r.purpose, r.ticket, encode(r.reason_commit, 'hex'), r.fields,
-    cloakroom.request_selector(r), r.row_limit, cloakroom.audit_time(r.created_at), cloakroom.audit_time(r.expires_at))::text, 'UTF8'))
+    cloakroom.request_selector(r), r.row_limit, cloakroom.audit_time(r.created_at),
+      cloakroom.audit_time(r.expires_at))::text, 'UTF8'))
 $$;
 COMMENT ON FUNCTION cloakroom.request_digest(cloakroom.requests) IS
   'of everything an approval is about, computed anew from the row each time: what is approved is what is opened';
@@ -31,12 +33,14 @@ DECLARE
 BEGIN
   SELECT * INTO STRICT p FROM cloakroom.settings;
   IF r.purpose <> ALL (p.purposes) THEN
-    RAISE EXCEPTION 'the policy knows no such purpose' USING ERRCODE = 'CR012', HINT = 'Purposes: ' || array_to_string(p.purposes, ', ') || '.';
+    RAISE EXCEPTION 'the policy knows no such purpose'
+      USING ERRCODE = 'CR012', HINT = 'Purposes: ' || array_to_string(p.purposes, ', ') || '.';
   ELSIF r.row_limit > p.row_limit OR r.breakglass AND r.row_limit > p.breakglass_rows THEN
     RAISE EXCEPTION 'the limit of % rows is above the policy''s', r.row_limit USING ERRCODE = 'CR012',
       HINT = format('At most %s rows, break-glass %s.', p.row_limit, p.breakglass_rows);
   ELSIF r.expires_at > r.created_at + p.request_lifetime OR r.expires_at <= r.created_at THEN
-    RAISE EXCEPTION 'the lifetime is above the policy''s, or none' USING ERRCODE = 'CR012', HINT = format('At most %s.', p.request_lifetime);
+    RAISE EXCEPTION 'the lifetime is above the policy''s, or none'
+      USING ERRCODE = 'CR012', HINT = format('At most %s.', p.request_lifetime);
   ELSIF r.purpose = 'dsar' AND r.by_user IS NULL THEN
     RAISE EXCEPTION 'a request for purpose dsar is about one person' USING ERRCODE = 'CR012', HINT = 'Select by user.';
   ELSIF EXISTS (SELECT FROM unnest(r.by_tokens) AS t WHERE t !~ '^[A-Za-z0-9_-]{22}$') THEN
@@ -44,8 +48,9 @@ BEGIN
   ELSIF r.by_rejection IS NOT NULL AND r.fields <> ARRAY['body'] THEN
     RAISE EXCEPTION 'of a rejection only the body can be opened' USING ERRCODE = 'CR012';
   END IF;
-  -- A field by which nothing can be searched would leave the token out of the condition, and select everybody.
-  IF r.by_field IS NOT NULL AND NOT EXISTS (SELECT FROM cloakroom.protected_fields() AS known WHERE known = r.by_field) THEN
+  -- A field that cannot be searched would drop the token from the condition, and so select every row.
+  IF r.by_field IS NOT NULL AND NOT EXISTS (SELECT FROM cloakroom.protected_fields() AS known
+    WHERE known = r.by_field) THEN
     RAISE EXCEPTION 'a token belongs to a protected field' USING ERRCODE = 'CR012',
       HINT = 'Protected fields: ' || (SELECT string_agg(f, ', ') FROM cloakroom.protected_fields() AS f) || '.';
   ELSIF array_position(r.fields, NULL) IS NOT NULL THEN
@@ -54,10 +59,12 @@ BEGIN
   SELECT f INTO unknown FROM unnest(r.fields || r.by_field) AS f
    WHERE f IS NOT NULL AND f <> 'body'
      AND NOT EXISTS (SELECT FROM cloakroom.protected_fields() AS known WHERE known = f)
-     AND (f IS NOT DISTINCT FROM r.by_field OR NOT EXISTS (SELECT FROM cloakroom.clear_fields() AS known WHERE known = f));
+     AND (f IS NOT DISTINCT FROM r.by_field OR NOT EXISTS (SELECT FROM cloakroom.clear_fields() AS known
+       WHERE known = f));
   IF FOUND THEN
     RAISE EXCEPTION 'there is no such field' USING ERRCODE = 'CR012', HINT = 'Fields: ' || (
-      SELECT string_agg(f, ', ') FROM (SELECT cloakroom.protected_fields() UNION ALL SELECT cloakroom.clear_fields()) AS fs(f)) || ', body.';
+      SELECT string_agg(f, ', ') FROM (SELECT cloakroom.protected_fields()
+        UNION ALL SELECT cloakroom.clear_fields()) AS fs(f)) || ', body.';
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.check_request(cloakroom.requests) IS
@@ -67,7 +74,8 @@ CREATE OR REPLACE FUNCTION cloakroom.request(
   p_purpose text, p_ticket text, p_reason text, p_fields text[],
   p_user text DEFAULT NULL, p_message uuid DEFAULT NULL, p_field text DEFAULT NULL, p_tokens text[] DEFAULT NULL,
   p_rejection text DEFAULT NULL, p_from date DEFAULT NULL, p_to date DEFAULT NULL, p_limit integer DEFAULT NULL,
-  p_lifetime interval DEFAULT NULL, p_breakglass boolean DEFAULT false, p_source_identity text DEFAULT NULL) RETURNS uuid
+  p_lifetime interval DEFAULT NULL, p_breakglass boolean DEFAULT false, p_source_identity text DEFAULT NULL)
+RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests;
@@ -83,11 +91,14 @@ BEGIN
     RAISE EXCEPTION 'a request needs a ticket, a reason, fields and one selector' USING ERRCODE = 'CR012';
   END IF;
   IF p_breakglass THEN
-    -- Nothing is spent: the row's lock makes a person's emergencies come one after the other, and be counted.
+    -- Spends nothing. The quota row's lock makes one person's break-glass requests run one at a time, so they can be
+    -- counted.
     PERFORM cloakroom.spend_quota(0);
-    SELECT count(*) INTO unreviewed FROM cloakroom.requests q WHERE q.breakglass AND q.reviewed_by IS NULL AND q.asker = session_user;
+    SELECT count(*) INTO unreviewed FROM cloakroom.requests q WHERE q.breakglass AND q.reviewed_by IS NULL
+      AND q.asker = session_user;
     IF unreviewed >= p.breakglass_unreviewed THEN
-      RAISE EXCEPTION 'there are % break-glass requests of yours that nobody has reviewed', unreviewed USING ERRCODE = 'CR010',
+      RAISE EXCEPTION 'there are % break-glass requests of yours that nobody has reviewed', unreviewed
+        USING ERRCODE = 'CR010',
         HINT = 'An approver looks at them: recover list --pending, recover review ID.';
     END IF;
   END IF;
@@ -108,7 +119,8 @@ BEGIN
   r.by_rejection := p_rejection;
   r.from_date := p_from;
   r.to_date := p_to;
-  r.row_limit := coalesce(p_limit, CASE WHEN r.breakglass THEN least(p.breakglass_rows, p.row_limit) ELSE p.row_limit END);
+  r.row_limit := coalesce(p_limit, CASE WHEN r.breakglass THEN least(p.breakglass_rows, p.row_limit)
+    ELSE p.row_limit END);
   r.created_at := cloakroom.vault_time();
   r.expires_at := r.created_at + coalesce(p_lifetime, p.request_lifetime);
   r.query_commit := cloakroom.commitment(r.query_salt, cloakroom.request_selector(r));
@@ -117,7 +129,8 @@ BEGIN
   INSERT INTO cloakroom.requests SELECT r.*;
   PERFORM cloakroom.append_leaf(CASE WHEN r.breakglass THEN 'breakglass' ELSE 'request' END,
     p_request => r.id, p_source_identity => p_source_identity, p_purpose => r.purpose, p_ticket => r.ticket,
-    p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields, p_rows => r.row_limit::bigint);
+    p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields,
+      p_rows => r.row_limit::bigint);
   RETURN r.id;
 END $$;
 COMMENT ON FUNCTION cloakroom.request IS 'asks for values to be opened; returns the request''s id';
@@ -136,7 +149,7 @@ DECLARE
 BEGIN
   PERFORM cloakroom.require_read_committed();
   SELECT * INTO r FROM cloakroom.requests WHERE id = p_request FOR UPDATE;
-  -- Whether the id exists is nobody else's business.
+  -- Do not reveal to others whether the id exists.
   IF NOT FOUND OR NOT cloakroom.may_see(r) THEN
     RAISE EXCEPTION 'there is no such request' USING ERRCODE = 'CR012', HINT = 'recover list shows those there are.';
   END IF;
@@ -145,14 +158,18 @@ END $$;
 COMMENT ON FUNCTION cloakroom.lock_request(uuid) IS 'locks a request that the caller may see';
 
 CREATE OR REPLACE FUNCTION cloakroom.request_list(p_pending boolean, p_mine boolean)
-RETURNS TABLE (id uuid, state text, asker name, breakglass boolean, reviewed_by name, purpose text, ticket text, fields text[],
-               row_limit integer, created_at timestamptz, expires_at timestamptz, approvals bigint, rows bigint, result text)
+RETURNS TABLE (id uuid, state text, asker name, breakglass boolean, reviewed_by name, purpose text, ticket text,
+fields text[],
+               row_limit integer, created_at timestamptz, expires_at timestamptz, approvals bigint, rows bigint,
+                 result text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.id, r.state, r.asker, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.fields, r.row_limit, r.created_at, r.expires_at,
+  SELECT r.id, r.state, r.asker, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.fields, r.row_limit, r.created_at,
+    r.expires_at,
          (SELECT count(*) FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved), r.rows, r.result
     FROM cloakroom.requests r
    WHERE cloakroom.may_see(r) AND (NOT p_mine OR r.asker = session_user)
-     AND (NOT p_pending OR r.state = 'requested' AND r.expires_at > cloakroom.vault_time() OR r.breakglass AND r.reviewed_by IS NULL)
+     AND (NOT p_pending OR r.state = 'requested' AND r.expires_at > cloakroom.vault_time() OR r.breakglass
+       AND r.reviewed_by IS NULL)
    ORDER BY r.created_at, r.id
 $$;
 COMMENT ON FUNCTION cloakroom.request_list(boolean, boolean) IS
@@ -161,9 +178,11 @@ GRANT EXECUTE ON FUNCTION cloakroom.request_list(boolean, boolean) TO
   cloakroom_auditor, cloakroom_approver, cloakroom_breakglass;
 
 CREATE OR REPLACE FUNCTION cloakroom.show_request(p_request uuid)
-RETURNS TABLE (id uuid, state text, asker name, breakglass boolean, reviewed_by name, purpose text, ticket text, reason text,
+RETURNS TABLE (id uuid, state text, asker name, breakglass boolean, reviewed_by name, purpose text, ticket text,
+reason text,
                reason_salt bytea, reason_commit bytea, query_salt bytea, query_commit bytea, selector text,
-               by_user text, by_message uuid, by_field text, by_tokens text[], by_rejection text, from_date date, to_date date,
+               by_user text, by_message uuid, by_field text, by_tokens text[], by_rejection text, from_date date,
+                 to_date date,
                fields text[], row_limit integer, created_at timestamptz, expires_at timestamptz, digest bytea,
                approvals_needed smallint, approved_by name[], denied_by name[], selected bigint,
                rows bigint, intent_leaf bigint, result text)
@@ -172,11 +191,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
          r.reason_salt, r.reason_commit, r.query_salt, r.query_commit, cloakroom.request_selector(r),
          r.by_user, r.by_message, r.by_field, r.by_tokens, r.by_rejection, r.from_date, r.to_date,
          r.fields, r.row_limit, r.created_at, r.expires_at, cloakroom.request_digest(r),
-         CASE WHEN r.breakglass THEN 0::smallint WHEN r.purpose = 'forget' THEN 2::smallint ELSE (SELECT s.approvals FROM cloakroom.settings s) END,
+         CASE WHEN r.breakglass THEN 0::smallint WHEN r.purpose = 'forget' THEN 2::smallint
+           ELSE (SELECT s.approvals FROM cloakroom.settings s) END,
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved ORDER BY a.at),
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND NOT a.approved ORDER BY a.at),
-         -- Not for the asker: whether a value occurs is itself something to be approved.
-         CASE WHEN r.asker <> session_user AND r.state IN ('requested', 'approved') THEN cloakroom.count_selected(r) END,
+         -- Hidden from the requester: whether a value occurs is part of what needs approval.
+         CASE WHEN r.asker <> session_user AND r.state IN ('requested', 'approved')
+           THEN cloakroom.count_selected(r) END,
          r.rows, r.intent_leaf, r.result
     FROM cloakroom.requests r WHERE r.id = p_request AND cloakroom.may_see(r)
 $$;
@@ -191,7 +212,8 @@ BEGIN
   PERFORM cloakroom.require_read_committed();
   WITH due AS (
     SELECT id FROM cloakroom.requests
-     WHERE state IN ('requested', 'approved', 'intent', 'confirmed') AND expires_at <= cloakroom.vault_time() FOR UPDATE SKIP LOCKED),
+     WHERE state IN ('requested', 'approved', 'intent', 'confirmed')
+       AND expires_at <= cloakroom.vault_time() FOR UPDATE SKIP LOCKED),
   done AS (
     UPDATE cloakroom.requests r SET state = 'expired' FROM due WHERE r.id = due.id RETURNING r.id)
   SELECT array_agg(id) INTO expired FROM done;
@@ -216,4 +238,5 @@ BEGIN
   RETURN coalesce(cardinality(expired), 0);
 END $$;
 COMMENT ON FUNCTION cloakroom.expire_token_requests() IS
-  'for a reindex that drops a version''s columns: requests that name tokens would select nothing; the last statement of its transaction';
+  'for a reindex that drops a version''s columns: requests that name tokens would select nothing; the last statement '
+  'of its transaction';

@@ -1,13 +1,15 @@
--- reseal
+-- Reseal: sealing the values of closed data keys again, under new ones.
 
-CREATE OR REPLACE FUNCTION cloakroom.begin_reseal(p_made_before timestamptz, OUT rotation bigint, OUT data_keys integer[], OUT resumed boolean)
+CREATE OR REPLACE FUNCTION cloakroom.begin_reseal(
+  p_made_before timestamptz, OUT rotation bigint, OUT data_keys integer[], OUT resumed boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made_of date[];
 BEGIN
   PERFORM cloakroom.require_read_committed();
   LOCK TABLE cloakroom.rotations IN SHARE ROW EXCLUSIVE MODE;
-  SELECT r.id, r.data_keys, true INTO rotation, data_keys, resumed FROM cloakroom.rotations r WHERE r.step = 'reseal' AND r.state = 'running';
+  SELECT r.id, r.data_keys, true INTO rotation, data_keys, resumed FROM cloakroom.rotations r WHERE r.step = 'reseal'
+    AND r.state = 'running';
   IF FOUND THEN
     RETURN;
   END IF;
@@ -23,17 +25,20 @@ BEGIN
   PERFORM cloakroom.add_slices(rotation, 'rejections', made_of);
 END $$;
 COMMENT ON FUNCTION cloakroom.begin_reseal(timestamptz) IS
-  'begins to reseal what closed data keys made before hold, or resumes what is under way; no rotation where there is nothing';
+  'begins to reseal what closed data keys made before hold, or resumes what is under way; no rotation where there is '
+  'nothing';
 GRANT EXECUTE ON FUNCTION cloakroom.begin_reseal(timestamptz) TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.reseal_page(p_rotation bigint, p_month date, p_after_id uuid, p_after_date date, p_last_id uuid, p_limit integer)
+CREATE OR REPLACE FUNCTION cloakroom.reseal_page(
+  p_rotation bigint, p_month date, p_after_id uuid, p_after_date date, p_last_id uuid, p_limit integer)
 RETURNS SETOF cloakroom.user_logins
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   SET enable_sort = off AS $$
 BEGIN
   RETURN QUERY EXECUTE
     'SELECT * FROM cloakroom.user_logins
-      WHERE create_date >= $1 AND create_date < $2 AND (message_id, create_date) > ($3, $4) AND message_id <= $5 AND data_key = ANY ($6)
+      WHERE create_date >= $1 AND create_date < $2 AND (message_id, create_date) > ($3, $4) AND message_id <= $5
+        AND data_key = ANY ($6)
       ORDER BY message_id, create_date LIMIT $7'
     USING p_month, (p_month + interval '1 month')::date, p_after_id, p_after_date, p_last_id,
           (SELECT data_keys FROM cloakroom.rotations WHERE id = p_rotation), p_limit;
@@ -42,7 +47,8 @@ COMMENT ON FUNCTION cloakroom.reseal_page(bigint, date, uuid, date, uuid, intege
   'the next rows of a slice that the closed keys sealed, in key order';
 GRANT EXECUTE ON FUNCTION cloakroom.reseal_page(bigint, date, uuid, date, uuid, integer) TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.reseal_rejections_page(p_rotation bigint, p_month date, p_after_id uuid, p_limit integer, p_bytes bigint)
+CREATE OR REPLACE FUNCTION cloakroom.reseal_rejections_page(
+  p_rotation bigint, p_month date, p_after_id uuid, p_limit integer, p_bytes bigint)
 RETURNS TABLE (message_id uuid, sealed_body bytea, data_key integer)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT message_id, sealed_body, data_key FROM (
@@ -59,7 +65,8 @@ COMMENT ON FUNCTION cloakroom.reseal_rejections_page(bigint, date, uuid, integer
 GRANT EXECUTE ON FUNCTION cloakroom.reseal_rejections_page(bigint, date, uuid, integer, bigint) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.reseal_parts(
-  p_epoch bigint, p_month date, p_members text[], p_ids uuid[], p_dates date[], p_ends integer[], p_parts bytea, p_key integer, p_check bytea)
+  p_epoch bigint, p_month date, p_members text[], p_ids uuid[], p_dates date[], p_ends integer[], p_parts bytea,
+    p_key integer, p_check bytea)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -78,28 +85,32 @@ DECLARE
 BEGIN
   PERFORM cloakroom.require_epoch(p_epoch);
   PERFORM cloakroom.require_sealing_key(p_key, p_check, p_month);
-  -- unnest pads the shorter array with NULL and says nothing.
+  -- unnest silently pads the shorter array with NULL.
   IF cardinality(p_dates) <> n OR cardinality(p_ends) <> n * k THEN
     RAISE EXCEPTION 'the arrays are not of one length' USING ERRCODE = 'CR013';
   END IF;
   IF part IS NULL THEN
     RETURN 0;
   END IF;
-  PERFORM cloakroom.mind_no_statistics(part);
+  PERFORM cloakroom.force_index_scan_if_unanalyzed(part);
   SELECT string_agg(format('$3[%1$s:%2$s], $4[%1$s:%2$s]', (i - 1) * n + 1, i * n), ', ' ORDER BY i),
          string_agg(format('start%1$s, end%1$s', i), ', ' ORDER BY i),
-         -- substring says nothing where a value ends too soon.
-         string_agg(format('CASE WHEN end%1$s > start%1$s + 17 AND end%1$s <= $6 THEN substring($5 from start%1$s + 1 for 17) END AS old%1$s,
-           CASE WHEN end%1$s > start%1$s + 17 AND end%1$s <= $6 THEN substring($5 from start%1$s + 18 for end%1$s - start%1$s - 17) END AS new%1$s,
+         -- substring does not complain if a value ends too soon, so compare the bounds.
+         string_agg(format('CASE WHEN end%1$s > start%1$s + 17 AND end%1$s <= $6
+             THEN substring($5 from start%1$s + 1 for 17) END AS old%1$s,
+           CASE WHEN end%1$s > start%1$s + 17
+             AND end%1$s <= $6 THEN substring($5 from start%1$s + 18 for end%1$s - start%1$s - 17) END AS new%1$s,
            start%1$s = end%1$s AS none%1$s', i), ', ' ORDER BY i),
          string_agg(format('%I = s.new%s', c, i), ', ' ORDER BY i),
-         -- Whoever changed the row meanwhile wins. NULL stays NULL.
-         string_agg(format('(s.none%1$s AND u.%2$I IS NULL OR substring(u.%2$I for 17) = s.old%1$s)', i, c), ' AND ' ORDER BY i)
+         -- If the row changed meanwhile, keep the change. NULL stays NULL.
+         string_agg(format('(s.none%1$s AND u.%2$I IS NULL OR substring(u.%2$I for 17) = s.old%1$s)', i, c), ' AND '
+           ORDER BY i)
     INTO bounds, names, parts, assigned, same
     FROM unnest(sealed) WITH ORDINALITY AS g(c, i);
-  -- OFFSET keeps the subquery one: else the planner copies all the parts with each condition.
+  -- OFFSET stops the planner from inlining the subquery, which would copy all the parts into each condition.
   EXECUTE format(
-    'UPDATE %s u SET data_key = $7, %s FROM (SELECT id, date, %s FROM unnest($1, $2, %s) AS b(id, date, %s) OFFSET 0) AS s
+    'UPDATE %s u SET data_key = $7, %s
+       FROM (SELECT id, date, %s FROM unnest($1, $2, %s) AS b(id, date, %s) OFFSET 0) AS s
       WHERE u.message_id = s.id AND u.create_date = s.date AND %s',
     part, assigned, parts, bounds, names, same)
     USING p_ids, p_dates, starts, p_ends, p_parts, octet_length(p_parts), p_key;
@@ -107,11 +118,15 @@ BEGIN
   RETURN changed;
 END $$;
 COMMENT ON FUNCTION cloakroom.reseal_parts(bigint, date, text[], uuid[], date[], integer[], bytea, integer, bytea) IS
-  'writes new sealed values over the old ones; p_parts holds, member after member and row after row, the first 17 bytes of the old value (version, data key, nonce) and all of the new, nothing for NULL, and p_ends where each part ends; returns how many rows were still so';
-GRANT EXECUTE ON FUNCTION cloakroom.reseal_parts(bigint, date, text[], uuid[], date[], integer[], bytea, integer, bytea) TO
+  'writes new sealed values over the old ones; p_parts holds, member after member and row after row, the first 17 '
+  'bytes of the old value (version, data key, nonce) and all of the new, nothing for NULL, and p_ends where each part '
+  'ends; returns how many rows were still so';
+GRANT EXECUTE ON FUNCTION cloakroom.reseal_parts(bigint, date, text[], uuid[], date[], integer[], bytea, integer,
+  bytea) TO
   cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.reseal_rejections(p_epoch bigint, p_month date, p_ids uuid[], p_old bytea[], p_new bytea[], p_key integer, p_check bytea)
+CREATE OR REPLACE FUNCTION cloakroom.reseal_rejections(
+  p_epoch bigint, p_month date, p_ids uuid[], p_old bytea[], p_new bytea[], p_key integer, p_check bytea)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,6 +1,7 @@
--- rewrap
+-- Rewrap: the same keys under another KEK.
 
-CREATE OR REPLACE FUNCTION cloakroom.wrapped_keys() RETURNS TABLE (purpose text, id integer, kek text, kek_id text, wrapped bytea, key_check bytea)
+CREATE OR REPLACE FUNCTION cloakroom.wrapped_keys()
+RETURNS TABLE (purpose text, id integer, kek text, kek_id text, wrapped bytea, key_check bytea)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT 'index', version, kek, kek_id, wrapped, key_check FROM cloakroom.index_keys WHERE wrapped IS NOT NULL
   UNION ALL
@@ -14,22 +15,25 @@ CREATE OR REPLACE FUNCTION cloakroom.begin_rewrap(p_kek text, p_data_keys intege
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM cloakroom.require_durable_commit();
-  PERFORM cloakroom.append_leaf('key.rewrap', p_result => 'begun: ' || p_data_keys || ' data keys and ' || p_index_keys || ' index keys under ' || p_kek);
+  PERFORM cloakroom.append_leaf('key.rewrap', p_result => 'begun: ' || p_data_keys || ' data keys and ' || p_index_keys
+    || ' index keys under ' || p_kek);
 END $$;
 COMMENT ON FUNCTION cloakroom.begin_rewrap(text, integer, integer) IS
   'logs that keys are about to be rewrapped; log_rewrap says afterwards which were';
 GRANT EXECUTE ON FUNCTION cloakroom.begin_rewrap(text, integer, integer) TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.rewrap_key(p_purpose text, p_id integer, p_old bytea, p_kek text, p_kek_id text, p_new bytea) RETURNS boolean
+CREATE OR REPLACE FUNCTION cloakroom.rewrap_key(
+  p_purpose text, p_id integer, p_old bytea, p_kek text, p_kek_id text, p_new bytea) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   IF p_new IS NULL OR octet_length(p_new) = 0 THEN
     RAISE EXCEPTION 'nothing was wrapped' USING ERRCODE = 'CR013';
   END IF;
-  -- Over exactly the old bytes: whoever rewrapped or shredded the key meanwhile wins.
+  -- Only over the old bytes: if the key was rewrapped or shredded meanwhile, keep that.
   IF p_purpose = 'index' THEN
-    UPDATE cloakroom.index_keys SET kek = p_kek, kek_id = p_kek_id, wrapped = p_new WHERE version = p_id AND wrapped = p_old;
+    UPDATE cloakroom.index_keys SET kek = p_kek, kek_id = p_kek_id, wrapped = p_new WHERE version = p_id
+      AND wrapped = p_old;
   ELSE
     UPDATE cloakroom.data_keys SET kek = p_kek, kek_id = p_kek_id, wrapped = p_new WHERE id = p_id AND wrapped = p_old;
   END IF;

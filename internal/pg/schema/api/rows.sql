@@ -1,4 +1,5 @@
--- rows
+-- The row table: its months, its columns, and helpers for the rotation job. What names cloakroom.user_logins stands
+-- here, in load, select, open, reseal, reindex*, shred, forget, verify and passes.
 
 CREATE OR REPLACE FUNCTION cloakroom.make_month(p_date date) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -10,13 +11,13 @@ BEGIN
   IF to_regclass('cloakroom.' || partition) IS NOT NULL THEN
     RETURN false;
   END IF;
-  -- CREATE TABLE IF NOT EXISTS does not save concurrent makers: lock, then look again.
+  -- CREATE TABLE IF NOT EXISTS fails when two sessions race, so lock and look again.
   LOCK TABLE cloakroom.partition_maker IN EXCLUSIVE MODE;
   IF to_regclass('cloakroom.' || partition) IS NOT NULL THEN
     RETURN false;
   END IF;
   EXECUTE format('CREATE TABLE cloakroom.%I (LIKE cloakroom.user_logins INCLUDING ALL)', partition);
-  -- With a CHECK that implies the bounds, ATTACH need not scan. The table is empty: there is nothing to scan.
+  -- ATTACH scans the new table, which is empty.
   EXECUTE format('ALTER TABLE cloakroom.user_logins ATTACH PARTITION cloakroom.%I FOR VALUES FROM (%L) TO (%L)',
                  partition, first_day, next_month);
   RETURN true;
@@ -27,7 +28,8 @@ GRANT EXECUTE ON FUNCTION cloakroom.make_month(date) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.make_months_ahead() RETURNS integer
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT count(*) FILTER (WHERE cloakroom.make_month((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date))::integer
+  SELECT count(*) FILTER (WHERE cloakroom.make_month((date_trunc('month',
+    now() AT TIME ZONE 'UTC') + n * interval '1 month')::date))::integer
     FROM generate_series(0, 3) AS n
 $$;
 COMMENT ON FUNCTION cloakroom.make_months_ahead() IS
@@ -62,7 +64,8 @@ CREATE OR REPLACE FUNCTION cloakroom.clear_fields() RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT attname::text FROM pg_attribute
    WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
-     AND attname NOT LIKE 'sealed\_%' AND attname NOT LIKE 'masked\_%' AND attname NOT IN ('message_id', 'create_date', 'data_key')
+     AND attname NOT LIKE 'sealed\_%' AND attname NOT LIKE 'masked\_%'
+       AND attname NOT IN ('message_id', 'create_date', 'data_key')
    ORDER BY attnum
 $$;
 COMMENT ON FUNCTION cloakroom.clear_fields() IS
@@ -74,13 +77,14 @@ DECLARE
   wanted text[];
   found integer;
 BEGIN
-  -- Names come from the client: they must be columns of the table, and all of their kind.
+  -- Names come from the client, so check that they are exactly the protected members of the table.
   SELECT array_agg(p_prefix || m || p_suffix ORDER BY n) INTO wanted FROM unnest(p_members) WITH ORDINALITY AS g(m, n);
   SELECT count(*) INTO found FROM pg_attribute
    WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname = ANY (wanted);
   IF found IS DISTINCT FROM cardinality(p_members) OR found IS DISTINCT FROM (
        SELECT count(*)::integer FROM pg_attribute
-        WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname LIKE 'sealed\_%') THEN
+        WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
+          AND attname LIKE 'sealed\_%') THEN
     RAISE EXCEPTION 'the members named are not those of the table' USING ERRCODE = 'CR013',
       HINT = 'Run the program of the same version as the schema.';
   END IF;
@@ -91,7 +95,7 @@ COMMENT ON FUNCTION cloakroom.member_columns(text[], text, text) IS
 
 CREATE OR REPLACE FUNCTION cloakroom.erasure() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  -- Every sealed value, and every token, of whichever version: tokens are enumerable for whoever holds the index key.
+  -- Every sealed value and every token of every version: whoever holds the index key can enumerate tokens.
   SELECT string_agg(format('%I = NULL', attname), ', ' ORDER BY attnum) FROM pg_attribute
    WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
      AND (attname LIKE 'sealed\_%' OR attname LIKE 'masked\_%' OR attname = 'data_key')
@@ -100,17 +104,20 @@ COMMENT ON FUNCTION cloakroom.erasure() IS 'the SET list that erases a row of us
 
 CREATE OR REPLACE FUNCTION cloakroom.short_name(p_name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN octet_length(p_name) <= 63 THEN p_name ELSE left(p_name, 50) || '_' || left(md5(p_name), 12) END $$;
+  SELECT CASE WHEN octet_length(p_name) <= 63 THEN p_name ELSE left(p_name, 50) || '_' || left(md5(p_name), 12) END
+$$;
 COMMENT ON FUNCTION cloakroom.short_name(text) IS 'a name of at most 63 bytes, which is what Postgres keeps';
 
-CREATE OR REPLACE FUNCTION cloakroom.mind_no_statistics(p_part regclass) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.force_index_scan_if_unanalyzed(p_part regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- A table that was never analysed, or when it was empty, is taken for a few rows, and read whole for each batch. To the end of the transaction no way leads
-  -- to it but an index; a way that is forbidden has a price for which the planner would compile the statement.
+  -- The planner takes a table that was never analysed, or analysed while empty, for a few rows, and would read it whole
+  -- for each batch. Until commit, allow index scans only. Disabled plans get a huge cost, which would trigger JIT, so
+  -- turn JIT off too.
   IF (SELECT reltuples FROM pg_class WHERE oid = p_part) <= 0 THEN
-    PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true);
+    PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+      set_config('jit', 'off', true);
   END IF;
 END $$;
-COMMENT ON FUNCTION cloakroom.mind_no_statistics(regclass) IS
-  'until commit, allows index scans only if the table has no statistics';
+COMMENT ON FUNCTION cloakroom.force_index_scan_if_unanalyzed(regclass) IS
+  'until commit, allows only index scans, if the table has no statistics';

@@ -1,4 +1,4 @@
--- select
+-- Which rows and rejections a request selects.
 
 CREATE OR REPLACE FUNCTION cloakroom.other_versions_tokens(p_field text, p_tokens text[]) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -9,7 +9,7 @@ DECLARE
   tokens text[] := p_tokens;
   found_tokens text[];
 BEGIN
-  -- While a reindex is under way a row has a token under each version: one that carries the token asked for gives the others.
+  -- During a reindex a row has a token under each live version, so a row with the token asked for gives the others.
   IF (SELECT count(*) FROM cloakroom.index_keys WHERE state = 'live') < 2 THEN
     RETURN tokens;
   END IF;
@@ -37,13 +37,14 @@ BEGIN
     RETURN 'false';
   END IF;
   IF r.by_tokens IS NOT NULL THEN
-    -- Looked up now and not when it was asked for: whether a value occurs is itself something to be approved.
+    -- Looked up here, not in request(): whether a value occurs is part of what needs approval.
     r.by_tokens := cloakroom.other_versions_tokens(r.by_field, r.by_tokens);
-    SELECT string_agg(format('%I = ANY (%L::varchar[])', 'masked_' || f || '_v' || k.version, r.by_tokens), ' OR ') INTO STRICT tokens
+    SELECT string_agg(format('%I = ANY (%L::varchar[])', 'masked_' || f || '_v' || k.version, r.by_tokens), ' OR ')
+      INTO STRICT tokens
       FROM cloakroom.protected_fields() AS f, cloakroom.index_keys k
      WHERE k.state = 'live' AND (r.by_field IS NULL OR f = r.by_field);
   END IF;
-  -- Literals are quoted by format; concat_ws leaves out what is NULL.
+  -- format quotes the literals; concat_ws skips NULL.
   RETURN concat_ws(' AND ',
     CASE WHEN r.by_user IS NOT NULL THEN format('user_id = %L', r.by_user) END,
     CASE WHEN r.by_message IS NOT NULL THEN format('message_id = %L', r.by_message) END,
@@ -61,7 +62,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CASE WHEN r.by_message IS NOT NULL THEN format('message_id = %L', r.by_message) END,
     CASE WHEN r.by_rejection IS NOT NULL THEN format('reason = %L', r.by_rejection) END,
     CASE WHEN r.from_date IS NOT NULL THEN format('create_date >= %L', r.from_date) END,
-    CASE WHEN r.to_date IS NOT NULL THEN format('create_date <= %L', r.to_date) END) END $$;
+    CASE WHEN r.to_date IS NOT NULL THEN format('create_date <= %L', r.to_date) END) END
+$$;
 COMMENT ON FUNCTION cloakroom.rejection_condition(cloakroom.requests) IS
   'the WHERE clause of rejections that a request selects by';
 

@@ -1,6 +1,7 @@
--- vault
+-- The vault: what every process reads of it, the policy, index keys, the schema's version.
 
-CREATE OR REPLACE FUNCTION cloakroom.vault() RETURNS TABLE (vault_id uuid, epoch bigint, days_back integer, days_ahead integer)
+CREATE OR REPLACE FUNCTION cloakroom.vault()
+RETURNS TABLE (vault_id uuid, epoch bigint, days_back integer, days_ahead integer)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT vault_id, epoch, days_back, days_ahead FROM cloakroom.settings
 $$;
@@ -9,11 +10,14 @@ GRANT EXECUTE ON FUNCTION cloakroom.vault() TO
   cloakroom_ingest, cloakroom_auditor, cloakroom_approver, cloakroom_rotator, cloakroom_breakglass, cloakroom_witness;
 
 CREATE OR REPLACE FUNCTION cloakroom.policy() RETURNS TABLE (
-  approvals integer, row_limit integer, request_lifetime text, daily_quota integer, purposes text[], checkpoint_before_open boolean,
-  breakglass_rows integer, breakglass_unreviewed integer, data_key_max_age text, index_key_max_age text, rejection_retention text, days_back integer, days_ahead integer, kek text)
+  approvals integer, row_limit integer, request_lifetime text, daily_quota integer, purposes text[],
+    checkpoint_before_open boolean,
+  breakglass_rows integer, breakglass_unreviewed integer, data_key_max_age text, index_key_max_age text,
+    rejection_retention text, days_back integer, days_ahead integer, kek text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET intervalstyle = 'postgres' AS $$
   SELECT approvals, row_limit, request_lifetime::text, daily_quota, purposes, checkpoint_before_open,
-         breakglass_rows, breakglass_unreviewed, data_key_max_age::text, index_key_max_age::text, rejection_retention::text, days_back, days_ahead, kek
+         breakglass_rows, breakglass_unreviewed, data_key_max_age::text, index_key_max_age::text,
+           rejection_retention::text, days_back, days_ahead, kek
     FROM cloakroom.settings
 $$;
 COMMENT ON FUNCTION cloakroom.policy() IS 'the vault''s policy, intervals as text';
@@ -23,8 +27,9 @@ GRANT EXECUTE ON FUNCTION cloakroom.policy() TO
 CREATE OR REPLACE FUNCTION cloakroom.set_policy(p_name text, p_value text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- Executable by the owner alone: who sets the number of approvals may open anything.
-  IF p_name <> ALL (ARRAY['approvals', 'row_limit', 'request_lifetime', 'daily_quota', 'purposes', 'checkpoint_before_open', 'breakglass_rows', 'breakglass_unreviewed',
+  -- Only the owner may execute this: whoever sets the number of approvals may open anything.
+  IF p_name <> ALL (ARRAY['approvals', 'row_limit', 'request_lifetime', 'daily_quota', 'purposes',
+    'checkpoint_before_open', 'breakglass_rows', 'breakglass_unreviewed',
       'data_key_max_age', 'index_key_max_age', 'rejection_retention', 'days_back', 'days_ahead', 'kek']) THEN
     RAISE EXCEPTION 'the policy has no setting %', p_name USING ERRCODE = 'CR013', HINT = 'Look at keys policy show.';
   END IF;
@@ -34,9 +39,11 @@ END $$;
 COMMENT ON FUNCTION cloakroom.set_policy(text, text) IS
   'changes one setting of the policy, and says so in the audit log';
 
-CREATE OR REPLACE FUNCTION cloakroom.keys_made_before(OUT data_keys timestamptz, OUT index_keys timestamptz, OUT "now" timestamptz)
+CREATE OR REPLACE FUNCTION cloakroom.keys_made_before(
+  OUT data_keys timestamptz, OUT index_keys timestamptz, OUT "now" timestamptz)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT clock_timestamp() - data_key_max_age, clock_timestamp() - index_key_max_age, clock_timestamp() FROM cloakroom.settings
+  SELECT clock_timestamp() - data_key_max_age, clock_timestamp() - index_key_max_age, clock_timestamp()
+    FROM cloakroom.settings
 $$;
 COMMENT ON FUNCTION cloakroom.keys_made_before() IS
   'data keys and index keys made before these times are due, by the policy and the database''s clock';
@@ -46,10 +53,12 @@ CREATE OR REPLACE FUNCTION cloakroom.key_ages()
 RETURNS TABLE (kind text, id integer, month date, state text, kek text, created_at timestamptz, closed_at timestamptz,
                retired_at timestamptz, shredded_at timestamptz, max_age interval)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT 'index', k.version, NULL::date, k.state, k.kek, k.created_at, NULL::timestamptz, k.retired_at, NULL::timestamptz, s.index_key_max_age
+  SELECT 'index', k.version, NULL::date, k.state, k.kek, k.created_at, NULL::timestamptz, k.retired_at,
+    NULL::timestamptz, s.index_key_max_age
     FROM cloakroom.index_keys k, cloakroom.settings s
   UNION ALL
-  SELECT 'data', k.id, k.month, k.state, k.kek, k.created_at, k.closed_at, k.retired_at, k.shredded_at, s.data_key_max_age
+  SELECT 'data', k.id, k.month, k.state, k.kek, k.created_at, k.closed_at, k.retired_at, k.shredded_at,
+    s.data_key_max_age
     FROM cloakroom.data_keys k, cloakroom.settings s
   ORDER BY 1 DESC, 2
 $$;
@@ -57,7 +66,8 @@ COMMENT ON FUNCTION cloakroom.key_ages() IS 'every key''s age and state, for the
 GRANT EXECUTE ON FUNCTION cloakroom.key_ages() TO
   cloakroom_auditor, cloakroom_approver, cloakroom_rotator, cloakroom_witness;
 
-CREATE OR REPLACE FUNCTION cloakroom.live_index_keys() RETURNS TABLE (version integer, kek text, kek_id text, wrapped bytea, key_check bytea)
+CREATE OR REPLACE FUNCTION cloakroom.live_index_keys()
+RETURNS TABLE (version integer, kek text, kek_id text, wrapped bytea, key_check bytea)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT version, kek, kek_id, wrapped, key_check FROM cloakroom.index_keys WHERE state = 'live' ORDER BY version
 $$;
@@ -66,7 +76,8 @@ GRANT EXECUTE ON FUNCTION cloakroom.live_index_keys() TO
   cloakroom_ingest, cloakroom_auditor, cloakroom_rotator, cloakroom_breakglass;
 
 CREATE OR REPLACE FUNCTION cloakroom.index_key_list()
-RETURNS TABLE (version integer, state text, kek text, kek_id text, created_by name, created_at timestamptz, retired_at timestamptz)
+RETURNS TABLE (version integer, state text, kek text, kek_id text, created_by name, created_at timestamptz,
+retired_at timestamptz)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT version, state, kek, kek_id, created_by, created_at, retired_at FROM cloakroom.index_keys ORDER BY version
 $$;

@@ -126,4 +126,5 @@ CREATE TABLE cloakroom.index_keys (
   CHECK ((state = 'shredded') = (wrapped IS NULL))
 );
 COMMENT ON TABLE cloakroom.index_keys IS
-  'wrapped index keys; pending until its columns exist; one is live, two during a reindex: ingest writes tokens under each';
+  'wrapped index keys; pending until its columns exist; one is live, two during a reindex: ingest writes tokens under '
+  'each';

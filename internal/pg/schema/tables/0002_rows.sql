@@ -27,7 +27,8 @@ CREATE TABLE cloakroom.user_logins (
     data_key IS NOT NULL OR (sealed_ip IS NULL AND sealed_device_id IS NULL))
 ) PARTITION BY RANGE (create_date);
 COMMENT ON TABLE cloakroom.user_logins IS
-  'one row an event, a partition a month of create_date; no DEFAULT partition: attaching beside one blocks every reader';
+  'one row an event, a partition a month of create_date; no DEFAULT partition: attaching beside one blocks every '
+  'reader';
 COMMENT ON COLUMN cloakroom.user_logins.message_id IS 'the queue''s message id; with create_date it drops a redelivery';
 COMMENT ON COLUMN cloakroom.user_logins.create_date IS 'UTC date at which the message was sent, never of processing';
 COMMENT ON COLUMN cloakroom.user_logins.app_version IS
@@ -92,7 +93,8 @@ CREATE TABLE cloakroom.observed_days (
   day    date NOT NULL UNIQUE
 );
 COMMENT ON TABLE cloakroom.observed_days IS
-  'days on which a load or a purge ran while its host''s clock agreed with the database''s, in the order they were seen';
+  'days on which a load or a purge ran while its host''s clock agreed with the database''s, in the order they were '
+  'seen';
 
 CREATE TABLE cloakroom.sources (
   name        text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 200),
