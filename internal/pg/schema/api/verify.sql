@@ -44,7 +44,7 @@ BEGIN
 
   RETURN QUERY
     SELECT 'column ' || a.attname,
-           'it holds tokens of no live index key, or values of no protected member: the key''s holder can enumerate them',
+           'it holds tokens of no live index key, or values of no protected member: its holder can enumerate them',
            false
       FROM pg_attribute a
      WHERE a.attrelid = 'cloakroom.user_logins'::regclass AND a.attnum > 0 AND NOT a.attisdropped
