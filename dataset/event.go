@@ -19,14 +19,13 @@ type Value struct {
 	Null bool
 	// Text is what is sealed: a string decoded, another value as its JSON text.
 	Text []byte
-	// Canonical is what a clear column gets: a text that Postgres reads as the column's type.
+	// Canonical is what a clear column gets: a text that Postgres reads as the column's type. A protected address has its
+	// text here.
 	Canonical []byte
 	// Nothing says that the definition lists the value as one that means "none".
 	Nothing    bool
 	Version    int32 // of a version, if HasVersion
 	HasVersion bool
-
-	at time.Time // of a timestamp
 }
 
 // Drop is an optional member that is NULL because it cannot be read.
@@ -135,7 +134,7 @@ func (d *Decoder) Decode(body []byte) (*Event, Rejection) {
 		return e, rejection
 	}
 	if d.time >= 0 {
-		e.Time = e.Values[d.time].at
+		e.Time, _ = parseTimestamp(e.Values[d.time].Text)
 	}
 	if d.id >= 0 {
 		e.Row = d.rowID(e.Values[d.id].Canonical)
@@ -234,7 +233,7 @@ func (d *Decoder) readObject(at *node) error {
 		case next == nil:
 			err = d.json.SkipValue()
 		case next.member >= 0:
-			err = d.readValue(&d.event.Values[next.member], kind, d.fields[next.member].Type == JSON)
+			err = d.readValue(&d.event.Values[next.member], kind, d.fields[next.member].whole)
 		case kind == jsontext.KindBeginObject:
 			err = d.readObject(next)
 		default:

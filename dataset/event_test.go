@@ -45,7 +45,7 @@ func TestDecode(t *testing.T) {
 		"status": {"paid", "paid"}, "coupon": {"SPRING26", "SPRING26"}, "shop_app": {"2.10", "2.10"},
 		"tags": {`{"a":[1,"b"]}`, `{"a":[1,"b"]}`}, "relay": {"::FFFF:203.0.113.9", "203.0.113.9"},
 		"email": {" Ann@Example.com ", " Ann@Example.com "}, "card": {"4929 1234 5678 9012", "4929 1234 5678 9012"},
-		"client": {"2001:DB8::1", "2001:db8::1"}, "address": {`{"street": "S\u00fcd 1"}`, `{"street": "S\u00fcd 1"}`},
+		"client": {"2001:DB8::1", "2001:DB8::1"}, "address": {`{"street": "S\u00fcd 1"}`, `{"street": "S\u00fcd 1"}`},
 		"born_on": {"1980-02-29", "1980-02-29"},
 	}
 	for i, m := range d.Members {
@@ -375,7 +375,7 @@ func ExampleDecoder() {
 		}
 	}
 	// Output:
-	// u ""
+	// u "" ""
 	// NULL: app_version bad_version
 	// u "bad_ip" "ip"
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -13,6 +14,9 @@ import (
 // field is a member prepared for reading: what a definition says in texts is parsed here, once.
 type field struct {
 	*Member
+	plain             bool   // a text without pattern
+	whole             bool   // a json: kept as its JSON text
+	kinds             string // the JSON types it may have, as jsontext.Kind
 	pattern           *regexp.Regexp
 	enum              map[string]bool
 	nothing           map[string]bool // as listed
@@ -29,9 +33,10 @@ func newField(m *Member) field {
 	if m.Enum != nil {
 		f.enum = setOf(m.Enum)
 	}
-	if m.Protect != nil {
+	if m.Protect != nil && len(m.Protect.Nothing) > 0 {
 		f.nothing = setOf(m.Protect.Nothing)
 	}
+	f.plain, f.whole, f.kinds = m.Type == Text && m.Pattern == "", m.Type == JSON, kindsOf(m.Type)
 	switch m.Type {
 	case Integer:
 		f.leastInt, _ = parseInteger([]byte(m.Least))
@@ -54,17 +59,17 @@ func setOf(list []string) map[string]bool {
 // check holds a value that is there, and not null, to the definition. It appends the canonical form to room, and where the
 // text is that form already, lets it be the text.
 func (f *field) check(v *Value, room []byte) ([]byte, Reason) {
-	if reason := f.checkKind(v.Kind); reason != "" {
-		return room, reason
+	if strings.IndexByte(f.kinds, byte(v.Kind)) < 0 {
+		return room, WrongType
 	}
-	if f.Type == JSON {
+	if f.whole {
 		return room, f.checkJSON(v)
 	}
 	v.Canonical = v.Text
 	switch {
 	case bytes.IndexByte(v.Text, 0) >= 0:
 		return room, NUL
-	case v.Kind == jsontext.KindString && f.nothing[string(v.Text)]:
+	case f.nothing != nil && v.Kind == jsontext.KindString && f.nothing[string(v.Text)]:
 		v.Nothing = true
 		return room, ""
 	case f.Max > 0 && len(v.Text) > f.Max && utf8.RuneCount(v.Text) > f.Max:
@@ -74,6 +79,9 @@ func (f *field) check(v *Value, room []byte) ([]byte, Reason) {
 	case len(v.Text) < 4*f.Min && utf8.RuneCount(v.Text) < f.Min:
 		return room, TooShort
 	}
+	if f.plain && f.enum == nil {
+		return room, ""
+	}
 	room, reason := f.read(v, room)
 	if reason == "" && f.enum != nil && !f.enum[string(v.Canonical)] {
 		reason = NotListed
@@ -81,25 +89,20 @@ func (f *field) check(v *Value, room []byte) ([]byte, Reason) {
 	return room, reason
 }
 
-// checkKind holds the JSON type of a value to the member's type.
-func (f *field) checkKind(kind jsontext.Kind) Reason {
-	ok := false
-	switch f.Type {
+// kindsOf are the JSON types that a member's type allows.
+func kindsOf(t Type) string {
+	const text, number = string(jsontext.KindString), string(jsontext.KindNumber)
+	switch t {
 	case JSON:
-		ok = true
+		return text + number + string(jsontext.KindTrue) + string(jsontext.KindFalse) + string(jsontext.KindBeginArray) + string(jsontext.KindBeginObject)
 	case Integer:
-		ok = kind == jsontext.KindNumber
+		return number
 	case Boolean:
-		ok = kind == jsontext.KindTrue || kind == jsontext.KindFalse
+		return string(jsontext.KindTrue) + string(jsontext.KindFalse)
 	case Version, Decimal:
-		ok = kind == jsontext.KindString || kind == jsontext.KindNumber
-	default:
-		ok = kind == jsontext.KindString
+		return text + number
 	}
-	if !ok {
-		return WrongType
-	}
-	return ""
+	return text
 }
 
 // read reads a text by its type.
@@ -154,15 +157,20 @@ func (f *field) read(v *Value, room []byte) ([]byte, Reason) {
 		if f.hasLeast && at.Before(f.leastAt) || f.hasMost && at.After(f.mostAt) {
 			return room, OutOfRange
 		}
-		v.at, room = at, appendTimestamp(room, at)
+		room = appendTimestamp(room, at)
 	case UUID:
 		if room, ok = appendUUID(room, v.Text); !ok {
 			return room, BadFormat
 		}
 	case IP:
-		if room, ok = appendIP(room, v.Text); !ok {
+		addr, ok := parseIP(v.Text)
+		if !ok {
 			return room, BadIP
 		}
+		if f.Protect != nil {
+			return room, "" // The token's transform writes it in its one form.
+		}
+		room = addr.AppendTo(room)
 	}
 	// Later appends may move the room: the slice then keeps the old one, which holds the same bytes.
 	v.Canonical = room[begin:len(room):len(room)]

@@ -326,14 +326,11 @@ func appendUUID(dst, text []byte) ([]byte, bool) {
 	return dst, true
 }
 
-// appendIP appends an address as the transform ip of package blindindex normalises it.
-func appendIP(dst, text []byte) ([]byte, bool) {
+// parseIP reads an address as the transform ip of package blindindex does: no zone, and IPv4 mapped to IPv6 is IPv4.
+func parseIP(text []byte) (netip.Addr, bool) {
 	if bytes.IndexByte(text, '%') >= 0 {
-		return dst, false
+		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(stringOf(text))
-	if err != nil {
-		return dst, false
-	}
-	return addr.Unmap().AppendTo(dst), true
+	return addr.Unmap(), err == nil
 }
