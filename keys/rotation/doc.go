@@ -1,17 +1,20 @@
-// Package rotation changes every key underneath, online: rewrap, reseal, reindex, retire, shred, forget.
+// Package rotation changes every key online: rewrap, reseal, reindex, retire, shred, forget.
+//
+// Which function to call: [Rotate] nightly; it does what the vault's policy says is due. [Rewrap], [Reseal], [Reindex] and
+// [Retire] do one step now. [Shred] and [Forget] destroy data. Each can be run again at any time and goes on where it ended.
 //
 // What it promises, for each step:
 //
-//   - Ingest goes on. What may be written changes under the fence and raises the epoch; a stale writer is refused and
-//     protects its batch again.
-//   - Killed at any statement, it is resumed by the next run; two runs at once share the work. A worker claims a slice of a
-//     month for one transaction, and the slice's watermark is committed with the rows it covers.
-//   - No value is lost. A new sealed value is opened and compared before it is written, and it is written over exactly the
-//     value it was made from, told by its data key and nonce: whoever changed the row meanwhile wins.
-//   - A key is retired when a count says so, made with a snapshot later than the epoch that closed the key. A watermark
-//     never proves anything.
-//   - A row that does not open is left as it is, named, and keeps its key from being retired.
+//   - Ingest goes on. A step that changes what may be written raises the vault's epoch. A writer under the old epoch is
+//     refused, and protects its batch again.
+//   - A step that is killed at any statement is resumed by the next run, and two runs at once share the work. A worker claims
+//     a slice of a month for one transaction; the slice's watermark is committed with the rows it covers.
+//   - No value is lost. A new sealed value is opened and compared before it is written. It replaces only the value it was made
+//     from, told by data key and nonce: if another transaction changed the row meanwhile, that change stays.
+//   - A key is retired only after a count, whose snapshot is later than the epoch that closed the key. A watermark proves
+//     nothing.
+//   - A row that does not open stays as it is. It is quarantined, and its key is not retired.
 //
-// The login holds the role cloakroom_rotator and no privilege on any table: the owner's functions are the only doors. Those
-// check what they are told; Go names no column that they do not compare with the catalogue.
+// The login holds the role cloakroom_rotator and no privilege on any table. It calls API functions, which check every name
+// that they are given against the catalogue.
 package rotation

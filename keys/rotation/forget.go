@@ -16,11 +16,11 @@ import (
 	"cloakroom/keys"
 )
 
-// RequestForget asks for a person to be forgotten. Two people other than the asker approve the request it returns.
+// RequestForget requests that a person be forgotten. Two people other than the requester must approve the request it returns.
 func RequestForget(ctx context.Context, v *keys.Vault, user, ticket, reason string) (uuid.UUID, error) {
 	var id uuid.UUID
 	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.request_forget($1, $2, $3)`, user, ticket, reason); err != nil {
-		return id, fmt.Errorf("asking to forget: %w", pg.Redact(err))
+		return id, fmt.Errorf("requesting to forget: %w", pg.Redact(err))
 	}
 	return id, nil
 }
@@ -28,29 +28,29 @@ func RequestForget(ctx context.Context, v *keys.Vault, user, ticket, reason stri
 // ForgetPlan is how far a request to forget has come and what it would clear.
 type ForgetPlan struct {
 	State      string `db:"state" json:"state"`
-	Approvals  int    `db:"approvals" json:"approvals"` // by others than the asker, of the request as it stands
+	Approvals  int    `db:"approvals" json:"approvals"` // by others than the requester
 	Rows       int64  `db:"logins" json:"rows"`
 	Rejections int64  `db:"rejections" json:"rejections"`
 }
 
-// PlanForget changes nothing.
+// PlanForget reports what Forget would clear. It changes nothing.
 func PlanForget(ctx context.Context, v *keys.Vault, request uuid.UUID) (ForgetPlan, error) {
 	var p ForgetPlan
 	if err := v.DB.GetContext(ctx, &p, `SELECT * FROM cloakroom.forget_plan($1)`, request); err != nil {
-		return p, fmt.Errorf("looking what there is to forget: %w", pg.Redact(err))
+		return p, fmt.Errorf("planning to forget: %w", pg.Redact(err))
 	}
 	return p, nil
 }
 
-// Certificate says what was forgotten. Kept outside the database, it lets ReplayForget do it again after a backup was
-// restored. It names the person: keep it as you keep the request.
+// Certificate says what was forgotten. Keep it outside the database: after a restore from a backup, ReplayForget needs it. It
+// names the person, so protect it like the request.
 type Certificate struct {
 	Certificate string `db:"certificate" json:"certificate"`
 	Code        string `db:"code" json:"code"` // authenticates it; only this vault can make one
 }
 
 // Forget clears the sealed values and the tokens of the person that an approved request names, in rows and rejections. Run
-// again, it finishes what was begun and returns the same certificate.
+// again, it finishes and returns the same certificate.
 func Forget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, request uuid.UUID, o Options) (Certificate, Report, error) {
 	var c Certificate
 	report, err := run(ctx, v, d, o, func(j *job, r *Report) error {
@@ -61,19 +61,19 @@ func Forget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, request uuid
 			if err := j.forgetOnce(ctx, request, r); err != nil {
 				return err
 			}
-			var end struct {
+			var finished struct {
 				Left int64   `db:"left_over"`
 				Text *string `db:"certificate"`
 				Code *string `db:"code"`
 			}
 			err := j.tx(ctx, "counting what is left to forget", func(s session) error {
-				return s.get(ctx, &end, `SELECT * FROM cloakroom.finish_forget($1)`, request)
+				return s.get(ctx, &finished, `SELECT * FROM cloakroom.finish_forget($1)`, request)
 			})
 			if err != nil {
 				return err
 			}
-			if end.Text != nil && end.Code != nil {
-				c = Certificate{*end.Text, *end.Code}
+			if finished.Text != nil && finished.Code != nil {
+				c = Certificate{*finished.Text, *finished.Code}
 				return nil
 			}
 		}
@@ -101,7 +101,7 @@ func (j *job) forgetOnce(ctx context.Context, request uuid.UUID, r *Report) erro
 	return err
 }
 
-// forgetMonth clears one month, or with nil the rejections.
+// forgetMonth clears one month; nil: the rejections.
 func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n int64, err error) {
 	err = j.tx(ctx, "forgetting", func(s session) error {
 		return s.get(ctx, &n, `SELECT cloakroom.forget_month($1, $2)`, request, month)
@@ -109,11 +109,11 @@ func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n 
 	return n, err
 }
 
-// errDryRun has a transaction rolled back.
+// errDryRun rolls a transaction back.
 var errDryRun = errors.New("a dry run")
 
-// ReplayForget does again what the certificates in a bundle say, one JSON object a line, up to the first that fails. A dry run
-// does each and rolls it back.
+// ReplayForget repeats what certificates say, up to the first that fails. A bundle has one certificate a line, as JSON. A dry
+// run does each and rolls it back.
 func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle io.Reader, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		lines := bufio.NewScanner(bundle)
@@ -123,7 +123,7 @@ func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle
 			}
 			var c Certificate
 			if err := json.Unmarshal(lines.Bytes(), &c); err != nil || c.Code == "" {
-				return fmt.Errorf("reading the bundle: line %d is no certificate", n)
+				return fmt.Errorf("reading the bundle: line %d is not a certificate", n)
 			}
 			var cleared int64
 			err := j.tx(ctx, fmt.Sprintf("replaying line %d", n), func(s session) error {

@@ -3,8 +3,11 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lib/pq"
 
@@ -13,18 +16,18 @@ import (
 	"cloakroom/keys"
 )
 
-// job is one run of a step: the vault as last read, the keys it opens with and those it seals with.
+// job is one run of a step: the vault's settings, the keys it opens with and those it seals with.
 type job struct {
 	vault     *keys.Vault
 	dataset   *dataset.Dataset
 	protected []*dataset.Member
-	members   pq.StringArray // the protected members' names
+	members   pq.StringArray // names of the protected members
 	o         Options
 	ring      *keys.Keyring
 	issuer    *keys.Issuer
 	throttle  *throttle
 
-	settings keys.Settings // but for the epoch as they were when the job began: they do not change
+	settings keys.Settings // as of the start; only the epoch changes
 	epoch    atomic.Int64
 
 	mu      sync.Mutex
@@ -51,7 +54,7 @@ func newJob(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 
 func (j *job) close() { j.ring.Close() }
 
-// refresh reads the vault's epoch again and gives up the data keys in hand: a raised epoch may have closed them.
+// refresh reads the vault's epoch again and drops the data keys in hand, which a raised epoch may have closed.
 func (j *job) refresh(ctx context.Context) error {
 	s, err := j.vault.Settings(ctx)
 	if err != nil {
@@ -62,21 +65,39 @@ func (j *job) refresh(ctx context.Context) error {
 	return nil
 }
 
-// quarantined lists the rows of a step that do not open.
+// quarantined lists the rows that a step quarantined.
 func (j *job) quarantined(ctx context.Context, step string) ([]Quarantined, error) {
 	var list []Quarantined
 	err := j.vault.DB.SelectContext(ctx, &list, `SELECT message_id, create_date, data_key, problem FROM cloakroom.quarantined($1)`, step)
 	if err != nil {
-		return nil, fmt.Errorf("listing what is quarantined: %w", pg.Redact(err))
+		return nil, fmt.Errorf("listing quarantined rows: %w", pg.Redact(err))
 	}
 	return list, nil
 }
 
-// ids turns a database's array of key ids into ours.
+// ids converts an array of key ids.
 func ids(array pq.Int32Array) []uint32 {
 	out := make([]uint32, len(array))
 	for i, id := range array {
 		out[i] = uint32(id)
 	}
 	return out
+}
+
+// run runs f as a job and completes its report, which is true even with an error.
+func run(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options, f func(*job, *Report) error) (Report, error) {
+	began := time.Now()
+	r := Report{DryRun: o.DryRun}
+	j, err := newJob(ctx, v, d, o)
+	if err != nil {
+		return r, err
+	}
+	defer j.close()
+	err = f(j, &r)
+	r.NewKeys = slices.Sorted(maps.Keys(j.newKeys))
+	r.Seconds = time.Since(began).Seconds()
+	if err != nil {
+		return r, fmt.Errorf("rotating: %w", err)
+	}
+	return r, nil
 }

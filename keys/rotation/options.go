@@ -9,31 +9,31 @@ import (
 	"cloakroom/keys/verify"
 )
 
-// Options tune a step. Zero fields take the defaults named beside them.
+// Options tune a step. Zero means the default named beside each field.
 type Options struct {
-	Force     bool          // rotate: all data keys made before now are due, whatever their age
-	DryRun    bool          // say what would be done, change nothing
+	Force     bool          // Rotate, Reseal: every data key made before now is due
+	DryRun    bool          // report what would be done; change nothing
 	Workers   int           // database connections that work on slices: 2
 	BatchRows int           // rows in a transaction: 2000
 	Rate      float64       // rows a second, all workers together; 0: no limit
-	Rest      float64       // while loads run, rest so many times as long as each batch took: 4; negative: do not
-	MaxLag    time.Duration // pause while a standby's replay lags by more; 0: do not look
+	Rest      float64       // while loads run, rest this many times a batch's duration: 4; negative: never
+	MaxLag    time.Duration // pause while a standby's replay lags by more; 0: ignore standbys
 	PauseFile string        // pause while this file exists
-	Patience  time.Duration // how long locks, outages and old snapshots are waited for: 10 min
-	// Owner connects as cloakroom_owner, for CREATE INDEX CONCURRENTLY, which no function can run. Nil: reindex builds its
-	// indexes in functions, which holds up loads while it does, and refuses that for large partitions.
+	Patience  time.Duration // how long to wait for locks, outages and old snapshots: 10 min
+	// Owner connects as cloakroom_owner, for CREATE INDEX CONCURRENTLY, which cannot run in a function. Nil: Reindex builds
+	// indexes in functions, during which loads wait; for large partitions it refuses.
 	Owner    *sqlx.DB
-	Progress func(Progress) // told of each batch; called from several goroutines; may be nil
+	Progress func(Progress) // called after each batch, from several goroutines; may be nil
 	Log      *slog.Logger   // slog.Default
 
-	hook func(at string) // called before and after each statement, for the test that kills us there
+	hook func(at string) // called before and after each statement; a test kills the process there
 }
 
 // Progress is how far a pass over the rows has come.
 type Progress struct {
 	Step string // reseal, rejections, backfill, check, clear, rewrap
 	Done int64  // rows looked at by this run
-	Rows int64  // rows there are, about; 0: unknown
+	Rows int64  // in all, estimated; 0: unknown
 }
 
 func (o Options) withDefaults() Options {
@@ -61,30 +61,30 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Report is what a run did. In a dry run it is what would be done, as far as that can be told.
+// Report is what a run did, even one that failed. In a dry run it is what would be done, as far as that is known.
 type Report struct {
 	DryRun            bool           `json:"dry_run,omitempty"`
 	MonthsMade        int            `json:"months_made"`
 	Purged            int64          `json:"rejections_purged"`
 	Rewrapped         int            `json:"rewrapped"`
-	Closed            []uint32       `json:"closed"`   // data keys that seal no more
+	Closed            []uint32       `json:"closed"`   // data keys that may no longer seal
 	NewKeys           []uint32       `json:"new_keys"` // data keys made to reseal
-	Due               []uint32       `json:"due"`      // data keys whose values were to be resealed
+	Due               []uint32       `json:"due"`      // data keys whose values had to be resealed
 	Resealed          int64          `json:"resealed"` // rows
 	Rejections        int64          `json:"resealed_rejections"`
 	Retired           []uint32       `json:"retired"`
 	Kept              []uint32       `json:"kept"` // closed, and still needed
 	Shredded          []uint32       `json:"shredded"`
-	Cleared           int64          `json:"cleared"` // rows without sealed value and token now
+	Cleared           int64          `json:"cleared"` // rows whose sealed values and tokens were cleared
 	ClearedRejections int64          `json:"cleared_rejections"`
 	Reindexed         *Reindexed     `json:"reindexed,omitempty"`
 	Quarantined       []Quarantined  `json:"quarantined,omitempty"`
-	Unfinished        []Unfinished   `json:"unfinished,omitempty"` // of a dry run: what an earlier run left
+	Unfinished        []Unfinished   `json:"unfinished,omitempty"` // in a dry run: what an earlier run left
 	Verified          *verify.Report `json:"verified,omitempty"`
 	Seconds           float64        `json:"seconds"`
 }
 
-// Quarantined is a row, or a rejection, that did not open. It names no value.
+// Quarantined is a row, or a rejection, that did not open. It holds no value.
 type Quarantined struct {
 	MessageID string `db:"message_id" json:"message_id"`
 	Date      string `db:"create_date" json:"create_date"` // -infinity for a rejection

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"cloakroom/internal/retry"
 	"cloakroom/keys"
 )
 
@@ -22,7 +23,7 @@ type slice struct {
 	LastID    uuid.UUID `db:"last_id"`
 }
 
-// batch is what a worker did with the next rows of a slice.
+// batch is what a worker did with one page of a slice.
 type batch struct {
 	read    int // rows looked at
 	changed int // rows written
@@ -32,13 +33,13 @@ type batch struct {
 	took    time.Duration
 }
 
-// worker works on batches of one pass, in a transaction that it is given. Not for concurrent use.
+// worker does one pass, a page at a time, in a transaction that it is given. Not for concurrent use.
 type worker interface {
 	batch(ctx context.Context, s session, at slice) (batch, error)
 }
 
-// pass runs workers over the slices of a pass until all are done, sharing them with other rotators. It returns how many rows
-// this run changed.
+// pass runs workers until all slices of a pass are done, by this run or by other rotators. It returns how many rows this run
+// changed.
 func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker func() worker) (int64, error) {
 	var changed, read atomic.Int64
 	var ahead int64
@@ -69,7 +70,7 @@ func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker f
 	return changed.Load(), err
 }
 
-// claim works on one batch. It waits while every slice that is left is another's; it reports false when none is left.
+// claim does one batch. It waits while other rotators hold all slices that are left, and reports false if none is left.
 func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) (batch, bool, error) {
 	for {
 		var b batch
@@ -79,7 +80,7 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 			began = time.Now()
 			var at slice
 			var err error
-			claimed, err = one(s.get(ctx, &at, `SELECT month, slice, after_id, after_date::text AS after_date, last_id FROM cloakroom.claim_slice($1, $2)`, rotation, name))
+			claimed, err = found(s.get(ctx, &at, `SELECT month, slice, after_id, after_date::text AS after_date, last_id FROM cloakroom.claim_slice($1, $2)`, rotation, name))
 			if err != nil || !claimed {
 				return err
 			}
@@ -100,8 +101,8 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 		if err != nil || left == 0 {
 			return batch{}, false, err
 		}
-		// Another worker's transaction holds what is left, or died holding it.
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		// Other rotators' transactions hold what is left. If one of them dies, the slice is free again.
+		if err := retry.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return batch{}, false, err
 		}
 	}
@@ -118,41 +119,41 @@ func (j *job) left(ctx context.Context, rotation int64, name string) (slices, ro
 	return p.Slices, p.Rows, err
 }
 
-// maxIdle is how many passes in a row may change nothing although rows are left.
+// maxIdle is how many passes in a row may change nothing although rows are left: then an operator has to look.
 const maxIdle = 3
 
-// leftError says that rows are left which a pass does not change.
+// leftError says that rows are left and passes do not change them: other transactions hold them, or they do not open.
 type leftError struct{ rows int64 }
 
 func (e *leftError) Error() string {
-	return fmt.Sprintf("%d rows are left that another transaction holds: %v", e.rows, keys.ErrUnfinished)
+	return fmt.Sprintf("%d rows are left that another transaction holds: %v: run it again when that has ended", e.rows, keys.ErrUnfinished)
 }
 
 func (e *leftError) Unwrap() error { return keys.ErrUnfinished }
 
-// quarantine explains rows that are left by those that a step put into quarantine, if it did, and reports them.
+// quarantine reports the rows that a step quarantined. If there are any, they are why rows are left.
 func (j *job) quarantine(ctx context.Context, step string, r *Report, err error) error {
 	var left *leftError
 	if !errors.As(err, &left) {
 		return err
 	}
-	list, listing := j.quarantined(ctx, step)
+	list, listErr := j.quarantined(ctx, step)
 	if r.Quarantined = append(r.Quarantined, list...); len(list) > 0 {
 		err = fmt.Errorf("%d rows are left: %w", left.rows, keys.ErrQuarantined)
 	}
-	return errors.Join(err, listing)
+	return errors.Join(err, listErr)
 }
 
-// complete runs a pass, and again while the count says that rows are left and the last pass changed some: rows that another
-// transaction held, or changed, or that were added.
+// complete runs passes until count says that no row is left. One pass may leave rows: another transaction held or changed
+// them, or they were added behind its watermark.
 func (j *job) complete(ctx context.Context, rotation int64, names []string, newWorker func(name string) worker, count func() (int64, error)) (map[string]int64, error) {
 	changed := map[string]int64{}
 	for idle := 0; ; {
-		var now int64
+		var progress int64
 		for _, name := range names {
 			n, err := j.pass(ctx, rotation, name, func() worker { return newWorker(name) })
 			changed[name] += n
-			now += n
+			progress += n
 			if err != nil {
 				return changed, err
 			}
@@ -161,11 +162,15 @@ func (j *job) complete(ctx context.Context, rotation int64, names []string, newW
 		if err != nil || left == 0 {
 			return changed, err
 		}
-		if now > 0 {
+		idle++
+		if progress > 0 {
 			idle = 0
-		} else if idle++; idle == maxIdle {
+		}
+		if idle == maxIdle {
 			return changed, &leftError{left}
-		} else if err := sleep(ctx, time.Duration(idle)*100*time.Millisecond); err != nil { // may be another rotator's doing
+		}
+		// Another rotator may be changing the rows that are left.
+		if err := retry.Sleep(ctx, time.Duration(idle)*100*time.Millisecond); err != nil {
 			return changed, err
 		}
 		for _, name := range names {
@@ -180,12 +185,3 @@ func (j *job) complete(ctx context.Context, rotation int64, names []string, newW
 }
 
 func day(t time.Time) string { return t.Format(time.DateOnly) }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"github.com/lib/pq"
 
 	"cloakroom/dataset"
+	"cloakroom/internal/retry"
 	"cloakroom/keys"
 )
 
@@ -15,13 +16,13 @@ import (
 type Reindexed struct {
 	From uint32 `json:"from"`
 	To   uint32 `json:"to"`
-	Rows int64  `json:"rows"` // whose tokens this run made
+	Rows int64  `json:"rows"` // tokens were made for, by this run
 }
 
-// Reindex makes a new index key and moves every token to it, or resumes the reindex that is under way. Analysts see the old
-// tokens until every row has a new one, and the new ones from one statement on.
+// Reindex makes a new index key and moves every token to it, or resumes an interrupted reindex. Analysts see old tokens until
+// every row has a new one; then one statement changes the view over.
 //
-// Errors: as of Rotate. keys.ErrUnfinished where an old transaction holds it up.
+// Its errors are those of Rotate. An old transaction that delays the change of the view gives keys.ErrUnfinished.
 func Reindex(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		if o.DryRun {
@@ -59,7 +60,7 @@ func (j *job) reindex(ctx context.Context, r *Report) error {
 	r.Reindexed = &Reindexed{}
 	for {
 		var at reindexState
-		err := j.call(ctx, "looking how far the reindex has come", func(s session) error {
+		err := j.call(ctx, "reading the reindex's phase", func(s session) error {
 			return s.get(ctx, &at, `SELECT * FROM cloakroom.reindex_state($1)`, rotation)
 		})
 		if err != nil {
@@ -78,13 +79,13 @@ func (j *job) reindex(ctx context.Context, r *Report) error {
 
 func (j *job) running(ctx context.Context, step string) (bool, error) {
 	var n int
-	err := j.call(ctx, "looking for a run under way", func(s session) error {
+	err := j.call(ctx, "looking for a running step", func(s session) error {
 		return s.get(ctx, &n, `SELECT count(*) FROM cloakroom.rotation_running($1)`, step)
 	})
 	return n > 0, err
 }
 
-// reindexPhase does one phase. Another rotator may do it meanwhile: then the owner's functions do nothing.
+// reindexPhase does one phase. If another rotator has done it, the API functions do nothing.
 func (j *job) reindexPhase(ctx context.Context, rotation int64, at reindexState, r *Report) error {
 	switch at.Phase {
 	case "columns":
@@ -106,14 +107,14 @@ func (j *job) reindexPhase(ctx context.Context, rotation int64, at reindexState,
 	case "drop":
 		return j.ddl(ctx, "dropping old token columns", `SELECT cloakroom.reindex_drop($1)`, rotation)
 	}
-	return fmt.Errorf("its phase is %q, which this program does not know: run one as new as the schema", at.Phase)
+	return fmt.Errorf("its phase is %q, which this program does not know: install the version of the schema", at.Phase)
 }
 
 func (j *job) ddl(ctx context.Context, doing, query string, args ...any) error {
 	return j.tx(ctx, doing, func(s session) error { return s.exec(ctx, query, args...) })
 }
 
-// tokens runs the pass that makes tokens (backfill) or the one that compares them (check).
+// tokens runs the pass that makes tokens (backfill), or the one that recomputes and compares them (check).
 func (j *job) tokens(ctx context.Context, rotation int64, at reindexState, pass string, r *Report) error {
 	index, err := j.indexKey(ctx, at.To)
 	if err != nil {
@@ -151,7 +152,7 @@ func (j *job) indexKey(ctx context.Context, version uint32) (keys.IndexKey, erro
 	return found, nil
 }
 
-// awaitSnapshots waits until no transaction is left that may see rows without their new tokens.
+// awaitSnapshots waits for the end of every transaction whose snapshot may show rows without their new tokens.
 func (j *job) awaitSnapshots(ctx context.Context, rotation int64) error {
 	began := time.Now()
 	for told := false; ; {
@@ -169,7 +170,7 @@ func (j *job) awaitSnapshots(ctx context.Context, rotation int64) error {
 		if time.Since(began) > j.o.Patience {
 			return fmt.Errorf("waiting for old snapshots: %w: processes %v have transactions older than %v; the view changes over when they end (see pg_stat_activity); run it again", keys.ErrUnfinished, []int32(holders), j.o.Patience)
 		}
-		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+		if err := retry.Sleep(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}

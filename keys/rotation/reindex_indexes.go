@@ -16,15 +16,14 @@ type indexLeft struct {
 	Column     string `db:"col"`
 	Name       string `db:"index_name"`
 	Bytes      int64  `db:"bytes"`
-	Unfinished bool   `db:"unfinished"` // a build was interrupted, or is going on
+	Unfinished bool   `db:"unfinished"` // a build was interrupted, or is running
 	Ready      bool   `db:"ready"`      // only to be attached
 }
 
-// largestBlockingBuild is the largest partition, in bytes, for which an index is built while loads wait: a second or so.
+// largestBlockingBuild is the largest partition, in bytes, whose index may be built while loads wait: about a second.
 const largestBlockingBuild = 1 << 30
 
-// indexes gives every partition an index on each new token column. Months made meanwhile have theirs: they are copied from
-// the parent.
+// indexes gives every partition an index on each new token column. A month made meanwhile has its own, copied from the parent.
 func (j *job) indexes(ctx context.Context, rotation int64) error {
 	if err := j.ddl(ctx, "preparing indexes", `SELECT cloakroom.reindex_parent_indexes($1, $2)`, rotation, j.members); err != nil {
 		return err
@@ -52,11 +51,11 @@ func (j *job) indexes(ctx context.Context, rotation int64) error {
 	}
 }
 
-// index builds one index, unless it is ready, and attaches it. What an interrupted build left is dropped first.
+// index builds one index, unless it is ready, and attaches it. It first drops what an interrupted build left.
 func (j *job) index(ctx context.Context, rotation int64, at indexLeft) error {
 	concurrently := j.o.Owner != nil
 	if !concurrently && !at.Ready && at.Bytes > largestBlockingBuild {
-		return fmt.Errorf("building index %s: the partition has %d MB, and loads into it would wait: %w; give the owner's login (--owner-url), so that it is built concurrently",
+		return fmt.Errorf("building index %s: the partition has %d MB, and loads into it would wait: %w; give the owner's login (--owner-url), which can build it concurrently",
 			at.Name, at.Bytes>>20, keys.ErrUnfinished)
 	}
 	attach := func(build bool) error {
@@ -75,7 +74,7 @@ func (j *job) index(ctx context.Context, rotation int64, at indexLeft) error {
 		err := owner.exec(ctx, fmt.Sprintf(`CREATE INDEX CONCURRENTLY IF NOT EXISTS %s ON cloakroom.%s (%s)`,
 			pq.QuoteIdentifier(at.Name), pq.QuoteIdentifier(at.Partition), pq.QuoteIdentifier(at.Column)))
 		if pg.Code(err) == duplicateTable {
-			return nil // another rotator's
+			return nil // another rotator built it
 		}
 		return err
 	})
@@ -85,4 +84,5 @@ func (j *job) index(ctx context.Context, rotation int64, at indexLeft) error {
 	return attach(false)
 }
 
+// duplicateTable is the SQLSTATE of an index that exists, too.
 const duplicateTable = "42P07"

@@ -9,7 +9,7 @@ import (
 	"cloakroom/keys"
 )
 
-// tokenWorker opens rows and makes their tokens under one index key: to write them (backfill), or to compare them (check).
+// tokenWorker opens rows and makes their tokens under one index key, to write them (backfill) or to compare them (check).
 type tokenWorker struct {
 	*rowReader
 	rotation int64
@@ -23,13 +23,10 @@ type tokenWorker struct {
 }
 
 func newTokenWorker(j *job, rotation int64, pass string, index keys.IndexKey) *tokenWorker {
-	w := &tokenWorker{rotation: rotation, pass: pass, version: index.Version}
+	w := &tokenWorker{rotation: rotation, pass: pass, version: index.Version, hashers: index.NewHashers()}
 	w.rowReader = newRowReader(j, nil)
 	if pass == "check" {
 		w.rowReader = newRowReader(j, []uint32{index.Version})
-	}
-	for _, s := range index.Subkeys {
-		w.hashers = append(w.hashers, s.NewHasher())
 	}
 	return w
 }
@@ -42,9 +39,9 @@ func (w *tokenWorker) batch(ctx context.Context, s session, at slice) (batch, er
 	}
 	var q quarantine
 	names, dates := make(textArray, 0, len(rows)), make(textArray, 0, len(rows))
-	tokens := make([]tokenArray, len(w.protected))
+	tokens := make([]textArray, len(w.protected))
 	for m := range tokens {
-		tokens[m] = make(tokenArray, 0, len(rows))
+		tokens[m] = make(textArray, 0, len(rows))
 	}
 	for i := range rows {
 		place := rows[i].Place(w.settings.ID, w.dataset, "")
@@ -64,7 +61,7 @@ func (w *tokenWorker) batch(ctx context.Context, s session, at slice) (batch, er
 	last := rows[len(rows)-1]
 	b := batch{read: len(rows), afterID: last.ID, after: day(last.Date), done: len(rows) < w.o.BatchRows}
 	if w.pass == "backfill" && len(names) > 0 {
-		var flat tokenArray
+		var flat textArray
 		for m := range tokens {
 			flat = append(flat, tokens[m]...)
 		}
@@ -76,7 +73,8 @@ func (w *tokenWorker) batch(ctx context.Context, s session, at slice) (batch, er
 	return b, q.write(ctx, s, "reindex")
 }
 
-// tokens makes a row's tokens, empty where nothing is sealed, or says what is wrong with the row. The place is the row's.
+// tokens makes a row's tokens in w.made, or says what is wrong with the row. A token is empty if nothing is sealed, or if it
+// only had to be compared. The place is the row's.
 func (w *tokenWorker) tokens(ctx context.Context, row *keys.Row, place *envelope.Place) (problem string, err error) {
 	w.made = w.made[:0]
 	key, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
@@ -103,11 +101,11 @@ func (w *tokenWorker) tokens(ctx context.Context, row *keys.Row, place *envelope
 		if w.pass == "check" && !(row.Tokens[0][i].Valid && blindindex.EqualToken(row.Tokens[0][i].String, string(w.token))) {
 			return fmt.Sprintf("%s: the token of version %d is not that of the sealed value", m.Name, w.version), nil
 		}
+		made := ""
 		if w.pass == "backfill" {
-			w.made = append(w.made, string(w.token))
-		} else {
-			w.made = append(w.made, "") // it was compared
+			made = string(w.token)
 		}
+		w.made = append(w.made, made)
 	}
 	return "", nil
 }

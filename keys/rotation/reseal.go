@@ -1,20 +1,50 @@
 package rotation
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/lib/pq"
 
-	"cloakroom/crypto/envelope"
+	"cloakroom/dataset"
+	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
-// reseal moves what closed data keys made before a time hold to new data keys, or resumes the reseal that is under way.
+// Reseal closes the data keys that are due (by the policy, or all with Options.Force), reseals what closed keys hold, and
+// retires those that hold nothing. Its errors are those of Rotate.
+func Reseal(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
+	return run(ctx, v, d, o, func(j *job, r *Report) error {
+		due, err := j.due(ctx)
+		if err != nil {
+			return err
+		}
+		if o.DryRun {
+			_, err := j.planReseal(ctx, due, r)
+			return err
+		}
+		return j.resealDue(ctx, due.DataKeys, r)
+	})
+}
+
+// resealDue closes the data keys that are due, reseals what closed keys hold, and retires those that hold nothing.
+func (j *job) resealDue(ctx context.Context, due time.Time, r *Report) error {
+	if err := j.closeKeys(ctx, due, r); err != nil {
+		return err
+	}
+	// Keys that hold nothing need no pass over the rows.
+	if err := j.retire(ctx, r); err != nil {
+		return err
+	}
+	if err := j.reseal(ctx, due, r); err != nil {
+		return err
+	}
+	return j.retire(ctx, r)
+}
+
+// reseal moves the values of closed data keys made before a time to new data keys, or resumes an interrupted reseal.
 func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) error {
 	var begun struct {
 		Rotation *int64        `db:"rotation"`
@@ -46,239 +76,54 @@ func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) 
 	return j.quarantine(ctx, "reseal", report, err)
 }
 
-// resealer reseals rows. What it makes of a batch or of a row it makes in the memory of the last.
-type resealer struct {
-	*rowReader
-	rotation int64
-	made     replacement
-	sealed   [][]byte // a row's new values, by member
-	scratch  envelope.Scratch
-	text     []byte
-	again    []byte
+// rotationPlan is what resealing the keys made before a time would do.
+type rotationPlan struct {
+	Months     int           `db:"months"`
+	Closing    pq.Int32Array `db:"closing"`
+	Due        pq.Int32Array `db:"due"`
+	Rows       int64         `db:"logins"`
+	Rejections int64         `db:"rejections"`
+	Sealed     int64         `db:"sealed"` // sealed rows, whatever their key
 }
 
-func newResealer(j *job, rotation int64) *resealer {
-	n := len(j.protected)
-	return &resealer{rowReader: newRowReader(j, nil), rotation: rotation, made: replacement{members: make([]parts, n)}, sealed: make([][]byte, n)}
-}
-
-// replacement is what is to be written over a page of rows, for the owner's function.
-type replacement struct {
-	ids, dates textArray
-	members    []parts
-	all        parts
-}
-
-func (r *replacement) reset() {
-	r.ids, r.dates = r.ids[:0], r.dates[:0]
-	for i := range r.members {
-		r.members[i].reset()
+func (j *job) readPlan(ctx context.Context, madeBefore time.Time) (p rotationPlan, err error) {
+	if err := j.vault.DB.GetContext(ctx, &p, `SELECT * FROM cloakroom.rotation_plan($1)`, madeBefore); err != nil {
+		return p, fmt.Errorf("planning the rotation: %w", pg.Redact(err))
 	}
+	return p, nil
 }
 
-// flat is the parts of all members, one member after the other.
-func (r *replacement) flat() parts {
-	r.all.reset()
-	for _, p := range r.members {
-		for _, end := range p.ends {
-			r.all.ends = append(r.all.ends, int32(len(r.all.bytes))+end)
-		}
-		r.all.bytes = append(r.all.bytes, p.bytes...)
-	}
-	return r.all
-}
-
-// parts are values, row after row: of each the beginning of the old one, to the end of its nonce, since no two values of a
-// data key have the same, and the new one. NULL is an empty part.
-type parts struct {
-	bytes []byte
-	ends  pq.Int32Array
-}
-
-func (p *parts) reset() { p.bytes, p.ends = p.bytes[:0], p.ends[:0] }
-
-func (p *parts) add(old, new []byte) {
-	if old != nil {
-		p.bytes = append(append(p.bytes, old[:envelope.PrefixSize]...), new...)
-	}
-	p.ends = append(p.ends, int32(len(p.bytes)))
-}
-
-func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error) {
-	rows, err := w.read(ctx, s, `cloakroom.reseal_page($1, $2, $3, $4, $5, $6)`,
-		w.rotation, day(at.Month), at.AfterID, at.AfterDate, at.LastID, w.o.BatchRows)
-	if err != nil || len(rows) == 0 {
-		return batch{done: true}, err
-	}
-	newKey := sync.OnceValues(func() (*keys.SealingKey, error) { return w.sealingKey(ctx, at.Month, rows) })
-	w.made.reset()
-	var q quarantine
-	for i := range rows {
-		if err := w.add(ctx, &q, newKey, &rows[i]); err != nil {
-			return batch{}, err
-		}
-	}
-	last := rows[len(rows)-1]
-	b := batch{read: len(rows), afterID: last.ID, after: day(last.Date), done: len(rows) < w.o.BatchRows}
-	if len(w.made.ids) > 0 {
-		key, err := newKey()
-		if err != nil {
-			return batch{}, err
-		}
-		all := w.made.flat()
-		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			w.epoch.Load(), day(at.Month), w.members, w.made.ids, w.made.dates, all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
-			return batch{}, err
-		}
-	}
-	return b, q.write(ctx, s, "reseal")
-}
-
-// sealingKey is a data key of the month with room for the rows. Their sealed sizes stand for those of their texts.
-func (j *job) sealingKey(ctx context.Context, month time.Time, rows []keys.Row) (*keys.SealingKey, error) {
-	seals, size := 0, 0
-	for i := range rows {
-		for _, sealed := range rows[i].Sealed {
-			seals++
-			size += len(sealed)
-		}
-	}
-	return j.acquire(ctx, month, seals, size)
-}
-
-func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*keys.SealingKey, error) {
-	key, err := j.issuer.Acquire(ctx, month, uint64(seals), uint64(size))
+// planReseal reports what Reseal would do.
+func (j *job) planReseal(ctx context.Context, due due, r *Report) (rotationPlan, error) {
+	p, err := j.readPlan(ctx, due.DataKeys)
+	r.Closed, r.Due, r.Resealed, r.Rejections = ids(p.Closing), ids(p.Due), p.Rows, p.Rejections
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.newKeys[key.ID()] = true
-	return key, nil
+	if r.Unfinished, err = ListUnfinished(ctx, j.vault); err != nil {
+		return p, err
+	}
+	for _, u := range r.Unfinished {
+		if u.Step == "reseal" {
+			return p, j.planResume(ctx, u, r)
+		}
+	}
+	return p, nil
 }
 
-// sealingKeyFunc gives the data key to seal a batch under. It is called once a value of the batch has been opened: a run that
-// opens nothing makes no data key.
-type sealingKeyFunc func() (*keys.SealingKey, error)
-
-// add reseals one row, or puts it into quarantine.
-func (w *resealer) add(ctx context.Context, q *quarantine, to sealingKeyFunc, row *keys.Row) error {
-	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
-	if problem, isData := keys.DataProblem(err); isData {
-		q.add(row, problem)
-		return nil
-	}
+// planResume corrects a plan after an interrupted reseal. The next run finishes that one, whose keys are closed already, and
+// leaves other keys that are due to the run after it.
+func (j *job) planResume(ctx context.Context, u Unfinished, r *Report) error {
+	held, err := j.heldByClosedKeys(ctx)
 	if err != nil {
 		return err
 	}
-	place := row.Place(w.settings.ID, w.dataset, "")
-	for i, sealed := range row.Sealed {
-		if sealed == nil {
-			continue
+	r.Due, r.Resealed, r.Rejections = u.DataKeys, 0, 0
+	for _, k := range held {
+		if slices.Contains(u.DataKeys, k.DataKey) {
+			r.Resealed += k.Rows
+			r.Rejections += k.Rejections
 		}
-		err = w.resealField(opening, to, row, &place, i)
-		if problem, isData := keys.DataProblem(err); isData {
-			q.add(row, w.protected[i].Name+": "+problem)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	w.made.ids, w.made.dates = append(w.made.ids, row.ID.String()), append(w.made.dates, place.Date)
-	for i, old := range row.Sealed {
-		w.made.members[i].add(old, w.sealed[i])
 	}
 	return nil
-}
-
-// resealField opens a value and seals it under another key; what it makes was opened and compared.
-func (w *resealer) resealField(from *envelope.Key, to sealingKeyFunc, row *keys.Row, place *envelope.Place, i int) error {
-	pad := w.protected[i].Protect.Pad
-	place.Field = w.protected[i].Name
-	defer func() { clear(w.text); clear(w.again) }()
-	var err error
-	if w.text, err = from.Open(w.text[:0], &w.scratch, place, pad, row.Sealed[i]); err != nil {
-		return err
-	}
-	key, err := to()
-	if err != nil {
-		return err
-	}
-	w.sealed[i], err = reseal(w.sealed[i][:0], key.Key, &w.scratch, place, pad, w.text, &w.again)
-	return err
-}
-
-// reseal appends a text sealed to dst and opens what it made. A difference would be a fault of this machine, and stops the
-// job.
-func reseal(dst []byte, key *envelope.Key, s *envelope.Scratch, place *envelope.Place, pad int, text []byte, again *[]byte) ([]byte, error) {
-	sealed, err := key.Seal(dst, s, place, pad, text)
-	if err != nil {
-		return dst, fmt.Errorf("sealing under data key %d: %w", key.ID(), err)
-	}
-	*again, err = key.Open((*again)[:0], s, place, pad, sealed[len(dst):])
-	if err != nil || !bytes.Equal(*again, text) {
-		return dst, fmt.Errorf("opening what data key %d has just sealed: it is not what was sealed; nothing was written, check this machine's memory", key.ID())
-	}
-	return sealed, nil
-}
-
-// rejectionResealer reseals rejections.
-type rejectionResealer struct {
-	*job
-	rotation int64
-	scratch  envelope.Scratch
-	text     []byte
-	again    []byte
-}
-
-// Bounds of a page of rejections: a body may be 1 MiB.
-const (
-	rejectionRows  = 500
-	rejectionBytes = 4 << 20
-)
-
-type sealedRejection struct {
-	ID      uuid.UUID `db:"message_id"`
-	Sealed  []byte    `db:"sealed_body"`
-	DataKey uint32    `db:"data_key"`
-}
-
-func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (batch, error) {
-	var page []sealedRejection
-	if err := s.list(ctx, &page, `SELECT message_id, sealed_body, data_key FROM cloakroom.reseal_rejections_page($1, $2, $3, $4, $5)`,
-		w.rotation, day(at.Month), at.AfterID, rejectionRows, rejectionBytes); err != nil || len(page) == 0 {
-		return batch{done: true}, err
-	}
-	size := 0
-	for i := range page {
-		size += len(page[i].Sealed)
-	}
-	newKey := sync.OnceValues(func() (*keys.SealingKey, error) { return w.acquire(ctx, at.Month, len(page), size) })
-	var names textArray
-	var old, new byteArray
-	var q quarantine
-	for i := range page {
-		resealed, err := w.resealBody(ctx, newKey, &page[i])
-		if problem, isData := keys.DataProblem(err); isData {
-			q.addRejection(page[i].ID, page[i].DataKey, problem)
-			continue
-		}
-		if err != nil {
-			return batch{}, err
-		}
-		names, old, new = append(names, page[i].ID.String()), append(old, page[i].Sealed), append(new, resealed)
-	}
-	b := batch{read: len(page), afterID: page[len(page)-1].ID, after: at.AfterDate}
-	if len(names) > 0 {
-		key, err := newKey()
-		if err != nil {
-			return batch{}, err
-		}
-		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_rejections($1, $2, $3, $4, $5, $6, $7)`,
-			w.epoch.Load(), day(at.Month), names, old, new, key.ID(), key.Check[:]); err != nil {
-			return batch{}, err
-		}
-	}
-	return b, q.write(ctx, s, "reseal")
 }

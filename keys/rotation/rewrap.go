@@ -17,10 +17,10 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// Rewrap wraps every key under the KEK at the URI to, one of the vault's set, and leaves those that are already. Between two
-// KMS keys no plaintext leaves KMS.
+// Rewrap wraps every key under the KEK at the URI to, which must be one of the vault's set. Keys that are under it already are
+// left alone. Between two KMS keys no plaintext leaves KMS.
 //
-// A KEK that is lost, disabled, denied or not configured is reported before anything changes.
+// A KEK that is lost, disabled, denied or not configured is an error before anything changes.
 func Rewrap(ctx context.Context, v *keys.Vault, d *dataset.Dataset, to string, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error { return j.rewrap(ctx, to, r) })
 }
@@ -51,7 +51,7 @@ func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
 	if len(due) == 0 {
 		return nil
 	}
-	err = j.tx(ctx, "logging that a rewrap begins", func(s session) error {
+	err = j.tx(ctx, "logging the start of a rewrap", func(s session) error {
 		index := 0
 		for _, k := range due {
 			if k.Purpose == kek.Index {
@@ -65,7 +65,7 @@ func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
 	}
 	dataKeys, indexKeys, err := j.rewrapAll(ctx, due, to)
 	r.Rewrapped = len(dataKeys) + indexKeys
-	// Also when it ended early or was asked to stop: what was rewrapped is rewrapped.
+	// Log what was rewrapped even if the run failed or was cancelled.
 	return errors.Join(err, j.logRewrap(context.WithoutCancel(ctx), to, dataKeys, indexKeys))
 }
 
@@ -85,7 +85,7 @@ func (j *job) rewrapAll(ctx context.Context, due []wrappedKey, to string) (dataK
 			j.o.Progress(Progress{Step: "rewrap", Done: looked.Add(1), Rows: int64(len(due))})
 			mu.Lock()
 			switch {
-			case !changed: // another rotator's, or shredded meanwhile
+			case !changed: // another rotator rewrapped it, or it was shredded
 			case k.Purpose == kek.Index:
 				indexKeys++
 			default:
@@ -109,18 +109,19 @@ func (j *job) logRewrap(ctx context.Context, to string, dataKeys pq.Int32Array, 
 	})
 }
 
-// rewrapsAtOnce bounds how many calls to the KEK are under way.
+// rewrapsAtOnce bounds the concurrent calls to the KEK.
 const rewrapsAtOnce = 16
 
-// tryRewrap rewraps one key of each KEK and throws the result away.
+// tryRewrap rewraps one key of each KEK and purpose, and discards the result.
 func (j *job) tryRewrap(ctx context.Context, due []wrappedKey, to string) error {
 	tried := map[string]bool{}
 	for _, k := range due {
-		if tried[k.KEKID+" "+string(k.Purpose)] {
+		source := k.KEKID + " " + string(k.Purpose)
+		if tried[source] {
 			continue
 		}
-		tried[k.KEKID+" "+string(k.Purpose)] = true
-		if _, err := j.wrapAnew(ctx, k, to); err != nil {
+		tried[source] = true
+		if _, err := j.wrapChecked(ctx, k, to); err != nil {
 			return err
 		}
 	}
@@ -128,7 +129,7 @@ func (j *job) tryRewrap(ctx context.Context, due []wrappedKey, to string) error 
 }
 
 func (j *job) rewrapKey(ctx context.Context, k wrappedKey, to string) (bool, error) {
-	w, err := j.wrapAnew(ctx, k, to)
+	w, err := j.wrapChecked(ctx, k, to)
 	if err != nil {
 		return false, err
 	}
@@ -139,16 +140,16 @@ func (j *job) rewrapKey(ctx context.Context, k wrappedKey, to string) (bool, err
 	return changed, err
 }
 
-// wrapAnew wraps a key under another KEK and proves that it unwraps to the same key: within KMS by a second ReEncrypt, which
-// package kek does, otherwise by its key check.
-func (j *job) wrapAnew(ctx context.Context, k wrappedKey, to string) (kek.Wrapped, error) {
-	c := kek.Binding{Vault: j.settings.ID, Purpose: k.Purpose, Key: k.ID}
-	w, err := j.vault.KEK.Rewrap(ctx, kek.Wrapped{KEK: k.KEK, KEKID: k.KEKID, Blob: k.Wrapped}, c, to)
+// wrapChecked wraps a key under another KEK and proves that it unwraps to the same key: by its key check, or between two KMS
+// keys by a second ReEncrypt, which package kek does.
+func (j *job) wrapChecked(ctx context.Context, k wrappedKey, to string) (kek.Wrapped, error) {
+	b := kek.Binding{Vault: j.settings.ID, Purpose: k.Purpose, Key: k.ID}
+	w, err := j.vault.KEK.Rewrap(ctx, kek.Wrapped{KEK: k.KEK, KEKID: k.KEKID, Blob: k.Wrapped}, b, to)
 	if err != nil {
 		return kek.Wrapped{}, err
 	}
 	if strings.HasPrefix(k.KEKID, "arn:") && strings.HasPrefix(w.KEKID, "arn:") {
 		return w, nil
 	}
-	return w, j.vault.CheckWrapped(ctx, keys.WrappedKey{KEK: w.KEK, KEKID: w.KEKID, Wrapped: w.Blob, KeyCheck: k.KeyCheck}, c)
+	return w, j.vault.CheckWrapped(ctx, keys.WrappedKey{KEK: w.KEK, KEKID: w.KEKID, Wrapped: w.Blob, KeyCheck: k.KeyCheck}, b)
 }

@@ -3,24 +3,22 @@ package rotation
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/lib/pq"
 
 	"cloakroom/dataset"
+	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/verify"
 )
 
-// Rotate does what the vault's policy says is due, in this order, and nothing where nothing is: it makes the months ahead,
-// purges old rejections, rewraps under the wanted KEK, closes and reseals old data keys, retires those that nothing refers
-// to, and reindexes under a new index key when the live one is old. With Options.Force all data keys are due. What an
-// earlier run left unfinished is finished first. In the end it verifies a sample.
+// Rotate does what the vault's policy says is due, in this order: it makes the months ahead, purges old rejections, rewraps
+// under the wanted KEK, closes and reseals old data keys, retires those that hold nothing, and reindexes if the live index key
+// is old. It first finishes what an earlier run left unfinished, and at its end verifies a sample.
 //
-// Errors: keys.ErrQuarantined where rows do not open, keys.ErrUnfinished where it should be run again, those of package
-// kek, or the database's. The report is true in any case.
+// It returns keys.ErrQuarantined if rows do not open, keys.ErrUnfinished if it has to be run again, an error of package kek,
+// or the database's. The report is true in any case.
 func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
@@ -49,57 +47,21 @@ func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 	})
 }
 
-// Reseal closes the data keys that are due, by the policy or with Options.Force all, reseals what closed keys hold, and
-// retires those that hold nothing. Errors: as of Rotate.
-func Reseal(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
-		due, err := j.due(ctx)
-		if err != nil {
-			return err
-		}
-		if o.DryRun {
-			_, err := j.planReseal(ctx, due, r)
-			return err
-		}
-		return j.resealDue(ctx, due.DataKeys, r)
-	})
-}
-
-// inUse is how long a data key may be in a daemon's hands, with a margin: its cap is an hour.
-const inUse = 2 * time.Hour
-
-// Retire closes the data keys that no daemon seals with any more and retires the closed ones that nothing refers to.
-func Retire(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
-		due, err := j.due(ctx)
-		if err != nil {
-			return err
-		}
-		if o.DryRun {
-			return j.planRetire(ctx, due.Now.Add(-inUse), r)
-		}
-		if err := j.closeKeys(ctx, due.Now.Add(-inUse), r); err != nil {
-			return err
-		}
-		return j.retire(ctx, r)
-	})
-}
-
-// due are the times before which keys were made that are due now, by the policy and the database's clock.
+// due says which keys are due now: those made before a time, by the policy and the database's clock.
 type due struct {
 	DataKeys  time.Time `db:"data_keys"`
 	IndexKeys time.Time `db:"index_keys"`
 	Now       time.Time `db:"now"`
-	KEK       *string   `db:"kek"` // under which every key is wanted; nil: whichever they are under
+	KEK       *string   `db:"kek"` // under which every key should be; nil: any
 }
 
-// due compares clocks first: a run whose clocks differ closes, purges and shreds nothing.
+// due compares clocks first: with a wrong clock nothing may be closed, purged or shredded.
 func (j *job) due(ctx context.Context) (due, error) {
 	var d due
 	if err := j.call(ctx, "comparing clocks", func(session) error { return j.vault.CompareClocks(ctx) }); err != nil {
 		return d, err
 	}
-	err := j.call(ctx, "reading what is due", func(s session) error {
+	err := j.call(ctx, "reading which keys are due", func(s session) error {
 		return s.get(ctx, &d, `SELECT d.*, p.kek FROM cloakroom.keys_made_before() AS d, cloakroom.policy() AS p`)
 	})
 	if j.o.Force {
@@ -108,7 +70,7 @@ func (j *job) due(ctx context.Context) (due, error) {
 	return d, err
 }
 
-// retiredDays is how long a retired data key's wrapped bytes are kept, for backups that are restored.
+// retiredDays is how long a retired data key's wrapped bytes are kept: a backup younger than that can still be restored.
 const retiredDays = 35
 
 // housekeeping makes the months ahead, purges old rejections and destroys data keys that were retired long ago.
@@ -138,22 +100,7 @@ func (j *job) housekeeping(ctx context.Context, r *Report) error {
 	return err
 }
 
-// resealDue closes the data keys that are due, reseals what closed keys hold, and retires those that hold nothing.
-func (j *job) resealDue(ctx context.Context, due time.Time, r *Report) error {
-	if err := j.closeKeys(ctx, due, r); err != nil {
-		return err
-	}
-	// Keys that hold nothing need no pass over the rows.
-	if err := j.retire(ctx, r); err != nil {
-		return err
-	}
-	if err := j.reseal(ctx, due, r); err != nil {
-		return err
-	}
-	return j.retire(ctx, r)
-}
-
-// reindexDue reindexes if the live index key is older than the policy allows, and finishes a reindex under way.
+// reindexDue reindexes if the live index key is older than the policy allows, or if a reindex was interrupted.
 func (j *job) reindexDue(ctx context.Context, madeBefore time.Time, r *Report) error {
 	due, err := j.reindexIsDue(ctx, madeBefore)
 	if err != nil || !due {
@@ -177,49 +124,33 @@ func (j *job) reindexIsDue(ctx context.Context, madeBefore time.Time) (bool, err
 	return old, err
 }
 
-func (j *job) closeKeys(ctx context.Context, madeBefore time.Time, r *Report) error {
-	var closed pq.Int32Array
-	err := j.tx(ctx, "closing data keys", func(s session) error {
-		return s.get(ctx, &closed, `SELECT cloakroom.close_data_keys($1)`, madeBefore)
-	})
+// plan reports what Rotate would do.
+func (j *job) plan(ctx context.Context, due due, r *Report) error {
+	p, err := j.planReseal(ctx, due, r)
 	if err != nil {
 		return err
 	}
-	r.Closed = append(r.Closed, ids(closed)...)
-	return j.refresh(ctx)
-}
-
-// retire retires the closed data keys that nothing refers to.
-func (j *job) retire(ctx context.Context, r *Report) error {
-	var out struct {
-		Retired pq.Int32Array `db:"retired"`
-		Kept    pq.Int32Array `db:"kept"`
+	r.MonthsMade = p.Months
+	if err := j.vault.DB.GetContext(ctx, &r.Purged, `SELECT cloakroom.old_rejections()`); err != nil {
+		return fmt.Errorf("counting old rejections: %w", pg.Redact(err))
 	}
-	err := j.tx(ctx, "retiring data keys", func(s session) error {
-		return s.get(ctx, &out, `SELECT * FROM cloakroom.retire_data_keys()`)
-	})
+	list, err := j.vault.DataKeys(ctx)
 	if err != nil {
 		return err
 	}
-	r.Retired = append(r.Retired, ids(out.Retired)...)
-	r.Kept = ids(out.Kept)
-	return nil
-}
-
-// run is the frame of every step: a job, a report, a time.
-func run(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options, f func(*job, *Report) error) (Report, error) {
-	began := time.Now()
-	r := Report{DryRun: o.DryRun}
-	j, err := newJob(ctx, v, d, o)
-	if err != nil {
-		return r, err
+	for _, k := range list {
+		if k.State == "retired" && k.RetiredAt != nil && k.RetiredAt.Before(due.Now.AddDate(0, 0, -retiredDays)) {
+			r.Shredded = append(r.Shredded, k.ID)
+		}
 	}
-	defer j.close()
-	err = f(j, &r)
-	r.NewKeys = slices.Sorted(maps.Keys(j.newKeys))
-	r.Seconds = time.Since(began).Seconds()
-	if err != nil {
-		return r, fmt.Errorf("rotating: %w", err)
+	if due.KEK != nil {
+		if err := j.rewrap(ctx, *due.KEK, r); err != nil {
+			return err
+		}
 	}
-	return r, nil
+	reindex, err := j.reindexIsDue(ctx, due.IndexKeys)
+	if err != nil || !reindex {
+		return err
+	}
+	return j.planReindex(ctx, r)
 }

@@ -1,7 +1,9 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
+	"database/sql/driver"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -11,10 +13,10 @@ import (
 	"cloakroom/keys"
 )
 
-// rowReader reads pages of rows, each into the memory of the last.
+// rowReader reads pages of rows. A page is valid until the next one is read.
 type rowReader struct {
 	*job
-	versions []uint32 // of the index key, whose tokens are read too
+	versions []uint32 // of the index key whose tokens are read, too
 	columns  string
 	page     []keys.Row
 }
@@ -23,7 +25,7 @@ func newRowReader(j *job, versions []uint32) *rowReader {
 	return &rowReader{job: j, versions: versions, columns: keys.RowColumns(j.dataset, versions)}
 }
 
-// read reads the rows that one of the owner's functions hands out.
+// read reads the rows that an API function returns.
 func (r *rowReader) read(ctx context.Context, s session, from string, args ...any) ([]keys.Row, error) {
 	found, err := s.rows(ctx, `SELECT `+r.columns+` FROM `+from, args...)
 	if err != nil {
@@ -33,24 +35,7 @@ func (r *rowReader) read(ctx context.Context, s session, from string, args ...an
 	return r.page, err
 }
 
-func (w *rejectionResealer) resealBody(ctx context.Context, to sealingKeyFunc, r *sealedRejection) ([]byte, error) {
-	opening, err := w.ring.Key(ctx, r.DataKey)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { clear(w.text); clear(w.again) }()
-	place := keys.RejectionPlace(w.settings.ID, w.dataset, r.ID)
-	if w.text, err = opening.Open(w.text[:0], &w.scratch, &place, dataset.BodyPad, r.Sealed); err != nil {
-		return nil, err
-	}
-	key, err := to()
-	if err != nil {
-		return nil, err
-	}
-	return reseal(nil, key.Key, &w.scratch, &place, dataset.BodyPad, w.text, &w.again)
-}
-
-// quarantine collects the rows of a batch that do not open.
+// quarantine collects the rows of a batch that do not open. Writing it is part of the batch's transaction.
 type quarantine struct {
 	ids, dates textArray
 	keys       pq.Int32Array
@@ -62,7 +47,7 @@ func (q *quarantine) add(r *keys.Row, problem string) {
 	q.keys, q.problems = append(q.keys, r.DataKey.Int32), append(q.problems, problem)
 }
 
-// addRejection quarantines a rejection, which has no date of its own in its key.
+// addRejection adds a rejection. It has no date: -infinity tells it from a row.
 func (q *quarantine) addRejection(id uuid.UUID, key uint32, problem string) {
 	q.ids, q.dates = append(q.ids, id.String()), append(q.dates, "-infinity")
 	q.keys, q.problems = append(q.keys, int32(key)), append(q.problems, dataset.BodyField+": "+problem)
@@ -76,4 +61,20 @@ func (q *quarantine) write(ctx context.Context, s session, step string) error {
 		return fmt.Errorf("quarantining rows: %w", err)
 	}
 	return nil
+}
+
+// textArray is a text[] parameter of ids, dates or tokens, which need no quotes. An empty element is NULL, which
+// pq.StringArray cannot write.
+type textArray []string
+
+// Value is the array as Postgres reads it.
+func (a textArray) Value() (driver.Value, error) {
+	out := append(make([]byte, 0, 2+38*len(a)), '{') // 36 bytes of a UUID, and a comma
+	for i, text := range a {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, cmp.Or(text, "NULL")...)
+	}
+	return string(append(out, '}')), nil
 }

@@ -1,21 +1,21 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/jmoiron/sqlx"
 
 	"cloakroom/internal/pg"
+	"cloakroom/internal/retry"
 	"cloakroom/keys"
 )
 
-// session runs statements on a pool or in a transaction. Every statement of this package goes through one, so that a test
-// can kill the process before and after each.
+// session runs statements on a pool or in a transaction. Every statement that changes something goes through one, so that a
+// test can kill the process before and after each.
 type session struct {
 	db   sqlx.ExtContext
 	hook func(at string)
@@ -46,8 +46,8 @@ func (s session) rows(ctx context.Context, query string, args ...any) (*sqlx.Row
 	return s.db.QueryxContext(ctx, query, args...)
 }
 
-// tx runs f in a transaction, again and again while what stops it may pass: a lock that is not free, an outage, or a vault
-// that has moved on, whose state is then read anew.
+// tx runs f in a transaction, and again after an error that may pass: a lock that is not free, an outage, or an epoch that
+// was raised, which is then read again. So f must reset what it collects.
 func (j *job) tx(ctx context.Context, doing string, f func(session) error) error {
 	return j.again(ctx, doing, func() error {
 		tx, err := j.vault.DB.BeginTxx(ctx, nil)
@@ -64,57 +64,60 @@ func (j *job) tx(ctx context.Context, doing string, f func(session) error) error
 	})
 }
 
-// call runs one statement in a transaction of its own, again while what stops it may pass.
+// call runs f, one statement in a transaction of its own, and again after an error that may pass.
 func (j *job) call(ctx context.Context, doing string, f func(session) error) error {
 	return j.again(ctx, doing, func() error { return f(session{j.vault.DB, j.o.hook}) })
 }
 
+// again calls f until it succeeds, fails for good, or Options.Patience is over.
 func (j *job) again(ctx context.Context, doing string, f func() error) error {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 20*time.Millisecond, 5*time.Second
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := f()
-		switch code := pg.Code(err); {
-		case err == nil:
-			return struct{}{}, nil
-		case ctx.Err() != nil:
-			return struct{}{}, backoff.Permanent(ctx.Err())
-		case code == pg.StaleEpoch, code == pg.UnknownDataKey:
-			if err := j.refresh(ctx); err != nil {
-				return struct{}{}, err
-			}
-			return struct{}{}, err
-		case code == pg.ClocksDiffer:
-			return struct{}{}, backoff.Permanent(err) // no patience sets a clock
-		case code == lockNotAvailable, pg.IsUnavailable(err), code == mismatchedResult, code == undefinedColumn:
-			j.o.Log.Debug("waiting", "doing", doing, "error", pg.Redact(err))
-			return struct{}{}, err
+	passes := func(err error) bool {
+		if mayPass(err) {
+			j.o.Log.Debug("waiting", "doing", doing, "error", err)
+			return true
 		}
-		return struct{}{}, backoff.Permanent(err)
-	}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(j.o.Patience))
-	var permanent *backoff.PermanentError
-	if errors.As(err, &permanent) {
-		err = permanent.Unwrap()
+		return false
 	}
+	err := retry.Do(ctx, retry.Pauses{Total: j.o.Patience}, passes, func() error {
+		err := pg.Redact(f())
+		if code := pg.Code(err); code == pg.StaleEpoch || code == pg.UnknownDataKey {
+			return cmp.Or(j.refresh(ctx), err)
+		}
+		return err
+	})
 	switch {
 	case err == nil:
 		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	case pg.Code(err) == lockNotAvailable:
-		return fmt.Errorf("%s: %w: a lock was not free for %v; look for long transactions in pg_stat_activity, then run it again", doing, keys.ErrUnfinished, j.o.Patience)
+		return fmt.Errorf("%s: %w: a lock was not free for %v; look for long transactions in pg_stat_activity, then run it again",
+			doing, keys.ErrUnfinished, j.o.Patience)
 	}
-	return fmt.Errorf("%s: %w", doing, pg.Redact(err))
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// SQLSTATEs that pass. The last two are a function whose row type changed between planning and running: reindex adds and
-// drops columns while others read.
+// mayPass reports an error after which the same work may succeed. Clocks that differ do not pass: somebody has to set one.
+func mayPass(err error) bool {
+	switch pg.Code(err) {
+	case pg.ClocksDiffer:
+		return false
+	case pg.StaleEpoch, pg.UnknownDataKey, lockNotAvailable, mismatchedResult, undefinedColumn:
+		return true
+	}
+	return pg.IsUnavailable(err)
+}
+
+// SQLSTATEs that pass. The last two come from a function whose row type changed between planning and running: reindex adds
+// and drops columns while others read.
 const (
 	lockNotAvailable = "55P03"
 	mismatchedResult = "42804"
 	undefinedColumn  = "42703"
 )
 
-// one reports whether a query that finds one row or none found one.
-func one(err error) (bool, error) {
+// found reports whether a query for at most one row found one.
+func found(err error) (bool, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

@@ -24,28 +24,28 @@ type ShredMonth struct {
 	DataKeys   []uint32 `json:"data_keys"`
 }
 
-// PlanShred says what Shred would make unreadable. It changes nothing.
+// PlanShred reports what Shred would make unreadable. It changes nothing.
 func PlanShred(ctx context.Context, v *keys.Vault, before time.Time) ([]ShredMonth, error) {
 	var rows []struct {
 		Month      time.Time     `db:"month"`
-		Logins     int64         `db:"logins"`
+		Rows       int64         `db:"logins"`
 		Rejections int64         `db:"rejections"`
 		DataKeys   pq.Int32Array `db:"data_keys"`
 	}
 	if err := v.DB.SelectContext(ctx, &rows, `SELECT * FROM cloakroom.shred_plan($1)`, day(before)); err != nil {
-		return nil, fmt.Errorf("looking what there is to shred: %w", pg.Redact(err))
+		return nil, fmt.Errorf("planning the shred: %w", pg.Redact(err))
 	}
 	plan := []ShredMonth{}
 	for _, m := range rows {
-		if m.Logins+m.Rejections > 0 || len(m.DataKeys) > 0 {
-			plan = append(plan, ShredMonth{m.Month.Format("2006-01"), m.Logins, m.Rejections, ids(m.DataKeys)})
+		if m.Rows+m.Rejections > 0 || len(m.DataKeys) > 0 {
+			plan = append(plan, ShredMonth{m.Month.Format("2006-01"), m.Rows, m.Rejections, ids(m.DataKeys)})
 		}
 	}
 	return plan, nil
 }
 
-// Shred destroys the data keys of the months before a month, then clears what they sealed and its tokens. What it destroyed
-// is gone at its first statement: there is no way back, only on to the end, which the next run goes if this one does not.
+// Shred destroys the data keys of all months before a month, then clears what they sealed and its tokens. The keys are gone
+// with its first statement, so it cannot be undone. If it is interrupted, the next run goes on.
 func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.Time, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		due, err := j.toShred(ctx, before)
@@ -53,28 +53,28 @@ func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.T
 			return err
 		}
 		for {
-			underWay, err := j.running(ctx, "shred")
+			resumed, err := j.running(ctx, "shred")
 			if err != nil {
 				return err
 			}
-			began, shredding := j.shred(ctx, before, r)
+			began, shredErr := j.shred(ctx, before, r)
 			left, err := j.toShred(ctx, before)
 			for _, id := range due {
 				if err == nil && !slices.Contains(left, id) {
 					r.Shredded = append(r.Shredded, id)
 				}
 			}
-			// What was under way was finished first. It may have been of fewer months, and knew no key made since for late events.
-			again := len(left) > 0 && (underWay || began.Before(before))
-			if shredding != nil || err != nil || !again {
-				return errors.Join(shredding, err)
+			// An interrupted shred is finished first. It may be of fewer months, and does not know keys made since for late events.
+			again := len(left) > 0 && (resumed || began.Before(before))
+			if shredErr != nil || err != nil || !again {
+				return errors.Join(shredErr, err)
 			}
 			due = left
 		}
 	})
 }
 
-// toShred lists the data keys that there still are of the months before one.
+// toShred lists the data keys of the months before one that are not shredded yet.
 func (j *job) toShred(ctx context.Context, before time.Time) ([]uint32, error) {
 	list, err := j.vault.DataKeys(ctx)
 	var left []uint32
@@ -86,7 +86,7 @@ func (j *job) toShred(ctx context.Context, before time.Time) ([]uint32, error) {
 	return left, err
 }
 
-// shred begins to shred, or goes on with what is under way, to its end. It returns the first month that was kept.
+// shred begins a shred, or resumes an interrupted one, and finishes it. It returns the first month that it kept.
 func (j *job) shred(ctx context.Context, before time.Time, r *Report) (time.Time, error) {
 	var begun struct {
 		Rotation int64     `db:"rotation"`
@@ -126,7 +126,7 @@ func (j *job) clearRejections(ctx context.Context, rotation int64, r *Report) er
 	}
 }
 
-// clearer clears rows of months that are shredded.
+// clearer clears the rows of shredded months.
 type clearer struct {
 	*job
 	rotation int64

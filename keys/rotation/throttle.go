@@ -12,16 +12,18 @@ import (
 	"golang.org/x/time/rate"
 
 	"cloakroom/internal/pg"
+	"cloakroom/internal/retry"
 )
 
-// throttle holds the job back: while loads run, by a rate, while a standby lags, while a file exists. All workers share one.
+// throttle slows the job down while loads run, to a rate, and pauses it while a standby lags or a file exists. All workers
+// share one.
 type throttle struct {
 	db      *sqlx.DB
 	o       Options
 	limiter *rate.Limiter // nil: no limit
 
 	mu     sync.Mutex
-	loads  bool // whether loads were under way when it last looked
+	loads  bool // as of looked
 	looked time.Time
 }
 
@@ -33,10 +35,10 @@ func newThrottle(db *sqlx.DB, o Options) *throttle {
 	return t
 }
 
-// pauseEvery is how often a pause looks whether it is over.
+// pauseEvery is how often a pause checks whether it is over.
 const pauseEvery = 500 * time.Millisecond
 
-// wait waits until the job may go on after a batch of so many rows, which took so long. It is called between transactions.
+// wait waits until the job may go on after a batch. Call it between transactions, where no lock is held.
 func (t *throttle) wait(ctx context.Context, rows int, took time.Duration) error {
 	if t.o.Rest > 0 && took > 0 {
 		loading, err := t.loading(ctx)
@@ -44,7 +46,7 @@ func (t *throttle) wait(ctx context.Context, rows int, took time.Duration) error
 			return err
 		}
 		if loading {
-			if err := sleep(ctx, time.Duration(t.o.Rest*float64(took))); err != nil {
+			if err := retry.Sleep(ctx, time.Duration(t.o.Rest*float64(took))); err != nil {
 				return err
 			}
 		}
@@ -62,17 +64,17 @@ func (t *throttle) wait(ctx context.Context, rows int, took time.Duration) error
 		if !told {
 			t.o.Log.Info("pausing", "because", why)
 		}
-		if err := sleep(ctx, pauseEvery); err != nil {
+		if err := retry.Sleep(ctx, pauseEvery); err != nil {
 			return err
 		}
 	}
 }
 
-// lookEvery is how long what loading found holds: a look takes 2 ms.
+// lookEvery is how long the result of loading is reused: the query takes 2 ms.
 const lookEvery = 100 * time.Millisecond
 
-// loading reports whether a daemon's transaction is under way. Everybody may see that: locks, logins and who holds which
-// role. A superuser holds all roles and is no daemon.
+// loading reports whether a daemon's transaction is running. Any login may read that from locks, logins and role members.
+// Superusers are left out: they hold every role.
 func (t *throttle) loading(ctx context.Context) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,16 +87,16 @@ func (t *throttle) loading(ctx context.Context) (bool, error) {
 		   WHERE l.locktype = 'virtualxid' AND a.datname = current_database()
 		     AND a.usename <> session_user AND NOT r.rolsuper AND pg_has_role(a.usesysid, 'cloakroom_ingest', 'MEMBER'))`)
 	if pg.IsUnavailable(err) {
-		return false, nil // the next batch tells, and waits
+		return false, nil // the next batch waits for the database
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking for loads under way: %w", pg.Redact(err))
+		return false, fmt.Errorf("looking for running loads: %w", pg.Redact(err))
 	}
 	t.looked = time.Now()
 	return t.loads, nil
 }
 
-// pause says why the job must not go on now, if so.
+// pause says why the job must pause; empty: it need not.
 func (t *throttle) pause(ctx context.Context) (string, error) {
 	if t.o.PauseFile != "" {
 		if _, err := os.Stat(t.o.PauseFile); err == nil {
@@ -116,7 +118,7 @@ func (t *throttle) pause(ctx context.Context) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("measuring the standbys' lag: %w", pg.Redact(err))
 	case lag.Hidden > 0:
-		return "", fmt.Errorf("measuring the standbys' lag: this login may not see it: GRANT pg_read_all_stats to it, or leave out --max-lag")
+		return "", fmt.Errorf("measuring the standbys' lag: this login may not see it: GRANT pg_read_all_stats TO it, or leave out --max-lag")
 	case lag.Seconds.Float64 > t.o.MaxLag.Seconds():
 		return fmt.Sprintf("a standby lags by %.1f s", lag.Seconds.Float64), nil
 	}
