@@ -145,7 +145,7 @@ func outcome(err error) string {
 		return "ok"
 	case errors.Is(err, kek.ErrDenied):
 		return "denied"
-	case errors.Is(err, kek.ErrDisabled):
+	case errors.Is(err, kek.ErrDisabled), errors.Is(err, kek.ErrNotFound):
 		return "disabled"
 	case errors.Is(err, kek.ErrUnwrap):
 		return "invalid"

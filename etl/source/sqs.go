@@ -189,7 +189,7 @@ func (s *SQS) ended() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if full && s.drained == nil {
-		s.Log.Warn("a dry run looks at no more messages than --max-in-flight allows: raise it to see more", "messages", s.consumer.Held())
+		s.Log.Warn("a dry run holds all that it looks at: raise --max-in-flight to see more", "messages", s.consumer.Held())
 		s.drained = io.EOF
 	}
 	return s.drained

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/lib/pq"
@@ -99,6 +100,17 @@ func apiFunctions() []apiFunction {
 		}
 	}
 	return functions
+}
+
+// FunctionsOf are the signatures of the API functions that a role may execute, such as "ingest" of cloakroom_ingest.
+func FunctionsOf(role string) []string {
+	var signatures []string
+	for _, f := range apiFunctions() {
+		if slices.Contains(strings.Fields(f.roles), role) {
+			signatures = append(signatures, f.signature)
+		}
+	}
+	return signatures
 }
 
 // apiSections apply the API, in one transaction of the owner's that holds the lock of cloakroom.migrating.

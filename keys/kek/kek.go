@@ -26,17 +26,19 @@ var (
 	ErrUnavailable = errors.New("the KEK cannot be reached")
 	// ErrDenied: the credentials may not do this.
 	ErrDenied = errors.New("the KEK refuses these credentials")
-	// ErrDisabled: the KEK is disabled, pending deletion or gone.
-	ErrDisabled = errors.New("the KEK is disabled, pending deletion or does not exist")
+	// ErrDisabled: the KEK is disabled or pending deletion.
+	ErrDisabled = errors.New("the KEK is disabled or pending deletion")
+	// ErrNotFound: KMS knows no key or alias of that name: the name is wrong, or the key is gone.
+	ErrNotFound = errors.New("there is no such KEK")
 	// ErrUnwrap: the wrapped key is damaged, or was wrapped under another KEK or another context.
 	ErrUnwrap = errors.New("the wrapped key does not unwrap: it is damaged, or was wrapped under another KEK or context")
 	// ErrNotConfigured: the key was wrapped under a KEK that this process was not given.
 	ErrNotConfigured = errors.New("the KEK is not among those configured")
 )
 
-// IsUnavailable reports an error of the KEK itself, not of a wrapped key: it is away, refuses, is disabled or was not named.
+// IsUnavailable reports an error of the KEK itself, not of a wrapped key: it is away, refuses, is disabled, is not there or was not named.
 func IsUnavailable(err error) bool {
-	for _, e := range []error{ErrUnavailable, ErrDenied, ErrDisabled, ErrNotConfigured} {
+	for _, e := range []error{ErrUnavailable, ErrDenied, ErrDisabled, ErrNotFound, ErrNotConfigured} {
 		if errors.Is(err, e) {
 			return true
 		}

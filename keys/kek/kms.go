@@ -128,7 +128,9 @@ func (k *kmsKEK) explain(doing string, b Binding, operation string, err error) e
 	)
 	sort, hint := ErrUnavailable, "check the network, AWS_REGION and the KMS endpoint; it is tried again"
 	switch {
-	case errors.As(err, &notFound), errors.As(err, &disabled), errors.As(err, &state), errors.As(err, &usage):
+	case errors.As(err, &notFound):
+		sort, hint = ErrNotFound, "check the alias or ARN in --kek, AWS_REGION and the account; if the key was deleted, these values stay closed"
+	case errors.As(err, &disabled), errors.As(err, &state), errors.As(err, &usage):
 		sort, hint = ErrDisabled, "enable the KMS key, or cancel its deletion; without it these values stay closed"
 	case errors.As(err, &ciphertext), errors.As(err, &incorrect):
 		sort, hint = ErrUnwrap, "compare the vault with a backup (docs/operations.md)"

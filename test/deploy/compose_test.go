@@ -133,16 +133,15 @@ func stopTime(t *testing.T) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`--grace duration .*\(default (\w+)\)`).FindStringSubmatch(text)
-	closing := regexp.MustCompile(`(?m)^const closeTimeout = (\d+) \* time\.Second$`).FindStringSubmatch(read(t, "cmd/ingest/ingestcmd/queue.go"))
-	if m == nil || closing == nil {
-		t.Fatal("neither --grace nor closeTimeout is where this test looks")
+	m := regexp.MustCompile(`--grace DURATION .*deletes then take up to (\w+) more .*\(default (\w+)\)`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("the help text of --grace does not say how long a stop takes:\n%s", text)
 	}
-	grace, err := time.ParseDuration(m[1])
+	grace, err := time.ParseDuration(m[2])
 	if err != nil {
 		t.Fatal(err)
 	}
-	deletes, err := time.ParseDuration(closing[1] + "s")
+	deletes, err := time.ParseDuration(m[1])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 
 	"cloakroom/dataset"
@@ -23,16 +25,19 @@ type checker struct {
 	code int // of the first failure
 }
 
-func newCheckCommand(f *ingestFlags) *cobra.Command {
+func newCheckCommand(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Connect to queue, database and KEK, and say what is wrong; changes nothing",
-		Args:  cobra.NoArgs,
+		Long: `Connect to queue, database and KEK, and say what is wrong. It changes nothing, but for one id of a data key that is
+reserved and not used. Warnings (warn) do not fail it.`,
+		Example: "  ingest check --config /etc/cloakroom/ingest.yaml",
+		Args:    cli.Args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := &checker{out: cmd.OutOrStdout()}
-			c.settings(f)
-			c.queue(cmd.Context(), f)
-			c.vault(cmd, f)
+			c.timing(s)
+			c.queue(cmd.Context(), s)
+			c.vault(cmd.Context(), s)
 			if c.code != 0 {
 				return cli.Exit(c.code, errors.New("some checks failed"))
 			}
@@ -41,30 +46,28 @@ func newCheckCommand(f *ingestFlags) *cobra.Command {
 	}
 }
 
-func (c *checker) ok(format string, args ...any)   { fmt.Fprintf(c.out, "ok    "+format+"\n", args...) }
-func (c *checker) warn(format string, args ...any) { fmt.Fprintf(c.out, "warn  "+format+"\n", args...) }
+func (c *checker) ok(format string, args ...any)   { cli.Printf(c.out, "ok    "+format+"\n", args...) }
+func (c *checker) warn(format string, args ...any) { cli.Printf(c.out, "warn  "+format+"\n", args...) }
 
 func (c *checker) fail(err error) {
 	if c.code == 0 {
 		c.code = cli.ExitCode(err)
 	}
-	fmt.Fprintf(c.out, "FAIL  %s\n", cli.Text(err.Error()))
+	cli.Printf(c.out, "FAIL  %s\n", err)
 }
 
-func (c *checker) settings(f *ingestFlags) {
-	if _, err := f.caps().Normalised(); err != nil {
-		c.fail(err)
-	}
-	if f.visibility < 4*f.batchDelay+10*time.Second {
-		c.warn("a visibility timeout of %v is short for batches that wait %v and loads that may take seconds: 30s or more", f.visibility, f.batchDelay)
+func (c *checker) timing(s *settings) {
+	if s.visibility < 4*s.batchDelay+10*time.Second {
+		c.warn("a visibility timeout of %s is short for batches that wait %s and loads that may take seconds: 30s or more",
+			cli.FormatDuration(s.visibility), cli.FormatDuration(s.batchDelay))
 	}
 }
 
-// fewReceives is the redrive count under which messages may reach the dead-letter queue for the infrastructure's faults.
+// fewReceives is the redrive count below which outages alone may send messages to the dead-letter queue.
 const fewReceives = 5
 
-func (c *checker) queue(ctx context.Context, f *ingestFlags) {
-	q, err := queue.Open(ctx, f.queueConfig())
+func (c *checker) queue(ctx context.Context, s *settings) {
+	q, err := queue.Open(ctx, s.queueConfig())
 	if err != nil {
 		c.fail(err)
 		return
@@ -77,23 +80,23 @@ func (c *checker) queue(ctx context.Context, f *ingestFlags) {
 	c.ok("queue: %d visible, %d in flight, %d delayed", a.Visible, a.Invisible, a.Delayed)
 	switch {
 	case a.DeadLetterARN == "":
-		c.warn("queue: no dead-letter queue: a message that no version of ingest can take would come back for ever")
+		c.warn("queue: no dead-letter queue: a message that no version of ingest can take would come back without end")
 	case a.MaxReceiveCount < fewReceives:
-		c.warn("queue: it moves a message to the dead-letter queue after %d receives; receives count also when a process dies or an outage outlasts --max-hold: set maxReceiveCount to %d or more", a.MaxReceiveCount, fewReceives)
+		c.warn("queue: it moves a message to the dead-letter queue after %d receives; receives count also when a process dies "+
+			"or an outage outlasts --max-hold: set maxReceiveCount to %d or more", a.MaxReceiveCount, fewReceives)
 	default:
 		c.ok("queue: dead-letter queue after %d receives", a.MaxReceiveCount)
 	}
 }
 
-func (c *checker) vault(cmd *cobra.Command, f *ingestFlags) {
-	ctx := cmd.Context()
-	v, closeVault, err := openVault(cmd, f)
+func (c *checker) vault(ctx context.Context, set *settings) {
+	v, closeVault, err := set.Open(ctx, set.vaultConfig())
 	if err != nil {
 		c.fail(err)
 		return
 	}
 	defer closeVault()
-	c.transport(cli.Value(cmd, "database-url"))
+	c.transport(set.DatabaseURL)
 	s, err := v.Settings(ctx)
 	if err != nil {
 		c.fail(err)
@@ -101,6 +104,11 @@ func (c *checker) vault(cmd *cobra.Command, f *ingestFlags) {
 	}
 	c.ok("database: vault %s, epoch %d", s.ID, s.Epoch)
 	c.schema(ctx, v)
+	if err := v.CompareClocks(ctx); err != nil {
+		c.fail(err)
+	} else {
+		c.ok("database: its clock and this host's agree")
+	}
 	c.login(ctx, v)
 	c.durability(ctx, v)
 	c.keys(ctx, v, s)
@@ -130,20 +138,24 @@ func (c *checker) transport(url string) {
 	}
 }
 
-// doors are the functions that ingest needs.
-var doors = []string{
-	"vault()", "live_index_keys()", "reserve_data_key()", "register_data_key(integer,date,text,text,bytea,bytea)",
-	"registered_data_key(integer)", "stage(boolean)", "load(bigint,timestamptz,integer[],bytea[],boolean)", "require_clock(timestamptz)", "fix_source(text,date)",
-}
-
 func (c *checker) login(ctx context.Context, v *keys.Vault) {
-	for _, door := range doors {
-		var may bool
-		if err := v.DB.GetContext(ctx, &may, `SELECT has_function_privilege($1, 'EXECUTE')`, "cloakroom."+door); err != nil {
-			c.fail(fmt.Errorf("looking at the grants of %s: %w", door, pg.Redact(err)))
-		} else if !may {
-			c.fail(fmt.Errorf("the login may not execute cloakroom.%s: keys grant LOGIN --role ingest", door))
-		}
+	var missing, denied pq.StringArray
+	if err := v.DB.QueryRowxContext(ctx, `
+		SELECT array_agg(f) FILTER (WHERE to_regprocedure(f) IS NULL),
+		       array_agg(f) FILTER (WHERE NOT has_function_privilege(to_regprocedure(f), 'EXECUTE'))
+		  FROM unnest($1::text[]) AS f`, pq.StringArray(pg.FunctionsOf("ingest"))).Scan(&missing, &denied); err != nil {
+		c.fail(fmt.Errorf("looking at the login's grants: %w", pg.Redact(err)))
+		return
+	}
+	if len(missing) > 0 {
+		c.fail(fmt.Errorf("the schema has no %s: run keys init of this program's version", strings.Join(missing, ", ")))
+	}
+	if len(denied) > 0 {
+		c.fail(cli.Exit(cli.ExitNotYours, fmt.Errorf("the login may not execute %s: keys grant LOGIN --role ingest",
+			strings.Join(denied, ", "))))
+	}
+	if len(missing)+len(denied) > 0 {
+		return
 	}
 	var too struct {
 		Super  bool `db:"super"`
@@ -191,9 +203,9 @@ func (c *checker) keys(ctx context.Context, v *keys.Vault, s keys.Settings) {
 	if err != nil {
 		c.fail(err)
 	} else {
-		c.ok("KEK: unwraps %d live index key(s)", len(index))
+		c.ok("KEK: unwraps %s", cli.Count(len(index), "live index key"))
 	}
-	// A data key of an id that is reserved and never registered: it seals nothing and leaves a gap in the ids.
+	// A data key whose id is reserved and never registered: it seals nothing and leaves a gap in the ids.
 	var id uint32
 	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.reserve_data_key()`); err != nil {
 		c.fail(pg.Redact(err))

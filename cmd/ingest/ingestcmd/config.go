@@ -1,10 +1,8 @@
 package ingestcmd
 
 import (
-	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -13,42 +11,39 @@ import (
 )
 
 func newConfigCommand(ingest *cobra.Command) *cobra.Command {
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Print the effective settings and where each comes from; secrets are not shown",
-		Args:  cobra.NoArgs,
+		Use:     "config",
+		Short:   "Print the effective settings and where each comes from; secrets are not shown",
+		Example: "  ingest config --config /etc/cloakroom/ingest.yaml",
+		Args:    cli.Args(),
 	}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		settings, err := cli.Settings(cmd)
+		shown, err := cli.Settings(cmd)
 		if err != nil {
 			return err
 		}
-		settings = slices.DeleteFunc(settings, func(s cli.Setting) bool {
+		shown = slices.DeleteFunc(shown, func(s cli.Setting) bool {
 			return cmd.LocalNonPersistentFlags().Lookup(s.Flag) != nil // its own --json
 		})
-		local, err := cli.SettingsOf(cmd, ingest.LocalNonPersistentFlags())
+		own, err := cli.SettingsOf(cmd, ingest.LocalNonPersistentFlags())
 		if err != nil {
 			return err
 		}
-		settings = append(settings, local...)
-		slices.SortFunc(settings, func(a, b cli.Setting) int { return strings.Compare(a.Flag, b.Flag) })
-		shown := settings[:0]
-		for _, s := range settings {
-			if s.Secret && s.Value != "" {
+		shown = append(shown, own...)
+		slices.SortFunc(shown, func(a, b cli.Setting) int { return strings.Compare(a.Flag, b.Flag) })
+		table := cli.NewTable("SETTING", "VALUE", "FROM")
+		for i := range shown {
+			if s := &shown[i]; s.Secret && s.Value != "" {
 				s.Value = secret.Redacted
 			}
-			shown = append(shown, s)
+			table.Row(shown[i].Flag, shown[i].Value, shown[i].Source)
 		}
-		if *asJSON {
+		if asJSON {
 			return cli.PrintJSON(cmd.OutOrStdout(), shown)
 		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
-		for _, s := range shown {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", s.Flag, s.Value, s.Source)
-		}
-		return w.Flush()
+		return table.Print(cmd.OutOrStdout())
 	}
 	return cmd
 }

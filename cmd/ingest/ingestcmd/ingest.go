@@ -1,7 +1,9 @@
 package ingestcmd
 
 import (
+	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -9,138 +11,153 @@ import (
 	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/pg"
 	"cloakroom/internal/queue"
 	"cloakroom/keys"
-	"cloakroom/keys/kek"
 )
 
-// ingestFlags are the flags of ingest; its subcommands take those that are persistent.
-type ingestFlags struct {
-	queueURL   string
-	wait       time.Duration
-	visibility time.Duration
-	maxHold    time.Duration
-	maxHeld    int
-	receivers  int
-	deleters   int
-	sqsClient  string
+// settings are the daemon's: its subcommands take them, too.
+type settings struct {
+	*cli.VaultFlags
 
-	seals, sealBytes uint64
-	keyAge           time.Duration
-
-	batchRows, loaders int
-	batchDelay         time.Duration
-	grace              time.Duration
-	httpAddr           string
-
-	once, dryRun, asJSON bool
-	onceWait, maxOutage  time.Duration
-	from, source, date   string
+	queueURL                     string
+	sqsClient                    string
+	wait, visibility, maxHold    time.Duration
+	maxHeld, receivers, deleters int
+	seals, sealBytes             int64
+	keyAge                       time.Duration
+	batchRows, loaders           int
+	batchDelay, grace            time.Duration
+	httpAddr                     string
+	once, dryRun, asJSON         bool
+	onceWait, maxOutage          time.Duration
+	from, source                 string
+	date                         time.Time
 }
 
-func newIngestCommand() *cobra.Command {
-	var f ingestFlags
+// What a data key may seal at least. One batch takes its share at once, so a smaller cap would let no batch pass: 10,000
+// rows of 64 protected members, and 8 MiB of them with one event of 16 MiB.
+const (
+	leastSeals = 1 << 20
+	leastBytes = 64 << 20
+)
+
+func newRoot() *cobra.Command {
+	s := &settings{}
 	cmd := &cobra.Command{
 		Use:   "ingest",
 		Short: "Take events from a queue or a file, seal them and load them",
 		Long: `Take events from an SQS queue (or, with --from, a file), seal what is personal in them and load them into Postgres.
-Without --once or --from it runs until it is stopped: then it stops receiving, commits and deletes what it has in hand,
+
+Without --once or --from it runs until it is stopped. Then it stops receiving, commits and deletes what it has in hand,
 and gives back the rest. Started as an AWS Lambda function it handles the calls of an SQS event source mapping with
 ReportBatchItemFailures.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.from != "" {
-				return ingestFile(cmd, &f)
-			}
-			if inLambda() {
-				return serveLambda(cmd, &f)
-			}
-			return ingestQueue(cmd, &f)
-		},
+		Example: `  ingest --once
+  ingest --from events.jsonl --dry-run
+  zcat old.gz | ingest --from - --source old --date 2026-01-05`,
+		Args: cli.Args(),
 	}
-	cli.AddVault(cmd)
-	shared := cmd.PersistentFlags()
-	shared.StringVar(&f.queueURL, "queue-url", "", "URL of the SQS queue")
-	shared.DurationVar(&f.wait, "poll-wait", 20*time.Second, "how long a poll of the queue waits: 1s to 20s")
-	shared.DurationVar(&f.visibility, "visibility-timeout", 30*time.Second, "how long a received message is invisible to others; extended while it is held")
-	shared.DurationVar(&f.maxHold, "max-hold", 6*time.Hour, "how long a message is kept invisible at the most")
-	shared.IntVar(&f.maxHeld, "max-in-flight", 20_000, "messages held at the most")
-	shared.IntVar(&f.receivers, "receivers", 16, "concurrent receive calls at the most; it starts with one and adds while the pipeline is hungry")
-	shared.IntVar(&f.deleters, "deleters", 8, "concurrent delete calls at the most")
-	shared.StringVar(&f.sqsClient, "sqs-client", queue.ClientDirect, "who receives and deletes: direct, at a third of the CPU, or sdk, the AWS SDK's client alone")
-	shared.Uint64Var(&f.seals, "data-key-seals", 0, "values that one data key seals at the most (default and ceiling 2^28)")
-	shared.Uint64Var(&f.sealBytes, "data-key-bytes", 0, "bytes that one data key seals at the most (default and ceiling 64 GiB)")
-	shared.DurationVar(&f.keyAge, "data-key-age", 0, "how long one data key seals at the most (default and ceiling 1h)")
-	shared.IntVar(&f.batchRows, "batch-rows", 2000, "events in a batch at the most")
-	shared.DurationVar(&f.batchDelay, "batch-delay", 100*time.Millisecond, "a batch waits this long for more events")
-	shared.IntVar(&f.loaders, "loaders", 2, "database connections that load")
-	shared.DurationVar(&f.grace, "grace", 25*time.Second, "when stopped: how long to commit what is in hand")
-	shared.StringVar(&f.httpAddr, "http-addr", "", "address for /metrics, /livez and /readyz, such as :9464 (default: none)")
-
-	flags := cmd.Flags()
-	flags.BoolVar(&f.once, "once", false, "end when the queue is empty")
-	flags.DurationVar(&f.onceWait, "once-wait", 0, "with --once: wait this long for messages that another process holds (default: the visibility timeout)")
-	flags.DurationVar(&f.maxOutage, "max-outage", time.Minute, "with --once or --from: how long queue, database or KMS may be away before giving up")
-	flags.StringVar(&f.from, "from", "", "read JSON Lines or a JSON array from FILE, or from standard input (-), instead of the queue")
-	flags.StringVar(&f.source, "source", "", "with --from: the source's name, which makes the events' ids (default: the file's SHA-256)")
-	flags.StringVar(&f.date, "date", "", "with --from: create_date of the events, YYYY-MM-DD (default: the file's modification date, UTC)")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be stored or rejected; write and delete nothing")
-	flags.BoolVar(&f.asJSON, "json", false, "print the summary as JSON")
-	cmd.AddCommand(newCheckCommand(&f), newConfigCommand(cmd), newProbeCommand(&f), newRejectionsCommand())
+	s.VaultFlags = cli.AddVault(cmd)
+	s.declareShared(cli.Shared(cmd))
+	s.declareOwn(cli.Of(cmd))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case s.from != "":
+			return ingestFile(cmd, s)
+		case inLambda():
+			return serveLambda(cmd, s)
+		}
+		return ingestQueue(cmd, s)
+	}
+	cmd.AddCommand(newCheckCommand(s), newConfigCommand(cmd), newProbeCommand(s), newRejectionsCommand(s))
 	return cmd
 }
 
-func (f *ingestFlags) options() etl.Options {
+func (s *settings) declareShared(f cli.Flags) {
+	f.String(&s.queueURL, "queue-url", "", "URL of the SQS queue")
+	f.Duration(&s.wait, "poll-wait", 20*time.Second, cli.Between(time.Second, 20*time.Second), "how long a poll of the queue waits")
+	f.Duration(&s.visibility, "visibility-timeout", 30*time.Second, cli.Between(time.Second, 12*time.Hour),
+		"how long a received message is invisible to others; extended while it is held")
+	f.Duration(&s.maxHold, "max-hold", 6*time.Hour, cli.Between(time.Second, 12*time.Hour), "how long to keep a message invisible")
+	f.Int(&s.maxHeld, "max-in-flight", 20_000, cli.Between(10, 120_000), "most messages to hold")
+	f.Int(&s.receivers, "receivers", 16, cli.Between(1, 256), "most receive calls at once; it starts with one and adds more while the load keeps up")
+	f.Int(&s.deleters, "deleters", 8, cli.Between(1, 64), "most delete calls at once")
+	f.OneOf(&s.sqsClient, "sqs-client", queue.ClientDirect, []string{queue.ClientDirect, queue.ClientSDK},
+		"who receives and deletes: direct, at a third of the CPU, or sdk, the AWS SDK's client alone")
+	f.Int64(&s.seals, "data-key-seals", 1<<28, cli.Between[int64](leastSeals, 1<<28), "most values to seal under one data key")
+	f.Size(&s.sealBytes, "data-key-bytes", 64<<30, cli.Between[int64](leastBytes, 64<<30), "most bytes to seal under one data key")
+	f.Duration(&s.keyAge, "data-key-age", time.Hour, cli.Between(time.Second, time.Hour), "how long to seal under one data key")
+	f.Int(&s.batchRows, "batch-rows", 2000, cli.Between(1, 10_000), "most events in a batch")
+	f.Duration(&s.batchDelay, "batch-delay", 100*time.Millisecond, cli.Between(time.Millisecond, 10*time.Second),
+		"how long a batch waits for more events")
+	f.Int(&s.loaders, "loaders", 2, cli.Between(1, 64), "database connections that load")
+	f.Duration(&s.grace, "grace", 25*time.Second, cli.Between(time.Second, 10*time.Minute),
+		"when stopped: how long to commit what is in hand; deletes then take up to "+cli.FormatDuration(closeTimeout)+" more")
+	f.Check(&s.httpAddr, "http-addr", "address for /metrics, /livez and /readyz, such as :9464; empty: none", checkAddr)
+}
+
+func (s *settings) declareOwn(f cli.Flags) {
+	f.Bool(&s.once, "once", "end when the queue is empty")
+	f.Duration(&s.onceWait, "once-wait", 0, cli.Between(time.Second, 12*time.Hour).OrZero("the visibility timeout"),
+		"with --once: how long to wait for messages that another process holds")
+	f.Duration(&s.maxOutage, "max-outage", time.Minute, cli.Between(time.Second, 24*time.Hour).OrZero("no limit"),
+		"with --once or --from: how long queue, database or KMS may be away before it gives up")
+	f.String(&s.from, "from", "", "read JSON Lines or a JSON array from FILE, or from standard input (-), instead of the queue")
+	f.String(&s.source, "source", "", "with --from: the source's name, which makes the events' ids; empty: the file's SHA-256")
+	f.Date(&s.date, "date", "with --from: create_date of the events; empty: the file's modification date, UTC")
+	f.Bool(&s.dryRun, "dry-run", "say what would be stored or rejected; write and delete nothing")
+	f.Bool(&s.asJSON, "json", "print the summary as JSON")
+	f.Needs("once-wait", "once")
+	f.Needs("max-outage", "once", "from")
+	f.Needs("source", "from")
+	f.Needs("date", "from")
+	f.Excludes("once", "from")
+}
+
+// checkAddr wants HOST:PORT or :PORT, or nothing.
+func checkAddr(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+		return errors.New("HOST:PORT or :PORT")
+	}
+	return nil
+}
+
+func (s *settings) options() etl.Options {
 	o := etl.Options{
-		Receivers: f.receivers, Loaders: f.loaders, BatchRows: f.batchRows, BatchDelay: f.batchDelay, Grace: f.grace,
+		Receivers: s.receivers, Loaders: s.loaders, BatchRows: s.batchRows, BatchDelay: s.batchDelay, Grace: s.grace,
 		Log: slog.Default(),
 	}
-	if f.once || f.from != "" {
-		o.MaxOutage = f.maxOutage
+	if s.once || s.from != "" {
+		o.MaxOutage = s.maxOutage
 	}
 	return o
 }
 
-func (f *ingestFlags) caps() keys.Caps {
-	return keys.Caps{Seals: f.seals, Bytes: f.sealBytes, Age: f.keyAge}
-}
-
-func (f *ingestFlags) queueConfig() queue.Config {
+func (s *settings) queueConfig() queue.Config {
 	return queue.Config{
-		URL: f.queueURL, Wait: f.wait, Visibility: f.visibility, MaxHold: f.maxHold, MaxHeld: f.maxHeld, Deleters: f.deleters,
-		Client: f.sqsClient,
+		URL: s.queueURL, Wait: s.wait, Visibility: s.visibility, MaxHold: s.maxHold, MaxHeld: s.maxHeld, Deleters: s.deleters,
+		Client: s.sqsClient,
 	}
 }
 
-// statementTimeout is some hundred times what a batch takes. A server that hangs, or a dead route to it, holds a batch for
-// little longer, and whoever waits for a data key with it.
+// statementTimeout is about a hundred times what a batch takes. A server that hangs, or a dead route to it, then holds a
+// batch, and everybody who waits for a data key, for little longer than this.
 const statementTimeout = 20 * time.Second
 
-// openVault opens the configured database and KEK. The second result closes them.
-func openVault(cmd *cobra.Command, f *ingestFlags) (*keys.Vault, func(), error) {
-	url, err := cli.DatabaseURL(cmd)
-	if err != nil {
-		return nil, nil, err
-	}
-	set, err := kek.Open(cmd.Context(), cli.Value(cmd, "kek"))
-	if err != nil {
-		return nil, nil, err
-	}
-	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom ingest", StatementTimeout: statementTimeout, MaxConns: f.loaders + 3})
-	if err != nil {
-		return nil, nil, err
-	}
-	return &keys.Vault{DB: db, KEK: set}, func() { db.Close() }, nil
+func (s *settings) vaultConfig() cli.VaultConfig {
+	return cli.VaultConfig{Program: "ingest", StatementTimeout: statementTimeout, MaxConns: s.loaders + 3}
 }
 
-// openWriter is openVault for writing: it reads the vault's state and unwraps the index key.
-func openWriter(cmd *cobra.Command, f *ingestFlags) (*etl.Writer, *keys.Vault, func(), error) {
-	v, closeVault, err := openVault(cmd, f)
+// openWriter opens the vault for writing: it reads the vault's state and unwraps the index key. The last result closes it.
+func (s *settings) openWriter(cmd *cobra.Command) (*etl.Writer, *keys.Vault, func(), error) {
+	v, closeVault, err := s.Open(cmd.Context(), s.vaultConfig())
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	w, err := etl.NewWriter(cmd.Context(), v, dataset.Login(), f.caps())
+	caps := keys.Caps{Seals: uint64(s.seals), Bytes: uint64(s.sealBytes), Age: s.keyAge}
+	w, err := etl.NewWriter(cmd.Context(), v, dataset.Login(), caps)
 	if err != nil {
 		closeVault()
 		return nil, nil, nil, err

@@ -2,7 +2,7 @@ package ingestcmd
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"os"
 	"time"
@@ -23,14 +23,14 @@ func inLambda() bool { return os.Getenv(lambdaVariable) != "" }
 // function handles what an SQS event source mapping calls it with; it needs ReportBatchItemFailures. Lambda receives,
 // extends and deletes: an event that could not be committed is a failed item, whatever the cause, and comes back.
 type function struct {
-	cmd    *cobra.Command
-	flags  *ingestFlags
-	writer *etl.Writer // opened at the first call that succeeds in it
+	cmd      *cobra.Command
+	settings *settings
+	writer   *etl.Writer // opened at the first call that succeeds in it
 }
 
 // serveLambda takes calls until the runtime ends the process.
-func serveLambda(cmd *cobra.Command, f *ingestFlags) error {
-	handler := &function{cmd: cmd, flags: f}
+func serveLambda(cmd *cobra.Command, s *settings) error {
+	handler := &function{cmd: cmd, settings: s}
 	lambda.StartWithOptions(handler.handle, lambda.WithContext(cmd.Context()))
 	return nil
 }
@@ -58,18 +58,19 @@ func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQ
 // ingest stores what it can before ctx ends. An outage is not waited for long: Lambda calls again.
 func (h *function) ingest(ctx context.Context, records *source.SliceSource) error {
 	if h.writer == nil {
-		w, _, _, err := openWriter(h.cmd, h.flags) // it stays open as long as the process
+		w, _, _, err := h.settings.openWriter(h.cmd) // it stays open as long as the process
 		if err != nil {
 			return err
 		}
 		h.writer = w
 	}
-	o := h.flags.options()
+	o := h.settings.options()
 	o.Receivers, o.Loaders, o.BatchDelay, o.Grace, o.MaxOutage = 1, 1, time.Millisecond, time.Millisecond, 5*time.Second
 	s, err := etl.Run(ctx, h.writer, records, o)
 	if err == nil && s.Abandoned > 0 {
-		err = fmt.Errorf("the call's time ran out: raise the function's timeout")
+		err = errors.New("the call's time ran out: raise the function's timeout")
 	}
-	slog.Info("handled a call", "received", s.Received, "stored", s.Stored, "duplicates", s.Duplicates, "rejected", s.Rejected, "handed_back", s.Abandoned)
+	slog.Info("handled a call", "received", s.Received, "stored", s.Stored, "duplicates", s.Duplicates,
+		"rejected", s.Rejected, "handed_back", s.Abandoned)
 	return err
 }

@@ -9,4 +9,4 @@ import (
 )
 
 // Main runs the program and ends the process with its exit code.
-func Main() { os.Exit(cli.Main(newIngestCommand())) }
+func Main() { os.Exit(cli.Main(newRoot())) }

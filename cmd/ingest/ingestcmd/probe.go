@@ -15,25 +15,27 @@ import (
 )
 
 // newProbeCommand is the health check of a container that has no shell and no HTTP client.
-func newProbeCommand(f *ingestFlags) *cobra.Command {
+func newProbeCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probe",
 		Short: "Ask the daemon at --http-addr whether it is ready; for health checks",
 		Long: `Ask the daemon at --http-addr, on this machine, whether it is ready (with --live: whether it moves at all). Exits 0 if so,
 else 1 and says what the daemon said. It calls nothing else: neither queue nor database nor KEK.`,
-		Args: cobra.NoArgs,
+		Example: "  ingest probe --http-addr :9464\n  ingest probe --live",
+		Args:    cli.Args(),
 	}
-	live := cmd.Flags().Bool("live", false, "ask /livez instead of /readyz")
+	var live bool
+	cli.Of(cmd).Bool(&live, "live", "ask /livez instead of /readyz")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		path := "/readyz"
-		if *live {
+		if live {
 			path = "/livez"
 		}
-		target, err := probeURL(f.httpAddr, path)
+		target, err := probeURL(s.httpAddr, path)
 		if err != nil {
 			return err
 		}
-		// The daemon bounds its answer itself; the rest is for the way there and back.
+		// The daemon bounds its answer itself; the rest is for the network.
 		client := http.Client{Timeout: probeTimeout + probeTimeout/3}
 		answer, err := client.Get(target)
 		if err != nil {
@@ -42,19 +44,19 @@ else 1 and says what the daemon said. It calls nothing else: neither queue nor d
 				err = wrapped.Err
 			}
 			// 1, whatever the reason: container runtimes give the other codes meanings of their own.
-			return cli.Exit(1, fmt.Errorf("asking the daemon at %s: %w", f.httpAddr, err))
+			return cli.Exit(1, fmt.Errorf("asking the daemon at %s: %w", s.httpAddr, err))
 		}
 		defer answer.Body.Close()
 		said, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
 		if err != nil {
-			return fmt.Errorf("asking the daemon at %s: %w", f.httpAddr, err)
+			return fmt.Errorf("asking the daemon at %s: %w", s.httpAddr, err)
 		}
 		text := strings.TrimSpace(string(said))
 		if answer.StatusCode != http.StatusOK {
 			return fmt.Errorf("%s: %s", path, text)
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), cli.Text(text))
-		return err
+		cli.Printf(cmd.OutOrStdout(), "%s\n", text)
+		return nil
 	}
 	return cmd
 }

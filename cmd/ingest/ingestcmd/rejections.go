@@ -1,72 +1,88 @@
 package ingestcmd
 
 import (
-	"encoding/json"
-	"fmt"
-	"strconv"
-	"text/tabwriter"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/etl"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
-func newRejectionsCommand() *cobra.Command {
+// rejectionLists are the rejections of a vault, without their content.
+type rejectionLists struct {
+	Counts     []keys.RejectionCount `json:"counts"`
+	Rejections []keys.RejectionInfo  `json:"rejections"`
+}
+
+func newRejectionsCommand(s *settings) *cobra.Command {
+	var reason string
+	var limit int
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "rejections",
 		Short: "Count rejections by reason and list the newest ids; never their content",
 		Long: `Count rejections by reason and list the newest ids, never their content. docs/rejections.md says what each reason
 means. What they hold is opened by an auditor: recover request --rejections REASON.`,
-		Args: cobra.NoArgs,
+		Example: `  ingest rejections
+  ingest rejections --reason bad_ip --limit 100`,
+		Args: cli.Args(),
 	}
-	reason := cmd.Flags().String("reason", "", "list only this reason's ids")
-	limit := cmd.Flags().Int("limit", 20, "ids at the most")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	f := cli.Of(cmd)
+	f.OneOf(&reason, "reason", "", reasons(), "list the ids of this reason only")
+	f.Int(&limit, "limit", 20, cli.Between(1, 10_000), "most ids to list")
+	f.Bool(&asJSON, "json", "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		url, err := cli.DatabaseURL(cmd)
+		v, closeVault, err := s.Open(cmd.Context(), cli.VaultConfig{Program: "ingest", NoKEK: true})
 		if err != nil {
 			return err
 		}
-		db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom ingest"})
-		if err != nil {
+		defer closeVault()
+		var l rejectionLists
+		if l.Counts, err = v.RejectionCounts(cmd.Context()); err != nil {
 			return err
 		}
-		defer db.Close()
-		v := &keys.Vault{DB: db}
-		counts, err := v.RejectionCounts(cmd.Context())
-		if err != nil {
+		if l.Rejections, err = v.Rejections(cmd.Context(), reason, limit); err != nil {
 			return err
 		}
-		list, err := v.Rejections(cmd.Context(), *reason, *limit)
-		if err != nil {
-			return err
+		if asJSON {
+			return cli.PrintJSONLine(cmd.OutOrStdout(), l)
 		}
-		if *asJSON {
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
-				Counts     []keys.RejectionCount `json:"counts"`
-				Rejections []keys.RejectionInfo  `json:"rejections"`
-			}{counts, list})
-		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "REASON\tREJECTIONS\tFIRST\tLAST")
-		for _, c := range counts {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", c.Reason, c.Rejections, c.FirstAt.UTC().Format(time.RFC3339), c.LastAt.UTC().Format(time.RFC3339))
-		}
-		fmt.Fprintln(w, "\nMESSAGE\tREASON\tSENT\tDELIVERIES\tREJECTED")
-		for _, r := range list {
-			sent, deliveries := "-", "-"
-			if r.CreateDate != nil {
-				sent = r.CreateDate.Format(time.DateOnly)
-			}
-			if r.ReceiveCount != nil {
-				deliveries = strconv.Itoa(*r.ReceiveCount)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.MessageID, r.Reason, sent, deliveries, r.RejectedAt.UTC().Format(time.RFC3339))
-		}
-		return w.Flush()
+		return l.print(cmd.OutOrStdout())
 	}
 	return cmd
+}
+
+func reasons() []string {
+	var out []string
+	for _, r := range etl.Reasons() {
+		out = append(out, string(r))
+	}
+	return out
+}
+
+func (l *rejectionLists) print(w io.Writer) error {
+	counts := cli.NewTable("REASON", "REJECTIONS", "FIRST (UTC)", "LAST (UTC)")
+	for _, c := range l.Counts {
+		counts.Row(c.Reason, c.Rejections, cli.Minute(c.FirstAt), cli.Minute(c.LastAt))
+	}
+	if err := counts.Print(w); err != nil {
+		return err
+	}
+	cli.Printf(w, "\n")
+	list := cli.NewTable("MESSAGE", "REASON", "SENT", "DELIVERIES", "REJECTED (UTC)")
+	for _, r := range l.Rejections {
+		// A date or a count that is no date or no count was not stored.
+		var sent, deliveries any = "-", "-"
+		if r.CreateDate != nil {
+			sent = r.CreateDate.Format(time.DateOnly)
+		}
+		if r.ReceiveCount != nil {
+			deliveries = *r.ReceiveCount
+		}
+		list.Row(r.MessageID, r.Reason, sent, deliveries, cli.Minute(r.RejectedAt))
+	}
+	return list.Print(w)
 }

@@ -1,6 +1,7 @@
 package ingestcmd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"cloakroom/internal/pg/pgtest"
+	"cloakroom/internal/sandbox/kmsserver"
 	"cloakroom/internal/sandbox/sqsserver"
 	"cloakroom/keys/keystest"
 )
@@ -24,20 +26,21 @@ type withPostgres struct{ m *testing.M }
 
 func (w withPostgres) Run() int { return pgtest.Run(w.m) }
 
-// world is what one script runs in.
-type world struct {
+// fixture is what one script runs in.
+type fixture struct {
 	*keystest.Env
 	sqs *sqsserver.Server
+	kms *kmsserver.Server
 }
 
 const deadLetters = "arn:aws:sqs:us-east-1:000000000000:dead"
 
-func newWorld(t *testing.T) *world {
-	w := &world{Env: keystest.New(t), sqs: sqsserver.New(sqsserver.Config{})}
-	if err := w.sqs.Start(); err != nil {
+func newFixture(t *testing.T) *fixture {
+	w := &fixture{Env: keystest.New(t), sqs: sqsserver.New(sqsserver.Config{}), kms: kmsserver.New(kmsserver.Config{})}
+	if err := errors.Join(w.sqs.Start(), w.kms.Start()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.sqs.Close() })
+	t.Cleanup(func() { w.sqs.Close(); w.kms.Close() })
 	for _, queue := range []struct {
 		name       string
 		attributes map[string]string
@@ -56,7 +59,8 @@ func newWorld(t *testing.T) *world {
 
 // TestScripts runs the real command: INGEST is the DATABASE_URL of a login that may ingest, NOBODY of one that may
 // nothing, BOTH of one that reads tokens as well, SUPER the superuser's. QUEUES is where the queues logins (five receives
-// before the dead-letter queue), hasty (three) and plain (no such queue) stand.
+// before the dead-letter queue), hasty (three) and plain (no such queue) stand, KMS a KMS without a key, and BUSY an address
+// on which something listens.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -64,10 +68,11 @@ func TestScripts(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			variables := map[string]string{
 				"INGEST": w.As(t, "ingest", "ingest"), "NOBODY": w.As(t, "nobody"), "SUPER": w.URL(""),
-				"BOTH":   w.As(t, "both", "ingest", "analyst"),
+				"BOTH": w.As(t, "both", "ingest", "analyst"),
+				"KMS":  w.kms.URL(), "BUSY": strings.TrimPrefix(w.sqs.URL(), "http://"),
 				"QUEUES": w.sqs.QueueURL(""), "CLOAKROOM_KEK": w.KEK,
 				"AWS_ENDPOINT_URL_SQS": w.sqs.URL(), "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:1",
 				"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "ingest", "AWS_SECRET_ACCESS_KEY": "a secret of sixteen and more",
@@ -82,7 +87,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-					"exits": exits, "writefile": writeFile, "sql": w.sql, "send": w.send, "queued": w.queued,
+					"exits": exits, "writefile": writeFile, "sql": w.sql, "statement": w.statement, "send": w.send, "queued": w.queued,
 				},
 			})
 		})
@@ -110,7 +115,7 @@ func writeFile(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // sql WANT QUERY… wants a query's one value, as text.
-func (w *world) sql(ts *testscript.TestScript, neg bool, args []string) {
+func (w *fixture) sql(ts *testscript.TestScript, neg bool, args []string) {
 	db, err := sqlx.Connect("postgres", w.URL(""))
 	ts.Check(err)
 	defer db.Close()
@@ -121,15 +126,24 @@ func (w *world) sql(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// statement SQL… runs a statement as the superuser.
+func (w *fixture) statement(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := sqlx.Connect("postgres", w.URL(""))
+	ts.Check(err)
+	defer db.Close()
+	_, err = db.Exec(strings.Join(args, " "))
+	ts.Check(err)
+}
+
 // send QUEUE FILE puts each line of a file on a queue.
-func (w *world) send(ts *testscript.TestScript, _ bool, args []string) {
+func (w *fixture) send(ts *testscript.TestScript, _ bool, args []string) {
 	for line := range strings.Lines(ts.ReadFile(args[1])) {
 		ts.Check(w.sqs.Put(args[0], sqsserver.Message{Body: strings.TrimSpace(line)}))
 	}
 }
 
 // queued QUEUE N wants that many visible messages, and none in flight.
-func (w *world) queued(ts *testscript.TestScript, _ bool, args []string) {
+func (w *fixture) queued(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	if c := w.sqs.Counts(args[0]); c.Visible != n || c.Total() != n {

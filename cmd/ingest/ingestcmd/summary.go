@@ -1,13 +1,14 @@
 package ingestcmd
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,39 +17,100 @@ import (
 	"cloakroom/internal/cli"
 )
 
+// progress writes the line on a terminal: rate, lag, in flight, rejected. It passes on what it is told.
+type progress struct {
+	etl.Observer // may be nil
+
+	mu             sync.Mutex
+	rejected, done int64
+	lag            time.Duration
+	since          time.Time // of the rate shown
+	before         int64     // done then
+	rate           float64   // events a second
+}
+
+// rateEvery is over how long the rate is measured.
+const rateEvery = time.Second
+
+func (p *progress) line(held int) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch took := time.Since(p.since); {
+	case p.since.IsZero():
+		p.since = time.Now()
+	case took >= rateEvery:
+		p.rate = float64(p.done-p.before) / took.Seconds()
+		p.since, p.before = time.Now(), p.done
+	}
+	return fmt.Sprintf("%s · %.0f/s · lag %v · %d in flight · %d rejected",
+		cli.Count(p.done, "event"), p.rate, p.lag.Round(100*time.Millisecond), held, p.rejected)
+}
+
+// Received implements etl.Observer.
+func (p *progress) Received(messages int) {
+	if p.Observer != nil {
+		p.Observer.Received(messages)
+	}
+}
+
+// BatchCommitted implements etl.Observer.
+func (p *progress) BatchCommitted(messages []*etl.Message, took time.Duration, c etl.Counts) {
+	p.mu.Lock()
+	p.done += int64(len(messages))
+	for _, n := range c.Rejections {
+		p.rejected += n
+	}
+	if len(messages) > 0 && !messages[0].Sent.IsZero() {
+		p.lag = time.Since(messages[0].Sent)
+	}
+	p.mu.Unlock()
+	if p.Observer != nil {
+		p.Observer.BatchCommitted(messages, took, c)
+	}
+}
+
 // finish prints a run's summary and turns its end into an exit code.
-func finish(cmd *cobra.Command, f *ingestFlags, s etl.Summary, err error) error {
-	if printErr := printSummary(cmd.OutOrStdout(), s, f); err == nil {
+func finish(cmd *cobra.Command, s *settings, done etl.Summary, err error) error {
+	if printErr := printSummary(cmd.OutOrStdout(), s, done); err == nil {
 		err = printErr
 	}
 	switch {
 	case errors.Is(err, source.ErrNotDrained), errors.Is(err, errStopped):
 		return cli.Exit(cli.ExitUnfinished, err)
-	case err == nil && s.Abandoned > 0:
-		return cli.Exit(cli.ExitUnfinished, fmt.Errorf("stopped before %d events were committed: run again, nothing is lost or stored twice", s.Abandoned))
+	case err == nil && done.Abandoned > 0:
+		return cli.Exit(cli.ExitUnfinished,
+			fmt.Errorf("stopped before %s committed: run again, nothing is lost or stored twice", were(done.Abandoned)))
 	}
 	return err
 }
 
-func printSummary(w io.Writer, s etl.Summary, f *ingestFlags) error {
-	if f.asJSON {
-		return json.NewEncoder(w).Encode(s)
+func were(events int64) string {
+	if events == 1 {
+		return "1 event was"
+	}
+	return fmt.Sprintf("%d events were", events)
+}
+
+func printSummary(w io.Writer, s *settings, done etl.Summary) error {
+	if s.asJSON {
+		return cli.PrintJSONLine(w, done)
 	}
 	stored := "stored"
-	if f.dryRun {
+	if s.dryRun {
 		stored = "would be stored"
 	}
-	line := fmt.Sprintf("%d received · %d %s · %d duplicates dropped · %d rejected", s.Received, s.Stored, stored, s.Duplicates, s.Rejected)
-	if len(s.Rejections) > 0 {
+	line := fmt.Sprintf("%d received · %d %s · %d duplicates dropped · %d rejected",
+		done.Received, done.Stored, stored, done.Duplicates, done.Rejected)
+	if len(done.Rejections) > 0 {
 		var reasons []string
-		for _, reason := range slices.Sorted(maps.Keys(s.Rejections)) {
-			reasons = append(reasons, fmt.Sprintf("%s %d", reason, s.Rejections[reason]))
+		for _, reason := range slices.Sorted(maps.Keys(done.Rejections)) {
+			reasons = append(reasons, fmt.Sprintf("%s %d", reason, done.Rejections[reason]))
 		}
 		line += " (" + strings.Join(reasons, ", ") + ")"
 	}
-	if s.Abandoned > 0 {
-		line += fmt.Sprintf(" · %d not committed", s.Abandoned)
+	if done.Abandoned > 0 {
+		line += fmt.Sprintf(" · %d not committed", done.Abandoned)
 	}
-	_, err := fmt.Fprintf(w, "%s · %.1f s\n", line, s.Seconds)
+	_, err := fmt.Fprintf(w, "%s · %.1f s\n", line, done.Seconds)
 	return err
 }
