@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
+
+	"cloakroom/internal/retry"
 )
+
+// schemaPauses are those between tries where two inits meet.
+var schemaPauses = retry.Pauses{First: 100 * time.Millisecond, Total: 30 * time.Second}
 
 // Owner owns every object of cloakroom.
 const Owner = "cloakroom_owner"
@@ -68,14 +73,11 @@ func MigrateWith(ctx context.Context, url string, o MigrateOptions) error {
 
 // lockSchema waits until nobody else changes the schema, in a transaction that holds the lock to its end.
 func lockSchema(ctx context.Context, db *sqlx.DB) (*sqlx.Tx, error) {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+	madeAtOnce := func(err error) bool { return slices.Contains([]string{"23505", "42P07", "42710", "XX000"}, Code(err)) }
+	err := retry.Do(ctx, schemaPauses, madeAtOnce, func() error {
 		_, err := db.ExecContext(ctx, migratingSQL)
-		switch Code(err) {
-		case "23505", "42P07", "42710", "XX000": // two make it at once
-			return struct{}{}, err
-		}
-		return struct{}{}, permanent(err)
-	}, backoff.WithMaxElapsedTime(30*time.Second))
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing to lock the schema: %w", Redact(err))
 	}
@@ -170,16 +172,13 @@ func refuseForeignViews(ctx context.Context, db *sqlx.DB) error {
 // makeRoles runs roles.sql. Roles are shared by the whole cluster, so another database's init can collide with
 // this one: "tuple concurrently updated" (XX000) and a duplicate role name (23505, 42710) pass on a second try.
 func makeRoles(ctx context.Context, db *sqlx.DB) error {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+	collided := func(err error) bool {
+		return slices.Contains([]string{"XX000", "23505", "42710", "40P01", "40001"}, Code(err))
+	}
+	err := retry.Do(ctx, schemaPauses, collided, func() error {
 		_, err := db.ExecContext(ctx, schemaFile("roles.sql"))
-		switch Code(err) {
-		case "":
-			return struct{}{}, permanent(err)
-		case "XX000", "23505", "42710", "40P01", "40001":
-			return struct{}{}, err
-		}
-		return struct{}{}, backoff.Permanent(err)
-	}, backoff.WithMaxElapsedTime(30*time.Second))
+		return err
+	})
 	if Code(err) == "42501" {
 		return fmt.Errorf("making roles and schema: %w: the login of keys init needs CREATEROLE and must own the database, and where another login made cloakroom's roles, that one must grant: GRANT cloakroom_owner TO this_login WITH ADMIN OPTION", Redact(err))
 	}
@@ -187,11 +186,4 @@ func makeRoles(ctx context.Context, db *sqlx.DB) error {
 		return fmt.Errorf("making roles and schema: %w", Redact(err))
 	}
 	return nil
-}
-
-func permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return backoff.Permanent(err)
 }

@@ -5,6 +5,7 @@ package pg
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -77,7 +78,11 @@ func Open(c Config) (*sqlx.DB, error) {
 	c = c.withDefaults()
 	cfg, err := pq.NewConfig(c.URL)
 	if err != nil {
-		return nil, fmt.Errorf("reading DATABASE_URL: it is no postgres:// URL or key=value list that lib/pq takes (the text is not shown, it may hold a password)")
+		// A setting or variable that is not supported is named; any other cause may quote a part of the text.
+		if cause := err.Error(); strings.Contains(cause, "not supported") {
+			return nil, fmt.Errorf("reading DATABASE_URL: %w", err)
+		}
+		return nil, errors.New("reading DATABASE_URL: want a postgres:// URL or a list of KEY=VALUE (it is not shown: it may hold a password)")
 	}
 	cfg.ApplicationName = c.ApplicationName
 	cfg.ConnectTimeout = c.ConnectTimeout
