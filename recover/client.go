@@ -46,7 +46,16 @@ func (c *Client) indexKeys(ctx context.Context) (keys.Settings, []keys.IndexKey,
 	return s, index, err
 }
 
-// dbError adds what was attempted to a database error, and removes what may quote a row.
-func dbError(doing string, err error) error {
-	return fmt.Errorf("%s: %w", doing, pg.Redact(err))
+// Roles that a login needs, for hints.
+const (
+	auditor    = "auditor"
+	approver   = "approver"
+	breakglass = "breakglass"
+	anyRole    = "auditor or approver"
+)
+
+// dbError adds what was attempted to a database error, and removes what may quote a row. If the
+// login may not do it, the hint names the role that may.
+func dbError(doing, role string, err error) error {
+	return fmt.Errorf("%s: %w", doing, pg.RedactFor(role, err))
 }

@@ -80,7 +80,7 @@ func (c *Client) List(ctx context.Context, pending, mine bool) ([]Summary, error
 	list := []Summary{}
 	err := c.Vault.DB.SelectContext(ctx, &list, `SELECT * FROM cloakroom.request_list($1, $2)`, pending, mine)
 	if err != nil {
-		return nil, dbError("listing requests", err)
+		return nil, dbError("listing requests", anyRole, err)
 	}
 	return list, nil
 }
@@ -89,7 +89,7 @@ func (c *Client) List(ctx context.Context, pending, mine bool) ([]Summary, error
 // the same.
 func (c *Client) ExpireOverdue(ctx context.Context) error {
 	if _, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.expire_requests()`); err != nil {
-		return dbError("marking expired requests", err)
+		return dbError("marking expired requests", anyRole, err)
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (c *Client) Show(ctx context.Context, id uuid.UUID) (*Details, error) {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, ErrNoRequest
 	case err != nil:
-		return nil, dbError("reading the request", err)
+		return nil, dbError("reading the request", anyRole, err)
 	}
 	return &d, nil
 }
@@ -114,7 +114,7 @@ func (c *Client) Approve(ctx context.Context, shown *Details) (state string, err
 		shown.ID, []byte(shown.Digest), c.identity())
 	if err != nil {
 		c.noteRefusal(ctx, shown.ID, "approve", err)
-		return "", dbError("approving", err)
+		return "", dbError("approving", approver, err)
 	}
 	return state, nil
 }
@@ -124,7 +124,7 @@ func (c *Client) Deny(ctx context.Context, id uuid.UUID, comment string) error {
 	_, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.deny($1, $2, $3)`, id, comment, c.identity())
 	if err != nil {
 		c.noteRefusal(ctx, id, "deny", err)
-		return dbError("denying", err)
+		return dbError("denying", approver, err)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (c *Client) Deny(ctx context.Context, id uuid.UUID, comment string) error {
 func (c *Client) Review(ctx context.Context, id uuid.UUID) error {
 	if _, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.review($1, $2)`, id, c.identity()); err != nil {
 		c.noteRefusal(ctx, id, "review", err)
-		return dbError("reviewing", err)
+		return dbError("reviewing", approver, err)
 	}
 	return nil
 }

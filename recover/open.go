@@ -105,7 +105,7 @@ func (c *Client) logIntent(ctx context.Context, id uuid.UUID) (rows, leaf int64,
 	row := c.Vault.DB.QueryRowContext(ctx, `SELECT rows, leaf FROM cloakroom.begin_opening($1, $2)`, id, c.identity())
 	if err := row.Scan(&rows, &leaf); err != nil {
 		c.noteRefusal(ctx, id, "open", err)
-		return 0, 0, dbError("logging the intent", err)
+		return 0, 0, dbError("logging the intent", auditor, err)
 	}
 	return rows, leaf, nil
 }
@@ -114,7 +114,7 @@ func (c *Client) logIntent(ctx context.Context, id uuid.UUID) (rows, leaf int64,
 // disk (WAL).
 func (c *Client) confirmIntent(ctx context.Context, id uuid.UUID) error {
 	if _, err := c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.confirm_opening($1)`, id); err != nil {
-		return dbError("confirming the intent", err)
+		return dbError("confirming the intent", auditor, err)
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (c *Client) beginHandOut(ctx context.Context, id uuid.UUID, wait time.Durat
 		case err == nil:
 			return h, nil
 		case pg.Code(err) != pg.NotLoggedYet || time.Now().Add(pause).After(deadline):
-			return nil, dbError("taking the rows", err)
+			return nil, dbError("taking the rows", auditor, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -216,14 +216,14 @@ func (h *handOut) fetch(ctx context.Context, f func(row []byte) error) (n int, e
 	message := strings.Repeat(fmt.Sprintf("FETCH %d FROM handed_rows;", fetchRows), fetchesPerMessage)
 	rows, err := h.tx.QueryContext(ctx, message)
 	if err != nil {
-		return 0, dbError("taking the rows", err)
+		return 0, dbError("taking the rows", auditor, err)
 	}
 	defer rows.Close()
 	var row sql.RawBytes
 	for more := true; more; more = rows.NextResultSet() {
 		for rows.Next() {
 			if err := rows.Scan(&row); err != nil {
-				return n, dbError("taking the rows", err)
+				return n, dbError("taking the rows", auditor, err)
 			}
 			if err := f(row); err != nil {
 				return n, err
@@ -232,7 +232,7 @@ func (h *handOut) fetch(ctx context.Context, f func(row []byte) error) (n int, e
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return n, dbError("taking the rows", err)
+		return n, dbError("taking the rows", auditor, err)
 	}
 	return n, nil
 }
@@ -249,7 +249,7 @@ func (h *handOut) commit(ctx context.Context) error {
 		err = h.tx.Commit()
 	}
 	if err != nil {
-		return dbError("ending the handing out", err)
+		return dbError("ending the handing out", auditor, err)
 	}
 	return nil
 }
@@ -285,7 +285,7 @@ func (c *Client) lateKey(ctx context.Context, id uuid.UUID, key uint32) (keys.Wr
 	case errors.Is(err, sql.ErrNoRows), err == nil && w.Wrapped == nil:
 		return keys.WrappedKey{}, fmt.Errorf("opening with data key %d: %w", key, keys.ErrNoKey)
 	case err != nil:
-		return keys.WrappedKey{}, dbError("taking a data key", err)
+		return keys.WrappedKey{}, dbError("taking a data key", auditor, err)
 	}
 	return w.key(), nil
 }
@@ -297,7 +297,7 @@ func (c *Client) logOutcome(ctx context.Context, id uuid.UUID, rows int64, resul
 	err = c.Vault.DB.GetContext(ctx, &leaf, `SELECT cloakroom.close_opening($1, $2, $3, $4)`,
 		id, rows, result, c.identity())
 	if err != nil {
-		return 0, dbError("logging the outcome", err)
+		return 0, dbError("logging the outcome", auditor, err)
 	}
 	return leaf, nil
 }

@@ -46,6 +46,9 @@ func AllFields(d *dataset.Dataset) []string {
 	return append(fields, dataset.BodyField)
 }
 
+// PurposeForget is the purpose of a request to destroy one person's values (keys forget makes it).
+const PurposeForget = "forget"
+
 // PurposeSubjectAccess is the purpose of a request for one person's own data (GDPR, article 15).
 const PurposeSubjectAccess = "dsar"
 
@@ -67,9 +70,22 @@ func (c *Client) Request(ctx context.Context, p RequestParams) (uuid.UUID, error
 		orNull(p.User), orNull(p.Message), orNull(p.Field), pq.Array(p.Tokens), orNull(p.Rejection),
 		dateOrNull(p.From), dateOrNull(p.To), orNull(p.Limit), orNull(p.Lifetime.Seconds()), p.BreakGlass, c.identity())
 	if err != nil {
-		return uuid.UUID{}, dbError("filing the request", err)
+		role := auditor
+		if p.BreakGlass {
+			role = breakglass
+		}
+		return uuid.UUID{}, dbError("filing the request", role, err)
 	}
 	return id, nil
+}
+
+// Purposes lists the purposes that the policy allows.
+func (c *Client) Purposes(ctx context.Context) ([]string, error) {
+	var purposes pq.StringArray
+	if err := c.Vault.DB.GetContext(ctx, &purposes, `SELECT purposes FROM cloakroom.policy()`); err != nil {
+		return nil, dbError("reading the policy's purposes", anyRole, err)
+	}
+	return purposes, nil
 }
 
 // orNull gives the zero value as NULL, for which the database takes its default.

@@ -36,12 +36,24 @@ func (f Flags) add(v pflag.Value, name, help, limits string) {
 }
 
 func number[T cmp.Ordered](f Flags, k kind[T], p *T, name string, def T, r Range[T], help string) {
-	if !r.holds(def) {
+	var zero T
+	limits := ""
+	switch {
+	case r.Unset != "" && def == zero:
+		limits = "; default: " + r.Unset
+		show := k.show
+		k.show = func(v T) string {
+			if v == zero {
+				return "" // not a default for pflag to print
+			}
+			return show(v)
+		}
+	case !r.holds(def):
 		panic(fmt.Sprintf("the default of --%s is outside its range", name))
 	}
 	*p = def
 	v := ranged(k, p, r)
-	f.add(v, name, help, v.limits)
+	f.add(v, name, help, v.limits+limits)
 }
 
 // Int declares a whole number.

@@ -17,10 +17,15 @@ type Range[T cmp.Ordered] struct {
 	Min, Max T
 	// Zero is what 0 means where it is allowed although it lies outside: "no limit".
 	Zero string
+	// Unset is what the default 0 means although 0 may not be given: "the policy's".
+	Unset string
 }
 
 // Between is the range from min to max, both included.
 func Between[T cmp.Ordered](min, max T) Range[T] { return Range[T]{Min: min, Max: max} }
+
+// OrUnset lets the default be 0, which nobody may give, and says what it means.
+func (r Range[T]) OrUnset(meaning string) Range[T] { r.Unset = meaning; return r }
 
 // OrZero also allows 0, and says what it means.
 func (r Range[T]) OrZero(meaning string) Range[T] { r.Zero = meaning; return r }

@@ -52,6 +52,19 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// RedactFor is Redact with a hint that names the role, if the login may not do this. Of several roles,
+// "auditor or approver", it suggests the first.
+func RedactFor(role string, err error) error {
+	err = Redact(err)
+	var shown *Error
+	if errors.As(err, &shown) && shown.Code == "42501" {
+		with := *shown
+		with.hint = "it needs the role " + role + ": keys grant LOGIN --role " + strings.FieldsFunc(role, func(r rune) bool { return r == ' ' || r == ',' })[0]
+		return &with
+	}
+	return err
+}
+
 // Redact turns an error of lib/pq into one that may be shown. Other errors pass as they are.
 func Redact(err error) error {
 	var shown *Error

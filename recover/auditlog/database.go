@@ -16,10 +16,13 @@ import (
 // rotator or witness.
 type Log struct{ DB *sqlx.DB }
 
+// readers are roles that may read the log, for hints.
+const readers = "auditor, approver or witness"
+
 // Size is the number of leaves.
 func (l Log) Size(ctx context.Context) (n int64, err error) {
 	if err := l.DB.GetContext(ctx, &n, `SELECT cloakroom.log_size()`); err != nil {
-		return 0, fmt.Errorf("reading the audit log: %w", pg.Redact(err))
+		return 0, fmt.Errorf("reading the audit log: %w", pg.RedactFor(readers, err))
 	}
 	return n, nil
 }
@@ -35,7 +38,7 @@ func (l Log) Read(ctx context.Context, from int64, limit int) ([]Numbered, error
 	var page []Numbered
 	err := l.DB.SelectContext(ctx, &page, `SELECT seq, leaf FROM cloakroom.log_leaves($1, $2)`, from, limit)
 	if err != nil {
-		return nil, fmt.Errorf("reading the audit log: %w", pg.Redact(err))
+		return nil, fmt.Errorf("reading the audit log: %w", pg.RedactFor(readers, err))
 	}
 	return page, nil
 }
@@ -79,7 +82,7 @@ func (l Log) nodes(ctx context.Context) tlog.HashReader {
 		}
 		err := l.DB.SelectContext(ctx, &rows, `SELECT id, hash FROM cloakroom.log_nodes($1)`, pq.Array(ids))
 		if err != nil {
-			return nil, fmt.Errorf("reading the audit log's tree: %w", pg.Redact(err))
+			return nil, fmt.Errorf("reading the audit log's tree: %w", pg.RedactFor(readers, err))
 		}
 		byID := map[int64]tlog.Hash{}
 		for _, r := range rows {

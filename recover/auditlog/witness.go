@@ -94,7 +94,7 @@ func (w Witness) record(ctx context.Context, c Checkpoint, err error) error {
 	_, err = w.Log.DB.ExecContext(ctx, `SELECT cloakroom.record_checkpoint($1, $2, $3)`,
 		c.Size, c.Root[:], string(c.Note))
 	if err != nil {
-		return fmt.Errorf("recording the checkpoint in the database: %w", pg.Redact(err))
+		return fmt.Errorf("recording the checkpoint in the database: %w", pg.RedactFor("witness", err))
 	}
 	return nil
 }

@@ -119,7 +119,8 @@ func abuseAltered(t *testing.T) {
 	wantExit(t, err, cli.ExitNotYours)
 }
 
-// plantFuture makes the newest leaf two hours younger than the clock says: so the log looks once a clock was set back.
+// plantFuture makes the newest leaf two hours younger than the clock says: so the log looks once a
+// clock was set back.
 func (c *fixture) plantFuture(t testing.TB) {
 	t.Helper()
 	c.admin.MustExec(`SELECT cloakroom.append_leaf('key.test')`)

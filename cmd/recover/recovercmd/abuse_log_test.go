@@ -174,7 +174,8 @@ func abuseKMS(t *testing.T) {
 	if k := report(); k.Decrypts != 1 || k.Explained != 1 || len(k.Unexplained) != 0 {
 		t.Fatalf("before: %+v", k)
 	}
-	// The same key, with stolen credentials and a dump, and no request. Later than an opening's own time.
+	// The same key, with stolen credentials and a dump, and no request. Later than an opening's own
+	// time.
 	c.admin.MustExec(`SELECT pg_sleep(6)`)
 	thief := kms.New(kms.Options{Region: "us-east-1", BaseEndpoint: aws.String(srv.URL()), Credentials: credentials.NewStaticCredentialsProvider("thief", "a secret of sixteen and more", "")})
 	if _, err := thief.Decrypt(t.Context(), &kms.DecryptInput{CiphertextBlob: wrapped, EncryptionContext: map[string]string{

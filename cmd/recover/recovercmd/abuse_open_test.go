@@ -248,7 +248,8 @@ func retry(t *testing.T, f func() error) {
 	t.Fatal(err)
 }
 
-// pauseAt makes the database linger before a request takes on a state; unpause ends that, and those who linger.
+// pauseAt makes the database linger before a request takes on a state; unpause ends that, and those
+// who linger.
 func (c *fixture) pauseAt(state string) (unpause func()) {
 	c.admin.MustExec(`CREATE OR REPLACE FUNCTION public.linger() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$`)
@@ -325,7 +326,7 @@ func abuseDiskFull(t *testing.T) {
 			c := newFixture(t)
 			id := c.approved(t, params(nil))
 			c.fillDisk(leafType)
-			out := filepath.Join(t.TempDir(), "values")
+			out := filepath.Join(t.TempDir(), "values.json")
 			for _, to := range [][]string{{"--allow-pipe"}, {"--out", out}} {
 				p := c.start(t, c.aliceURL, append([]string{"open", id.String()}, to...)...)
 				want := cli.ExitNotLogged

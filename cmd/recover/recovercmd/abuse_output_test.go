@@ -14,10 +14,12 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
 
-// canaries are the protected values of the first login in every spelling that a careless print might give them.
+// canaries are the protected values of the first login in every spelling that a careless print
+// might give them.
 func canaries() []string {
 	var out []string
 	for _, v := range []string{canaryIP, canaryDevice} {
@@ -44,9 +46,9 @@ func abuseCanary(t *testing.T) {
 	begins := fileSize(t, log)
 
 	// Every program that meets a value and must not show it; what is asked for ends in a file.
-	out := filepath.Join(t.TempDir(), "values")
+	out := filepath.Join(t.TempDir(), "values.json")
 	valueRequest := []string{"request", "--purpose", "fraud", "--ticket", "T-1", "--reason", "why", "--fields", "ip,device_id", "--value"}
-	run := func(url, stdin string, args ...string) *program {
+	run := func(url, stdin string, args ...string) *process {
 		p := c.startWith(t, url, stdin, args...)
 		p.wait()
 		wantNoCanary(t, strings.Join(args, " ")+": standard error", p.stderr.String())
@@ -74,12 +76,7 @@ func abuseCanary(t *testing.T) {
 		t.Errorf("no stacks on standard error: %s", &p.stderr)
 	}
 	wantNoCanary(t, "stack dump", p.stderr.String())
-	if left, err := os.ReadDir(filepath.Dir(out)); err != nil || len(left) > 1 {
-		t.Errorf("left behind: %v, %v", left, err)
-	} else if len(left) == 1 {
-		text, _ := os.ReadFile(filepath.Join(filepath.Dir(out), left[0].Name()))
-		wantNoCanary(t, "the unfinished output file", string(text))
-	}
+	wantNothingLeft(t, filepath.Dir(out))
 
 	opened, err := c.alice.Open(t.Context(), c.approved(t, params(nil)), recovery.OpenOptions{})
 	if err != nil {
@@ -143,7 +140,7 @@ func abuseEscapes(t *testing.T) {
 	defer opened.Close()
 	for _, format := range []string{"table", "json", "csv"} {
 		var out bytes.Buffer
-		if err := writeRecords(&out, format, true, opened); err != nil {
+		if err := (encoding{format: format, terminal: true}).write(&out, opened); err != nil {
 			t.Fatal(err)
 		}
 		text := out.String()
@@ -151,7 +148,7 @@ func abuseEscapes(t *testing.T) {
 			t.Errorf("%s: %q", format, text)
 		}
 		for line := range strings.Lines(text) {
-			if line = strings.TrimSuffix(line, "\n"); visible(line) != line {
+			if line = strings.TrimSuffix(line, "\n"); cli.Text(line) != line {
 				t.Errorf("%s lets a terminal obey %q", format, line)
 			}
 		}

@@ -108,7 +108,8 @@ func abuseRowSecurity(t *testing.T) {
 	wantCode(t, err, "42501")
 	_, err = db.Exec(`CREATE RULE leak AS ON INSERT TO pg_temp.cloakroom_stage DO ALSO SELECT 1`)
 	wantCode(t, err, "42501")
-	// Somebody with the owner's rights did it: the load does not run such a table's policies as the owner.
+	// Somebody with the owner's rights did it: the load does not run such a table's policies as the
+	// owner.
 	conn, err := c.admin.Connx(context.Background())
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,8 @@ func abuseDirectSQL(t *testing.T) {
 
 func abuseSearchPath(t *testing.T) {
 	c := newFixture(t)
-	// A schema of her own, which a careless administrator gave her, full of things that shadow ours and Postgres's.
+	// A schema of her own, which a careless administrator gave her, full of things that shadow ours
+	// and Postgres's.
 	alice := c.Role("alice")
 	c.admin.MustExec(`CREATE SCHEMA evil AUTHORIZATION ` + pq.QuoteIdentifier(alice))
 	db := c.Pool(t, c.aliceURL)

@@ -8,8 +8,8 @@ type abuse struct {
 	run  func(*testing.T)
 }
 
-// TestAbuse tries what somebody would who wants a value and must not have it, or wants it unseen. Each case ends with
-// nothing had, or with the log that shows it.
+// TestAbuse tries what somebody would who wants a value and must not have it, or wants it unseen.
+// Each case ends with nothing had, or with the log that shows it.
 func TestAbuse(t *testing.T) {
 	for _, tt := range abuses {
 		t.Run(tt.name, tt.run)

@@ -1,6 +1,7 @@
 package recovercmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,69 +14,71 @@ import (
 	"cloakroom/recover/auditlog"
 )
 
-func newLogCheckpoint() *cobra.Command {
+// checkpointFlags are the flags of recover log checkpoint.
+type checkpointFlags struct {
+	signerKey, publicKey, sink string
+	every                      time.Duration
+}
+
+func (p *program) newLogCheckpoint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "checkpoint --signer-key FILE --sink DIRECTORY",
-		Short: "Sign the log as it stands and keep the checkpoint where the log's keepers cannot reach it",
-		Long: `Sign the log as it stands and keep the checkpoint where the log's keepers cannot reach it.
+		Short: "Sign the log as it stands, and keep the checkpoint out of reach of the log's keepers",
+		Long: `Sign the log as it stands, and keep the checkpoint out of reach of the log's keepers.
 
-The witness first proves that the log continues the newest checkpoint at the sink, and signs nothing else. Its login needs
-the role witness, which opens nothing. With --every it goes on until it is stopped.`,
-		Args: cobra.NoArgs,
-		RunE: runCheckpoint,
+The witness first proves that the log continues the newest checkpoint at the sink; otherwise it signs
+nothing. Its login needs the role witness, which opens nothing. With --every it goes on until it is
+stopped.`,
+		Example: "  recover log checkpoint --signer-key signer --sink /mnt/checkpoints --every 10s",
+		Args:    cli.Args(),
 	}
-	f := cmd.Flags()
-	f.String("signer-key", "", "secret key file, from recover log keygen")
-	f.String("public-key", "", "public key file (default: the signer key's name with .pub)")
-	f.String("sink", "", "directory that keeps checkpoints")
-	f.Duration("every", 0, "keep signing at this interval, where there is something new")
+	var o checkpointFlags
+	f := cli.Of(cmd)
+	f.String(&o.signerKey, "signer-key", "", "secret key file, from recover log keygen")
+	f.String(&o.publicKey, "public-key", "", "public key file (default: the signer key's name with .pub)")
+	f.String(&o.sink, "sink", "", "directory that keeps checkpoints")
+	f.Duration(&o.every, "every", 0, cli.Between(time.Second, 24*time.Hour).OrZero("sign once"),
+		"keep signing at this interval, if there is something new")
+	f.Require("signer-key", "sink")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.runCheckpoint(cmd, o) }
 	return cmd
 }
 
-func runCheckpoint(cmd *cobra.Command, _ []string) error {
-	keyFile, publicFile, sink := cli.Value(cmd, "signer-key"), cli.Value(cmd, "public-key"), cli.Value(cmd, "sink")
-	if keyFile == "" || sink == "" {
-		return errors.New("--signer-key and --sink are needed")
-	}
-	if publicFile == "" {
-		publicFile = keyFile + ".pub"
-	}
-	signer, err := auditlog.ReadSigner(keyFile)
+func (p *program) runCheckpoint(cmd *cobra.Command, o checkpointFlags) error {
+	signer, err := auditlog.ReadSigner(o.signerKey)
 	if err != nil {
 		return err
 	}
-	key, err := auditlog.ReadVerifier(publicFile)
+	key, err := auditlog.ReadVerifier(cmp.Or(o.publicKey, o.signerKey+".pub"))
 	if err != nil {
 		return err
 	}
-	if name, err := origin(cmd); err != nil {
-		return err
-	} else if name != signer.Name() {
-		return fmt.Errorf("the key is of the log %s, the database holds %s", signer.Name(), name)
-	}
-	log, done, err := openLog(cmd)
+	log, origin, done, err := p.openLog(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer done()
-	w := auditlog.Witness{Log: log, Signer: signer, Key: key, Sink: auditlog.Sink(sink)}
-	every, _ := cmd.Flags().GetDuration("every")
-	if every > 0 {
-		return witness(cmd.Context(), w, every)
+	if origin != signer.Name() {
+		return fmt.Errorf("the key signs the log %s, but the database holds %s", signer.Name(), origin)
+	}
+	w := auditlog.Witness{Log: log, Signer: signer, Key: key, Sink: auditlog.Sink(o.sink)}
+	if o.every > 0 {
+		return signAtIntervals(cmd.Context(), w, o.every)
 	}
 	c, made, err := w.Checkpoint(cmd.Context())
 	if err != nil {
 		return err
 	}
 	if !made {
-		fmt.Fprintln(cmd.ErrOrStderr(), "nothing new to sign")
+		cli.Note(cmd, "nothing new to sign")
 	}
 	_, err = cmd.OutOrStdout().Write(c.Note)
 	return err
 }
 
-// witness signs at intervals. A log that is not the one signed before ends it: everything else it tries again.
-func witness(ctx context.Context, w auditlog.Witness, every time.Duration) error {
+// signAtIntervals ends if the log is not the one that was signed before. After any other error it
+// tries again.
+func signAtIntervals(ctx context.Context, w auditlog.Witness, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {

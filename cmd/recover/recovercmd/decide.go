@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
@@ -14,52 +13,67 @@ import (
 	recovery "cloakroom/recover"
 )
 
-func newApprove() *cobra.Command {
+func (p *program) newApprove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "approve ID",
-		Short: "Approve a request, as it is shown",
-		Args:  cobra.ExactArgs(1),
-		RunE: forRequest(false, func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
+		Short: "Approve a request as it is shown; needs the role approver",
+		Long: `Approve a request as it is shown. It needs the role approver, and must be another person than the
+requester.`,
+		Example: "  recover approve 0198c2f0-5f0e-7000-8000-000000000000",
+	}
+	var yes bool
+	cli.Of(cmd).Bool(&yes, "yes", "do not ask")
+	p.forRequest(cmd, withoutKEK, inState("requested"),
+		func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
 			d, err := c.Show(ctx, id)
 			if err != nil {
 				return err
 			}
-			out := cmd.ErrOrStderr()
-			printDetails(out, d)
-			if yes, _ := cmd.Flags().GetBool("yes"); !yes {
-				fmt.Fprint(out, "approve? [y/N] ")
-				answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-				if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-					return errors.New("not approved: answer y, or give --yes")
-				}
+			printDetails(cmd.ErrOrStderr(), d)
+			question := "approve?"
+			if d.Purpose == recovery.PurposeForget {
+				question = "approve the DESTRUCTION of these values?"
+			}
+			if !yes && !confirmed(cmd, question) {
+				return errors.New("not approved: answer y, or give --yes")
 			}
 			state, err := c.Approve(ctx, d)
 			if err != nil {
 				return err
 			}
-			if state == "approved" {
-				fmt.Fprintln(out, "approved: the requester may open it")
-			} else {
-				fmt.Fprintln(out, "approved; the policy wants another approval")
+			switch {
+			case state != "approved":
+				cli.Note(cmd, "approved; the policy wants another approval by somebody else")
+			case d.Purpose == recovery.PurposeForget:
+				cli.Note(cmd, "approved: keys forget --request %s --yes-destroy does it, until %s", id, cli.Time(d.ExpiresAt))
+			default:
+				cli.Note(cmd, "approved: the requester may open it until %s", cli.Time(d.ExpiresAt))
 			}
-			notify(cmd, noticeOf("approved", d))
+			p.notify(cmd, noticeOf("approved", d))
 			return nil
-		}),
-	}
-	cmd.Flags().Bool("yes", false, "do not ask")
+		})
 	return cmd
 }
 
-func newDeny() *cobra.Command {
+func confirmed(cmd *cobra.Command, question string) bool {
+	cli.Printf(cmd.ErrOrStderr(), "%s [y/N] ", question)
+	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
+}
+
+func (p *program) newDeny() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "deny ID --comment TEXT",
-		Short: "Deny a request that is not opened yet",
-		Args:  cobra.ExactArgs(1),
-		RunE: forRequest(false, func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
-			comment := cli.Value(cmd, "comment")
-			if comment == "" {
-				return errors.New("say why: --comment")
-			}
+		Use:     "deny ID --comment TEXT",
+		Short:   "Deny a request that was not opened yet; needs the role approver",
+		Example: "  recover deny 0198c2f0-5f0e-7000-8000-000000000000 --comment 'no case'",
+	}
+	var comment string
+	f := cli.Of(cmd)
+	f.String(&comment, "comment", "", "why; kept with the request, not in the log")
+	f.Require("comment")
+	p.forRequest(cmd, withoutKEK, inState("requested", "approved"),
+		func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
 			d, err := c.Show(ctx, id)
 			if err != nil {
 				return err
@@ -67,21 +81,22 @@ func newDeny() *cobra.Command {
 			if err := c.Deny(ctx, id, comment); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.ErrOrStderr(), "denied")
-			notify(cmd, noticeOf("denied", d))
+			cli.Note(cmd, "denied: it cannot be opened")
+			p.notify(cmd, noticeOf("denied", d))
 			return nil
-		}),
-	}
-	cmd.Flags().String("comment", "", "why; kept with the request, not in the log")
+		})
 	return cmd
 }
 
-func newReview() *cobra.Command {
-	return &cobra.Command{
-		Use:   "review ID",
-		Short: "Confirm that a break-glass request was looked at by somebody else",
-		Args:  cobra.ExactArgs(1),
-		RunE: forRequest(false, func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
+func (p *program) newReview() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "review ID",
+		Short:   "Confirm that you looked at a break-glass request of somebody else; needs the role approver",
+		Example: "  recover review 0198c2f0-5f0e-7000-8000-000000000000",
+	}
+	unreviewed := func(r recovery.Summary) bool { return r.BreakGlass && r.ReviewedBy == nil }
+	p.forRequest(cmd, withoutKEK, unreviewed,
+		func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
 			d, err := c.Show(ctx, id)
 			if err != nil {
 				return err
@@ -90,9 +105,9 @@ func newReview() *cobra.Command {
 			if err := c.Review(ctx, id); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.ErrOrStderr(), "reviewed")
-			notify(cmd, noticeOf("reviewed", d))
+			cli.Note(cmd, "reviewed")
+			p.notify(cmd, noticeOf("reviewed", d))
 			return nil
-		}),
-	}
+		})
+	return cmd
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
@@ -16,114 +16,134 @@ import (
 	recovery "cloakroom/recover"
 )
 
-// destination is where opened values go: a terminal, a pipe if that is meant, or a new file; encrypted or not.
+// destination is where opened values go: a terminal, a pipe if one is meant, or a new file;
+// encrypted or not.
 type destination struct {
+	// Flags.
 	format     string
-	terminal   bool // values are shown to a person: nothing in them may command the terminal
-	recipients []age.Recipient
-	stdout     io.Writer
-	path       string // of --out; empty: standard output
-	temporary  *os.File
+	path       string // empty: standard output
+	recipients []string
+	allowPipe  bool
+	rawCSV     bool
+
+	// What prepare makes of them.
+	encoding  encoding
+	encryptTo []age.Recipient
+	stdout    io.Writer
+	file      *newFile
 }
 
-func newDestination(cmd *cobra.Command) (*destination, error) {
-	d := &destination{format: cli.Value(cmd, "format"), path: cli.Value(cmd, "out"), stdout: cmd.OutOrStdout()}
-	recipients, _ := cmd.Flags().GetStringSlice("recipient")
-	for _, text := range recipients {
+// extensions are the formats by the end of a file's name.
+var extensions = map[string]string{".csv": "csv", ".json": "json", ".txt": "table"}
+
+func (d *destination) declare(f cli.Flags) {
+	f.OneOf(&d.format, "format", "", []string{"table", "json", "csv"},
+		"format (default: what the name of --out says; else table on a terminal, json down a pipe)")
+	f.String(&d.path, "out", "",
+		"write to this new file, mode 0600, whole or not at all; its name ends in .csv, .json or .txt, or --format is given")
+	f.List(&d.recipients, "recipient", "encrypt to these age recipients, age1…", func(text string) error {
+		if _, err := age.ParseX25519Recipient(text); err != nil {
+			return fmt.Errorf("want an age public key, age1…: %w", err)
+		}
+		return nil
+	})
+	f.Bool(&d.allowPipe, "allow-pipe", "write values to standard output although it is not a terminal")
+	f.Bool(&d.rawCSV, "raw-csv", "in CSV, leave cells as they are that a spreadsheet would run as formulas")
+	f.Excludes("allow-pipe", "out")
+}
+
+// prepare checks all that can be checked and makes the file, so that nothing about the output fails
+// after the approval is spent.
+func (d *destination) prepare(cmd *cobra.Command) error {
+	for _, text := range d.recipients {
 		r, err := age.ParseX25519Recipient(text)
 		if err != nil {
-			return nil, fmt.Errorf("reading --recipient: want an age public key, age1…: %w", err)
+			return fmt.Errorf("reading --recipient: %w", err)
 		}
-		d.recipients = append(d.recipients, r)
+		d.encryptTo = append(d.encryptTo, r)
 	}
+	d.stdout = cmd.OutOrStdout()
 	onTerminal := cli.IsTerminal(d.stdout)
-	if !onTerminal || len(recipients) > 0 {
-		d.stdout = cli.Raw(d.stdout) // bytes that are not for a terminal go out as they are
+	if !onTerminal && d.path == "" && len(d.encryptTo) == 0 && !d.allowPipe {
+		return errors.New("standard output is not a terminal: give --out FILE or --recipient age1…, " +
+			"or --allow-pipe if the values are meant to go down a pipe")
 	}
-	d.terminal = onTerminal && d.path == "" && len(d.recipients) == 0
-	allowPipe, _ := cmd.Flags().GetBool("allow-pipe")
-	if !onTerminal && d.path == "" && len(d.recipients) == 0 && !allowPipe {
-		return nil, errors.New("standard output is no terminal: give --out FILE or --recipient age1…, or --allow-pipe if the values are meant to go down a pipe")
+	d.encoding.terminal = onTerminal && d.path == "" && len(d.encryptTo) == 0
+	d.encoding.rawCSV = d.rawCSV
+	if !d.encoding.terminal {
+		d.stdout = cli.Raw(d.stdout) // what is not for a terminal goes out byte by byte
 	}
-	switch d.format {
-	case "":
-		d.format = "json"
-		if d.terminal {
-			d.format = "table"
-		}
-	case "table", "json", "csv":
-	default:
-		return nil, errors.New("reading --format: want table, json or csv")
+	if err := d.chooseFormat(); err != nil {
+		return cli.Usage(cmd, err)
 	}
-	if d.path != "" {
-		return d, d.openTemporary()
+	if d.path == "" {
+		return nil
 	}
-	return d, nil
+	var err error
+	d.file, err = createNewFile(d.path, 0o600)
+	return err
 }
 
-// openTemporary makes the file beside its later name, with a mode from its first moment that nobody else can read.
-func (d *destination) openTemporary() error {
-	if _, err := os.Lstat(d.path); err == nil {
-		return fmt.Errorf("%s is there already: name a new file", d.path)
+// chooseFormat finds the format. It refuses a file whose name says another format than its content
+// would have.
+func (d *destination) chooseFormat() error {
+	byName, known := extensions[filepath.Ext(strings.TrimSuffix(d.path, ".age"))]
+	switch {
+	case d.path != "" && d.format == "" && !known:
+		return fmt.Errorf("reading --out: the name %q does not say the format: end it in .csv, .json or .txt, or give --format",
+			filepath.Base(d.path))
+	case d.format != "" && known && byName != d.format:
+		return fmt.Errorf("--out %s and --format %s do not agree: keep one of them", filepath.Base(d.path), d.format)
+	case d.format != "":
+		d.encoding.format = d.format
+	case known:
+		d.encoding.format = byName
+	case d.encoding.terminal:
+		d.encoding.format = "table"
+	default:
+		d.encoding.format = "json"
 	}
-	f, err := os.CreateTemp(filepath.Dir(d.path), ".recover-*") // 0600
-	if err != nil {
-		return fmt.Errorf("making the output file: %w", err)
-	}
-	d.temporary = f
-	// write gives it its name by a link: try whether one can be made here.
-	probe := f.Name() + ".link"
-	if err := errors.Join(os.Link(f.Name(), probe), os.Remove(probe)); err != nil {
-		d.discard()
-		return fmt.Errorf("making the output file: %w (name one on a file system that knows hard links, or redirect with --allow-pipe)", err)
+	if d.rawCSV && d.encoding.format != "csv" {
+		return fmt.Errorf("--raw-csv means nothing for %s: it is for --format csv", d.encoding.format)
 	}
 	return nil
 }
 
-// discard removes what was not finished.
+// discard removes a file that was not finished.
 func (d *destination) discard() {
-	if d.temporary != nil {
-		_ = d.temporary.Close()
-		_ = os.Remove(d.temporary.Name())
-		d.temporary = nil
+	if d.file != nil {
+		d.file.discard()
 	}
 }
 
 func (d *destination) write(o *recovery.OpenedRows) error {
-	if d.temporary == nil {
+	if d.file == nil {
 		return d.encode(d.stdout, o)
 	}
-	if err := d.encode(d.temporary, o); err != nil {
+	if err := d.encode(d.file, o); err != nil {
 		return err
 	}
-	if err := d.temporary.Sync(); err != nil {
-		return err
-	}
-	// A link does not replace a file that has appeared meanwhile; a rename would.
-	if err := os.Link(d.temporary.Name(), d.path); err != nil {
-		return err
-	}
-	d.discard()
-	return nil
+	return d.file.commit()
 }
 
-// encode writes the records in the format, through age where there are recipients. What is for standard output is armored.
+// encode writes the rows in the format, through age if there are recipients. On standard output,
+// age's output is armored.
 func (d *destination) encode(w io.Writer, o *recovery.OpenedRows) error {
 	buffered := bufio.NewWriter(w)
 	var closers []io.Closer
 	w = buffered
-	if len(d.recipients) > 0 {
+	if len(d.encryptTo) > 0 {
 		if d.path == "" {
 			armored := armor.NewWriter(w)
 			w, closers = armored, append(closers, armored)
 		}
-		encrypted, err := age.Encrypt(w, d.recipients...)
+		encrypted, err := age.Encrypt(w, d.encryptTo...)
 		if err != nil {
 			return fmt.Errorf("encrypting: %w", err)
 		}
 		w, closers = encrypted, append(closers, encrypted)
 	}
-	if err := writeRecords(w, d.format, d.terminal, o); err != nil {
+	if err := d.encoding.write(w, o); err != nil {
 		return err
 	}
 	for i := len(closers) - 1; i >= 0; i-- {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// Every test that docs/threat-model.md names is there; and every abuse that is tried is named there.
+// Every test that docs/threat-model.md names is there; and every abuse that is tried is named
+// there.
 func TestThreatModelNamesTests(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/threat-model.md")
 	if err != nil {

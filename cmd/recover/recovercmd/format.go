@@ -11,20 +11,29 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
 
-func writeRecords(w io.Writer, format string, terminal bool, o *recovery.OpenedRows) error {
-	switch format {
+// encoding is how opened rows are written.
+type encoding struct {
+	format   string // table, json or csv
+	terminal bool   // a person reads it: no value may command the terminal
+	rawCSV   bool   // write cells that a spreadsheet would run as formulas
+}
+
+func (e encoding) write(w io.Writer, o *recovery.OpenedRows) error {
+	switch e.format {
 	case "json":
 		return writeJSON(w, o)
 	case "csv":
-		return writeCSV(w, terminal, o)
+		return e.writeCSV(w, o)
 	}
 	return writeTable(w, o)
 }
 
-// tablePart is how many rows are laid out together: a table of a million rows is not held in memory.
+// tablePart is how many rows are laid out together. A table of a million rows does not fit in
+// memory.
 const tablePart = 1000
 
 func writeTable(w io.Writer, o *recovery.OpenedRows) error {
@@ -38,7 +47,7 @@ func writeTable(w io.Writer, o *recovery.OpenedRows) error {
 	cells := make([]string, len(o.Columns))
 	err := o.Each(func(r recovery.Record) error {
 		for i, v := range r {
-			if cells[i] = visible(string(v)); v == nil {
+			if cells[i] = cli.Text(string(v)); v == nil {
 				cells[i] = "-"
 			}
 		}
@@ -54,9 +63,8 @@ func writeTable(w io.Writer, o *recovery.OpenedRows) error {
 	return table.Flush()
 }
 
-// writeCSV writes RFC 4180. A spreadsheet may take a value for a formula: that is the importer's to prevent, a value is
-// not altered for it. On a terminal alone it is made harmless.
-func writeCSV(w io.Writer, terminal bool, o *recovery.OpenedRows) error {
+// writeCSV writes RFC 4180.
+func (e encoding) writeCSV(w io.Writer, o *recovery.OpenedRows) error {
 	out := csv.NewWriter(w)
 	var cells []string
 	for _, c := range o.Columns {
@@ -67,9 +75,7 @@ func writeCSV(w io.Writer, terminal bool, o *recovery.OpenedRows) error {
 	}
 	err := o.Each(func(r recovery.Record) error {
 		for i, v := range r {
-			if cells[i] = string(v); terminal {
-				cells[i] = visible(cells[i])
-			}
+			cells[i] = e.csvCell(string(v), o.Columns[i].Numeric)
 		}
 		return out.Write(cells)
 	})
@@ -80,8 +86,25 @@ func writeCSV(w io.Writer, terminal bool, o *recovery.OpenedRows) error {
 	return out.Error()
 }
 
-// writeJSON writes one array with an object a line. Bytes that are no UTF-8, as a rejected body may be, come under the
-// column's name with _base64 after it.
+// formulaStarts are the characters that make a spreadsheet take a cell for a formula, and those
+// that it drops before it looks (OWASP, "CSV Injection").
+const formulaStarts = "=+-@\t\r\n＝＋－＠"
+
+// csvCell guards a cell: whoever logs in can send =HYPERLINK(…) as a device id, and an auditor
+// opens the file in a spreadsheet. Our own integers need no guard.
+func (e encoding) csvCell(text string, numeric bool) string {
+	first, _ := utf8.DecodeRuneInString(text)
+	if text != "" && !numeric && !e.rawCSV && strings.ContainsRune(formulaStarts, first) {
+		text = "'" + text
+	}
+	if e.terminal {
+		text = cli.Text(text)
+	}
+	return text
+}
+
+// writeJSON writes one array with an object a line. Bytes that are not UTF-8, as a rejected body
+// may be, come under the column's name with _base64 after it.
 func writeJSON(w io.Writer, o *recovery.OpenedRows) error {
 	begin := "[\n"
 	var line []byte
@@ -126,30 +149,15 @@ func appendObject(b []byte, columns []recovery.Column, r recovery.Record) []byte
 	return append(b, '}')
 }
 
-// appendString quotes text; what a terminal would obey and JSON would let through (U+007F to U+009F, and marks that
-// reorder text) is escaped too.
+// appendString quotes text. It also escapes what JSON allows and a terminal would obey (U+007F to
+// U+009F, characters that reverse text): a file may be shown with cat. The escapes are JSON's own,
+// so every reader gets the exact value.
 func appendString(b []byte, text string) []byte {
 	begin := len(b)
 	b, err := jsontext.AppendQuote(b, text)
 	if err != nil {
 		panic(err) // text is valid UTF-8
 	}
-	if visible(text) == text {
-		return b
-	}
 	quoted := string(b[begin:])
-	b = b[:begin]
-	for _, r := range quoted {
-		if r < 0x7f || visible(string(r)) == string(r) {
-			b = utf8.AppendRune(b, r)
-			continue
-		}
-		if r > 0xffff {
-			r -= 0x10000
-			b = fmt.Appendf(b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
-			continue
-		}
-		b = fmt.Appendf(b, `\u%04x`, r)
-	}
-	return b
+	return append(b[:begin], cli.Text(quoted)...)
 }

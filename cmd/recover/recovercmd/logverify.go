@@ -1,6 +1,8 @@
 package recovercmd
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,38 +16,28 @@ import (
 	"cloakroom/recover/auditlog"
 )
 
-func newLogVerify() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "verify --public-key FILE --checkpoints PATH",
-		Short: "Compare the log, or a bundle of it, with checkpoints kept elsewhere; exit code 7 if it is not what they say",
-		Long: `Compare the log, or a bundle of it, with checkpoints kept elsewhere; exit code 7 if it is not what they say.
-
-With --bundle it needs no database: a bundle, the public key and one checkpoint that nobody in doubt could touch. The older
-that checkpoint, the older a rewriting it finds; the newer, the more leaves it covers: give all there are.`,
-		Args: cobra.NoArgs,
-		RunE: runLogVerify,
-	}
-	f := cmd.Flags()
-	f.String("bundle", "", "bundle to verify (default: the log in the database)")
-	f.String("proof", "", "verify a proof that recover log prove wrote, instead of a whole log")
-	f.StringSlice("checkpoints", nil, "checkpoint file, or a directory of them; may be repeated")
-	f.String("public-key", "", "the witness's public key file")
-	f.Bool("json", false, "print JSON")
-	return cmd
+// checkpointSource are the flags that name checkpoints kept elsewhere.
+type checkpointSource struct {
+	paths     []string
+	publicKey string
 }
 
-// readCheckpoints reads those that the flags name, smallest first.
-func readCheckpoints(cmd *cobra.Command) ([]auditlog.Checkpoint, error) {
-	paths, _ := cmd.Flags().GetStringSlice("checkpoints")
-	if len(paths) == 0 || cli.Value(cmd, "public-key") == "" {
+func (s *checkpointSource) declare(f cli.Flags) {
+	f.List(&s.paths, "checkpoints", "checkpoints that were kept elsewhere: files, or directories of them", nil)
+	f.String(&s.publicKey, "public-key", "", "the witness's public key file")
+}
+
+// read reads the checkpoints, the smallest first.
+func (s *checkpointSource) read() ([]auditlog.Checkpoint, error) {
+	if len(s.paths) == 0 || s.publicKey == "" {
 		return nil, errors.New("--public-key and --checkpoints are needed: without a checkpoint kept elsewhere a log proves nothing")
 	}
-	key, err := auditlog.ReadVerifier(cli.Value(cmd, "public-key"))
+	key, err := auditlog.ReadVerifier(s.publicKey)
 	if err != nil {
 		return nil, err
 	}
 	var all []auditlog.Checkpoint
-	for _, path := range paths {
+	for _, path := range s.paths {
 		some, err := auditlog.ReadCheckpoints(path, key)
 		if err != nil {
 			return nil, err
@@ -53,21 +45,51 @@ func readCheckpoints(cmd *cobra.Command) ([]auditlog.Checkpoint, error) {
 		all = append(all, some...)
 	}
 	if len(all) == 0 {
-		return nil, errors.New("there is no checkpoint in what --checkpoints names")
+		return nil, errors.New("--checkpoints names no checkpoint")
 	}
-	slices.SortStableFunc(all, func(a, b auditlog.Checkpoint) int { return int(min(max(a.Size-b.Size, -1), 1)) })
+	slices.SortStableFunc(all, func(a, b auditlog.Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
 	return all, nil
 }
 
-func runLogVerify(cmd *cobra.Command, _ []string) error {
-	checkpoints, err := readCheckpoints(cmd)
+// verifyFlags are the flags of recover log verify.
+type verifyFlags struct {
+	checkpointSource
+	bundle, proof string
+	asJSON        bool
+}
+
+func (p *program) newLogVerify() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify --public-key FILE --checkpoints PATH",
+		Short: "Compare the log, or a bundle of it, with checkpoints kept elsewhere; exit code 7 if they differ",
+		Long: `Compare the log, or a bundle of it, with checkpoints kept elsewhere; exit code 7 if they differ.
+
+With --bundle it needs no database: a bundle, the public key, and a checkpoint that no suspect could
+touch. An old checkpoint finds old rewriting, and a new one covers more leaves: give all that you
+have.`,
+		Example: "  recover log verify --bundle bundle --public-key signer.pub --checkpoints /mnt/checkpoints",
+		Args:    cli.Args(),
+	}
+	var o verifyFlags
+	f := cli.Of(cmd)
+	o.declare(f)
+	f.String(&o.bundle, "bundle", "", "bundle to verify (default: the log in the database)")
+	f.String(&o.proof, "proof", "", "verify a proof that recover log prove wrote, instead of a whole log")
+	f.Bool(&o.asJSON, "json", "print JSON")
+	f.Excludes("proof", "bundle", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.runLogVerify(cmd, o) }
+	return cmd
+}
+
+func (p *program) runLogVerify(cmd *cobra.Command, o verifyFlags) error {
+	checkpoints, err := o.read()
 	if err != nil {
 		return err
 	}
-	if path := cli.Value(cmd, "proof"); path != "" {
-		return verifyProof(cmd, path, checkpoints)
+	if o.proof != "" {
+		return verifyProof(cmd, o.proof, checkpoints)
 	}
-	leaves, done, err := leavesToVerify(cmd, checkpoints[0].Origin)
+	leaves, done, err := p.leavesToVerify(cmd.Context(), o.bundle, checkpoints[0].Origin)
 	if err != nil {
 		return err
 	}
@@ -76,26 +98,26 @@ func runLogVerify(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+	if o.asJSON {
 		return cli.PrintJSON(cmd.OutOrStdout(), r)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "valid: %d leaves, root %s, %d checkpoints\n", r.Size, r.Root, r.Checkpoints)
+	cli.Printf(cmd.OutOrStdout(), "valid: %s, root %s, %s\n",
+		cli.Count(r.Size, "leaf", "leaves"), r.Root, cli.Count(r.Checkpoints, "checkpoint"))
 	if rest := r.Size - r.Covered; rest > 0 {
-		fmt.Fprintf(cmd.OutOrStdout(), "the newest %d leaves are under no checkpoint: nothing vouches for them yet\n", rest)
+		cli.Printf(cmd.OutOrStdout(), "no checkpoint covers the newest %s: nothing proves them yet\n", cli.Count(rest, "leaf", "leaves"))
 	}
 	return nil
 }
 
-func leavesToVerify(cmd *cobra.Command, want string) (auditlog.Leaves, func(), error) {
-	path := cli.Value(cmd, "bundle")
-	if path == "" {
-		log, done, err := openLog(cmd)
+func (p *program) leavesToVerify(ctx context.Context, bundle, want string) (auditlog.Leaves, func(), error) {
+	if bundle == "" {
+		c, done, err := p.client(ctx, withoutKEK)
 		if err != nil {
 			return nil, nil, err
 		}
-		return log.Leaves(), done, nil
+		return auditlog.Log{DB: c.Vault.DB}.Leaves(), done, nil
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(bundle)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the bundle: %w", err)
 	}
@@ -104,10 +126,10 @@ func leavesToVerify(cmd *cobra.Command, want string) (auditlog.Leaves, func(), e
 		err = fmt.Errorf("%w: the bundle is of %s, the checkpoints of %s", auditlog.ErrInvalid, b.Origin, want)
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, nil, err
 	}
-	return b, func() { f.Close() }, nil
+	return b, func() { _ = f.Close() }, nil
 }
 
 func verifyProof(cmd *cobra.Command, path string, checkpoints []auditlog.Checkpoint) error {
@@ -126,43 +148,44 @@ func verifyProof(cmd *cobra.Command, path string, checkpoints []auditlog.Checkpo
 		if err := p.Check(c); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "valid: leaf %d is in the log of %d leaves\n%s\n", p.Seq, p.Size, visible(p.Leaf))
+		cli.Printf(cmd.OutOrStdout(), "valid: leaf %d is in the log of %s\n%s\n", p.Seq, cli.Count(p.Size, "leaf", "leaves"), p.Leaf)
 		return nil
 	}
-	return fmt.Errorf("the proof is for the checkpoint of %d leaves, which is not among those given", p.Size)
+	return fmt.Errorf("the proof is for the checkpoint of %s, which is not among those given", cli.Count(p.Size, "leaf", "leaves"))
 }
 
-func newLogProve() *cobra.Command {
+func (p *program) newLogProve() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "prove LEAF --public-key FILE --checkpoints PATH",
-		Short: "Prove that one leaf is in the log, to somebody who holds the newest of these checkpoints and not the log",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			seq, err := strconv.ParseInt(args[0], 10, 64)
-			if err != nil {
-				return errors.New("reading the leaf's number: want a number")
-			}
-			checkpoints, err := readCheckpoints(cmd)
-			if err != nil {
-				return err
-			}
-			log, done, err := openLog(cmd)
-			if err != nil {
-				return err
-			}
-			defer done()
-			newest := checkpoints[len(checkpoints)-1]
-			p, err := log.ProveInclusion(cmd.Context(), newest.Size, seq)
-			if err != nil {
-				return err
-			}
-			if err := p.Check(newest); err != nil {
-				return err
-			}
-			return cli.PrintJSON(cmd.OutOrStdout(), p)
-		},
+		Use:     "prove LEAF --public-key FILE --checkpoints PATH",
+		Short:   "Prove that one leaf is in the log, to a holder of the newest of these checkpoints",
+		Example: "  recover log prove 41 --public-key signer.pub --checkpoints /mnt/checkpoints > proof.json",
+		Args:    cli.Args("LEAF"),
 	}
-	cmd.Flags().StringSlice("checkpoints", nil, "checkpoint file, or a directory of them")
-	cmd.Flags().String("public-key", "", "the witness's public key file")
+	var source checkpointSource
+	source.declare(cli.Of(cmd))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		seq, err := strconv.ParseInt(args[0], 10, 64)
+		if err != nil || seq < 0 {
+			return cli.Usage(cmd, fmt.Errorf("reading LEAF: %q: want a leaf's number, from 0", args[0]))
+		}
+		checkpoints, err := source.read()
+		if err != nil {
+			return err
+		}
+		c, done, err := p.client(cmd.Context(), withoutKEK)
+		if err != nil {
+			return err
+		}
+		defer done()
+		newest := checkpoints[len(checkpoints)-1]
+		proof, err := auditlog.Log{DB: c.Vault.DB}.ProveInclusion(cmd.Context(), newest.Size, seq)
+		if err != nil {
+			return err
+		}
+		if err := proof.Check(newest); err != nil {
+			return err
+		}
+		return cli.PrintJSON(cmd.OutOrStdout(), proof)
+	}
 	return cmd
 }

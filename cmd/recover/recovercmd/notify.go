@@ -11,12 +11,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
 
-// notice is what the notify command is told. It says that something happened, not whose values it is about: the hook may
-// post it to a chat.
+// notice is what the notify command is told. It says that something happened, not whose values it
+// is about, because the command may post it to a chat.
 type notice struct {
 	Event      string    `json:"event"` // requested, approved, denied, reviewed, opened, replayed
 	Request    uuid.UUID `json:"request"`
@@ -29,22 +28,26 @@ type notice struct {
 }
 
 func noticeOf(event string, d *recovery.Details) notice {
-	return notice{Event: event, Request: d.ID, Requester: d.Requester, Purpose: d.Purpose, Ticket: d.Ticket, Fields: d.Fields, BreakGlass: d.BreakGlass}
+	return notice{
+		Event: event, Request: d.ID, Requester: d.Requester, Purpose: d.Purpose, Ticket: d.Ticket, Fields: d.Fields,
+		BreakGlass: d.BreakGlass,
+	}
 }
 
-// notifyTimeout bounds the hook: what was done is done, and logged, whatever the hook does.
+func (n notice) withRows(rows int64) notice { n.Rows = &rows; return n }
+
+// notifyTimeout bounds the command: the request itself is done and logged, whatever it does.
 const notifyTimeout = 10 * time.Second
 
-func notify(cmd *cobra.Command, n notice) {
-	program := cli.Value(cmd, "notify-command")
-	if program == "" {
+func (p *program) notify(cmd *cobra.Command, n notice) {
+	if p.notifyCommand == "" {
 		return
 	}
 	line, err := json.Marshal(n)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), notifyTimeout)
 		defer cancel()
-		hook := exec.CommandContext(ctx, program)
+		hook := exec.CommandContext(ctx, p.notifyCommand)
 		hook.Stdin = bytes.NewReader(append(line, '\n'))
 		err = hook.Run()
 	}

@@ -6,8 +6,9 @@ import (
 	recovery "cloakroom/recover"
 )
 
-// While a reindex is under way a row has tokens of two versions. What asking by one of them shows must be the same whether
-// it occurs or not, until the request is approved; then the rows are found by either.
+// While a reindex is under way a row has tokens of two versions. What asking by one of them shows
+// must be the same whether it occurs or not, until the request is approved; then the rows are found
+// by either.
 func TestAskingByTokenDuringReindexTellsNothing(t *testing.T) {
 	t.Parallel()
 	c := newFixture(t)
@@ -38,7 +39,8 @@ func TestAskingByTokenDuringReindexTellsNothing(t *testing.T) {
 			t.Errorf("a token that %s: its requester is shown the tokens %v and %v rows", name, shown.Tokens, shown.Selected)
 		}
 	}
-	// The second row carries the token asked for, and gives the old one, by which the third is found.
+	// The second row carries the token asked for, and gives the old one, by which the third is
+	// found.
 	if n, err := do(c.Pool(t, c.aliceURL), begin, c.approved(t, byToken(occurs))); n != 2 || err != nil {
 		t.Errorf("%d rows carry the token %s or %s (%v), want 2", n, occurs, old, err)
 	}

@@ -14,8 +14,9 @@ import (
 	recovery "cloakroom/recover"
 )
 
-// TestOutcomeFalsified takes rows with a client of its own and lies about what became of them: the outcome counts no rows that
-// were not frozen, it stands once, and the report shows what was frozen beside it.
+// TestOutcomeFalsified takes rows with a client of its own and lies about what became of them: the
+// outcome counts no rows that were not frozen, it stands once, and the report shows what was frozen
+// beside it.
 func TestOutcomeFalsified(t *testing.T) {
 	c := newFixture(t)
 	id := c.approved(t, params(nil))
@@ -64,8 +65,9 @@ func TestOutcomeFalsified(t *testing.T) {
 	}
 }
 
-// TestRefusedKeyIsAnOutcome lets KMS unwrap index keys and refuse data keys. The refusal and the rows arrive in any order:
-// each time the approval is spent, the outcome is in the log, and the exit code says that a key is unavailable.
+// TestRefusedKeyIsAnOutcome lets KMS unwrap index keys and refuse data keys. The refusal and the
+// rows arrive in any order: each time the approval is spent, the outcome is in the log, and the
+// exit code says that a key is unavailable.
 func TestRefusedKeyIsAnOutcome(t *testing.T) {
 	c, srv := withKMS(t)
 	c.bulk(t, 3000, 100)
@@ -95,7 +97,8 @@ func TestInterruptedOpeningIsAnOutcome(t *testing.T) {
 	c.wantOutcome(t, id, "failed: interrupted")
 }
 
-// TestBrokenStreamIsAnOutcome lets the database fail where the rows are fetched, after it has handed them out.
+// TestBrokenStreamIsAnOutcome lets the database fail where the rows are fetched, after it has
+// handed them out.
 func TestBrokenStreamIsAnOutcome(t *testing.T) {
 	c := newFixture(t)
 	c.bulk(t, 5000, 1000)
@@ -110,8 +113,8 @@ func TestBrokenStreamIsAnOutcome(t *testing.T) {
 	c.wantOutcome(t, id, "failed: database")
 }
 
-// TestLostConnectionKeepsTheApproval cuts the connection that hands out the rows: nothing was handed out for good, so the
-// request can be opened again, under the intent that is logged.
+// TestLostConnectionKeepsTheApproval cuts the connection that hands out the rows: nothing was
+// handed out for good, so the request can be opened again, under the intent that is logged.
 func TestLostConnectionKeepsTheApproval(t *testing.T) {
 	c := newFixture(t)
 	id := c.approved(t, params(nil))

@@ -12,21 +12,21 @@ import (
 	"cloakroom/recover/auditlog"
 )
 
-// program is the real program at work.
-type program struct {
+// process is the real program at work.
+type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr bytes.Buffer
 }
 
 // start runs the program as a login, with arguments and, from its standard input, nothing.
-func (c *fixture) start(t testing.TB, url string, args ...string) *program {
+func (c *fixture) start(t testing.TB, url string, args ...string) *process {
 	t.Helper()
 	return c.startWith(t, url, "", args...)
 }
 
-func (c *fixture) startWith(t testing.TB, url, stdin string, args ...string) *program {
+func (c *fixture) startWith(t testing.TB, url, stdin string, args ...string) *process {
 	t.Helper()
-	p := &program{cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
+	p := &process{cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
 	p.cmd.Env = append(os.Environ(), asRecover+"=1", "DATABASE_URL="+url, "CLOAKROOM_KEK="+c.KEK, "CLOAKROOM_LOG_LEVEL=debug")
 	p.cmd.Stdin = bytes.NewBufferString(stdin)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
@@ -37,7 +37,7 @@ func (c *fixture) startWith(t testing.TB, url, stdin string, args ...string) *pr
 }
 
 // wait waits for the program's end and returns its exit code.
-func (p *program) wait() int {
+func (p *process) wait() int {
 	err := p.cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

@@ -1,13 +1,14 @@
 package recovercmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,82 +18,86 @@ import (
 	"cloakroom/recover/auditlog"
 )
 
-func newReport() *cobra.Command {
+// reportFlags are the flags of recover report.
+type reportFlags struct {
+	checkpointSource
+	from, to    time.Time
+	kmsLogs     []string
+	kmsExpected []string
+	asJSON      bool
+}
+
+func (p *program) newReport() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "report --from DATE --to DATE",
-		Short: "Who asked, who approved, what was opened, how old the keys are, and whether the log verifies",
-		Args:  cobra.NoArgs,
-		RunE:  runReport,
+		Use:     "report --from DATE --to DATE",
+		Short:   "Who requested, who approved, what was opened, how old the keys are, and whether the log verifies",
+		Example: "  recover report --from 2026-01-01 --to 2026-03-31 --public-key signer.pub --checkpoints /mnt/checkpoints",
+		Args:    cli.Args(),
 	}
-	f := cmd.Flags()
-	f.String("from", "", "first date, YYYY-MM-DD, UTC")
-	f.String("to", "", "last date, YYYY-MM-DD, UTC")
-	f.StringSlice("checkpoints", nil, "checkpoints kept elsewhere, files or directories, to verify the log against")
-	f.String("public-key", "", "the witness's public key file")
-	f.StringSlice("kms-log", nil, "CloudTrail log file to compare the openings with; may be repeated")
-	f.StringSlice("kms-expected", nil, "ARN whose work it is to decrypt data keys: the rotator's; may be repeated")
-	f.Bool("json", false, "print JSON")
+	var o reportFlags
+	f := cli.Of(cmd)
+	f.Date(&o.from, "from", "first date, YYYY-MM-DD, UTC")
+	f.Date(&o.to, "to", "last date, YYYY-MM-DD, UTC")
+	o.declare(f)
+	f.List(&o.kmsLogs, "kms-log", "CloudTrail log files to compare the openings with", nil)
+	f.List(&o.kmsExpected, "kms-expected", "ARNs whose work it is to decrypt data keys: the rotator's", nil)
+	f.Bool(&o.asJSON, "json", "print JSON")
+	f.Require("from", "to")
+	f.Needs("checkpoints", "public-key")
+	f.Needs("public-key", "checkpoints")
+	f.Needs("kms-expected", "kms-log")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.runReport(cmd, o) }
 	return cmd
 }
 
-func runReport(cmd *cobra.Command, _ []string) error {
-	from, err := parseDate("from", cli.Value(cmd, "from"))
-	if err != nil {
-		return err
-	}
-	to, err := parseDate("to", cli.Value(cmd, "to"))
-	if err != nil {
-		return err
-	}
-	if from.IsZero() || to.IsZero() || to.Before(from) {
-		return errors.New("--from and --to are needed, in order")
+func (p *program) runReport(cmd *cobra.Command, o reportFlags) error {
+	if o.to.Before(o.from) {
+		return cli.Usage(cmd, errDatesReversed)
 	}
 	var checkpoints []auditlog.Checkpoint
-	if paths, _ := cmd.Flags().GetStringSlice("checkpoints"); len(paths) > 0 {
-		if checkpoints, err = readCheckpoints(cmd); err != nil {
+	if len(o.paths) > 0 {
+		var err error
+		if checkpoints, err = o.read(); err != nil {
 			return err
 		}
 	}
-	c, done, err := newClient(cmd, false)
+	c, done, err := p.client(cmd.Context(), withoutKEK)
 	if err != nil {
 		return err
 	}
 	defer done()
-	r, err := c.MakeReport(cmd.Context(), from, to.AddDate(0, 0, 1), checkpoints)
+	r, err := c.MakeReport(cmd.Context(), o.from, o.to.AddDate(0, 0, 1), checkpoints)
 	if err != nil {
 		return err
 	}
-	if err := addKMSLogs(cmd, c, r); err != nil {
+	if err := o.addKMSLogs(cmd.Context(), c, r); err != nil {
 		return err
 	}
-	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+	if o.asJSON {
 		err = cli.PrintJSON(cmd.OutOrStdout(), r)
 	} else {
-		printReport(cmd.OutOrStdout(), r)
+		err = printReport(cmd.OutOrStdout(), r)
 	}
 	if err == nil && r.Log.Problem != "" {
-		return fmt.Errorf("%w", auditlog.ErrInvalid)
+		return auditlog.ErrInvalid
 	}
 	return err
 }
 
-func addKMSLogs(cmd *cobra.Command, c *recovery.Client, r *recovery.Report) error {
-	paths, _ := cmd.Flags().GetStringSlice("kms-log")
-	expected, _ := cmd.Flags().GetStringSlice("kms-expected")
-	if len(paths) == 0 {
+func (o *reportFlags) addKMSLogs(ctx context.Context, c *recovery.Client, r *recovery.Report) error {
+	if len(o.kmsLogs) == 0 {
 		return nil
 	}
-	s, err := c.Vault.Settings(cmd.Context())
+	s, err := c.Vault.Settings(ctx)
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
+	for _, path := range o.kmsLogs {
 		f, err := os.Open(path)
 		if err != nil {
 			return fmt.Errorf("reading the KMS log: %w", err)
 		}
-		err = r.AddKMSLog(s.ID.String(), f, expected)
-		f.Close()
+		err = errors.Join(r.AddKMSLog(s.ID.String(), f, o.kmsExpected), f.Close())
 		if err != nil {
 			return err
 		}
@@ -100,58 +105,101 @@ func addKMSLogs(cmd *cobra.Command, c *recovery.Client, r *recovery.Report) erro
 	return nil
 }
 
-func printReport(w io.Writer, r *recovery.Report) {
-	fmt.Fprintf(w, "recover, %s to %s (UTC)\n\n", r.From.Format(time.DateOnly), r.To.AddDate(0, 0, -1).Format(time.DateOnly))
+func printReport(w io.Writer, r *recovery.Report) error {
+	cli.Printf(w, "recover, %s to %s (UTC)\n\n", r.From.Format(time.DateOnly), r.To.AddDate(0, 0, -1).Format(time.DateOnly))
 	printLogState(w, r)
-	fmt.Fprintf(w, "requests   %d, denied %d, refused attempts %d, failed openings %d, rows opened %d of %d frozen\n\n",
+	cli.Printf(w, "requests   %d, denied %d, refused attempts %d, failed openings %d, rows opened %d of %d frozen\n\n",
 		r.Requests, r.Denials, r.Refusals, r.Failures, r.Rows, r.Frozen)
-	printTallies(w, "PURPOSE", r.Purposes)
-	printTallies(w, "LOGIN", r.People)
+	err := errors.Join(
+		printTallies(w, "PURPOSE", r.Purposes), printTallies(w, "LOGIN", r.People), printOpenings(w, r.Openings))
 	for _, id := range r.Unfinished {
-		fmt.Fprintf(w, "unfinished  request %s: intent without outcome; take its rows for seen\n", visible(id))
+		cli.Printf(w, "unfinished  request %s: intent without outcome; its rows may have been seen\n", id)
 	}
 	for _, b := range r.BreakGlass {
 		state := "NOT REVIEWED"
 		if b.Reviewed != "" {
 			state = "reviewed by " + b.Reviewed
 		}
-		fmt.Fprintf(w, "break-glass request %s by %s at %s, %s, %s: %s\n", visible(b.Request), visible(b.Actor), b.At.Format(time.DateTime), visible(b.Purpose), visible(b.Ticket), visible(state))
+		cli.Printf(w, "break-glass request %s by %s at %s, %s, %s: %s\n",
+			b.Request, b.Actor, cli.Time(b.At), b.Purpose, b.Ticket, state)
+	}
+	for _, change := range r.PolicyChanges {
+		cli.Printf(w, "policy      %s from %s to %s by %s at %s, leaf %d\n",
+			change.Name, setting(change.Old), setting(change.New), change.Actor, cli.Time(change.At), change.Leaf)
 	}
 	printKeys(w, r)
 	for _, l := range r.Rotation {
-		fmt.Fprintf(w, "vault       leaf %d, %s, %s by %s\n", l.Seq, l.TS.Format(time.DateTime), visible(l.Type), visible(l.Actor))
+		cli.Printf(w, "vault       %s by %s at %s, leaf %d\n", l.Type, l.Actor, cli.Time(l.TS), l.Seq)
 	}
 	if r.KMS != nil {
 		printKMS(w, r.KMS)
 	}
+	return err
+}
+
+func setting(value *string) string {
+	if value == nil {
+		return "none"
+	}
+	return *value
 }
 
 func printLogState(w io.Writer, r *recovery.Report) {
+	leaves := cli.Count(r.Log.Size, "leaf", "leaves")
 	switch {
 	case r.Log.Problem != "":
-		fmt.Fprintf(w, "log        INVALID: %s\n", visible(r.Log.Problem))
+		cli.Printf(w, "log        INVALID: %s\n", r.Log.Problem)
 	case r.Log.Verified:
-		fmt.Fprintf(w, "log        valid: %d leaves, root %s, %d under a checkpoint\n", r.Log.Size, r.Log.Root, r.Log.Covered)
+		cli.Printf(w, "log        valid: %s, root %s, %d under a checkpoint\n", leaves, r.Log.Root, r.Log.Covered)
 	default:
-		fmt.Fprintf(w, "log        %d leaves, root %s, not compared with any checkpoint (--checkpoints)\n", r.Log.Size, r.Log.Root)
+		cli.Printf(w, "log        %s, root %s, not compared with any checkpoint (--checkpoints)\n", leaves, r.Log.Root)
 	}
 	if len(r.ClockBack) > 0 {
-		fmt.Fprintf(w, "clock      went back before leaves %v\n", r.ClockBack)
+		cli.Printf(w, "clock      went back before leaves %v\n", r.ClockBack)
 	}
 }
 
-func printTallies(w io.Writer, name string, tallies map[string]*recovery.Tally) {
+func printTallies(w io.Writer, name string, tallies map[string]*recovery.Tally) error {
 	if len(tallies) == 0 {
-		return
+		return nil
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "%s\tREQUESTS\tAPPROVALS\tDENIALS\tOPENINGS\tFROZEN\tROWS\n", name)
+	table := cli.NewTable(name, "REQUESTS", "APPROVALS", "DENIALS", "OPENINGS", "FROZEN", "ROWS")
 	for _, key := range slices.Sorted(maps.Keys(tallies)) {
 		t := tallies[key]
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", visible(key), t.Requests, t.Approvals, t.Denials, t.Openings, t.Frozen, t.Rows)
+		table.Row(key, t.Requests, t.Approvals, t.Denials, t.Openings, t.Frozen, t.Rows)
 	}
-	_ = table.Flush()
-	fmt.Fprintln(w)
+	return printApart(w, table)
+}
+
+// printOpenings lists who opened what, under which ticket, and who had approved it.
+func printOpenings(w io.Writer, openings []*recovery.Opening) error {
+	if len(openings) == 0 {
+		return nil
+	}
+	table := cli.NewTable("OPENED (UTC)", "TICKET", "PURPOSE", "REQUESTER", "APPROVED BY", "ROWS", "FROZEN", "RESULT", "REQUEST")
+	for _, o := range openings {
+		approvers, result := strings.Join(o.Approvers, ", "), o.Result
+		switch {
+		case o.BreakGlass:
+			approvers = "BREAK-GLASS"
+		case approvers == "":
+			approvers = "nobody"
+		}
+		if o.Ended == nil {
+			result = "UNFINISHED"
+		}
+		table.Row(o.Began.UTC().Format(time.DateTime), o.Ticket, o.Purpose, o.Requester, approvers, o.Rows, o.Frozen, result, o.Request)
+	}
+	return printApart(w, table)
+}
+
+// printApart prints a table and an empty line.
+func printApart(w io.Writer, table *cli.Table) error {
+	if err := table.Print(w); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w)
+	return err
 }
 
 func printKeys(w io.Writer, r *recovery.Report) {
@@ -159,18 +207,19 @@ func printKeys(w io.Writer, r *recovery.Report) {
 	for _, k := range r.Keys {
 		states[k.Kind+" "+k.State]++
 		if k.Overdue {
-			fmt.Fprintf(w, "overdue     %s key %d, made %s\n", k.Kind, k.ID, k.CreatedAt.Format(time.DateOnly))
+			cli.Printf(w, "overdue     %s key %d, made %s\n", k.Kind, k.ID, cli.Time(k.CreatedAt))
 		}
 	}
 	for _, state := range slices.Sorted(maps.Keys(states)) {
-		fmt.Fprintf(w, "keys        %s: %d\n", state, states[state])
+		cli.Printf(w, "keys        %s: %d\n", state, states[state])
 	}
 }
 
 func printKMS(w io.Writer, k *recovery.KMSReport) {
-	fmt.Fprintf(w, "kms         %d decrypts of data keys: %d within openings, %d by expected principals, %d unexplained; %d refused by KMS\n",
-		k.Decrypts, k.Explained, k.Expected, len(k.Unexplained), k.Refused)
+	cli.Printf(w, "kms         %s of data keys: %d within openings, %d by expected principals, %d unexplained; %d refused by KMS\n",
+		cli.Count(k.Decrypts, "decrypt"), k.Explained, k.Expected, len(k.Unexplained), k.Refused)
 	for _, d := range k.Unexplained {
-		fmt.Fprintf(w, "UNEXPLAINED data key %d decrypted at %s by %s from %s (event %s)\n", d.DataKey, d.Time.Format(time.DateTime), visible(d.Principal), visible(d.SourceIP), visible(d.EventID))
+		cli.Printf(w, "UNEXPLAINED data key %d decrypted at %s by %s from %s (event %s)\n",
+			d.DataKey, cli.Time(d.Time), d.Principal, d.SourceIP, d.EventID)
 	}
 }

@@ -1,11 +1,14 @@
 package recovercmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -13,130 +16,171 @@ import (
 
 	"cloakroom/crypto/blindindex"
 	"cloakroom/dataset"
+	"cloakroom/etl"
 	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
 
-func newRequest() *cobra.Command {
+// requestFlags are the flags of recover request.
+type requestFlags struct {
+	recovery.RequestParams
+	reasonFile string
+	token      string
+	value      string // the name of the field; the value comes on standard input
+}
+
+func (p *program) newRequest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "request",
-		Short: "Ask for values to be opened; prints the request's id",
-		Example: `  recover request --purpose fraud --ticket T-17 --reason 'takeover of an account' --user u-42 --fields FIELD
+		Short: "Request values to be opened; prints the request's id",
+		Long: `Request values to be opened. It prints the request's id, and needs the role auditor.
+
+Nothing is opened yet: an approver decides first (recover approve).`,
+		Example: `  recover request --purpose fraud --ticket T-17 --reason 'account takeover' --user u-42 --fields FIELD
   recover request --purpose security --ticket T-18 --reason-file why.txt --value FIELD --fields FIELD,… < value.txt`,
-		Args: cobra.NoArgs,
-		RunE: runRequest,
+		Args: cli.Args(),
 	}
-	f := cmd.Flags()
-	f.String("purpose", "", "one of the policy's purposes: security, fraud, legal, dsar, support, unless it says otherwise")
-	f.String("ticket", "", "where the case is kept")
-	f.String("reason", "", "why, in words; never a protected value")
-	f.String("reason-file", "", "file with the reason")
-	f.String("user", "", "logins of this "+dataset.Login().Subject)
-	f.String("token", "", "logins with this token, as analysts see it")
-	f.String("message", "", "the login or rejection of this message id")
-	f.String("value", "", "logins with a value of this field; the value comes on standard input, never on the command line")
-	f.String("rejections", "", "rejected events with this reason code")
-	f.String("fields", "", "fields to open, with commas; body is a rejected event as it came (default for --purpose dsar: all)")
-	f.String("from", "", "first date, YYYY-MM-DD")
-	f.String("to", "", "last date, YYYY-MM-DD")
-	f.Int("limit", 0, "rows at the most (default: the policy's)")
-	f.Duration("lifetime", 0, "how long the request may be approved and opened (default: the policy's)")
-	f.Bool("break-glass", false, "emergency: no approval, few rows, flagged until reviewed; needs the role breakglass")
+	var o requestFlags
+	o.declare(cli.Of(cmd), p)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.runRequest(cmd, o) }
 	return cmd
 }
 
-func runRequest(cmd *cobra.Command, _ []string) error {
-	a, err := paramsFromFlags(cmd)
-	if err != nil {
-		return err
+// maxLimit is the largest --limit. The policy's own limit is lower.
+const maxLimit = 1_000_000
+
+func (o *requestFlags) declare(f cli.Flags, p *program) {
+	d := dataset.Login()
+	fields := recovery.AllFields(d)
+	var protected, reasons []string
+	for _, m := range d.Protected() {
+		protected = append(protected, m.Name)
 	}
-	field := cli.Value(cmd, "value")
-	c, done, err := newClient(cmd, field != "")
+	for _, r := range etl.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	f.String(&o.Purpose, "purpose", "", "one of the policy's purposes, such as fraud")
+	f.String(&o.Ticket, "ticket", "", "where the case is kept")
+	f.String(&o.Reason, "reason", "", "why, in words; never a protected value")
+	f.String(&o.reasonFile, "reason-file", "", "file with the reason")
+	f.String(&o.User, "user", "", "select the rows of this "+d.Subject)
+	f.Check(&o.token, "token", "select the rows with this token, as analysts see it", checkToken)
+	f.UUID(&o.Message, "message", "select the row or rejection of this message id")
+	f.OneOf(&o.value, "value", "", protected, "select by a value of this field; the value comes on standard input")
+	f.OneOf(&o.Rejection, "rejections", "", reasons, "select the events that were rejected for this reason")
+	f.List(&o.Fields, "fields", "fields to open, separated by commas; body is a rejected event as it was received "+
+		"(default: all for --purpose dsar, body for --rejections)", oneOfFields(fields))
+	f.Date(&o.From, "from", "first date, YYYY-MM-DD, UTC")
+	f.Date(&o.To, "to", "last date, YYYY-MM-DD, UTC")
+	f.Int(&o.Limit, "limit", 0, cli.Between(1, maxLimit).OrUnset("the policy's"), "at most this many rows")
+	f.Duration(&o.Lifetime, "lifetime", 0, cli.Between(time.Second, 366*24*time.Hour).OrUnset("the policy's"),
+		"how long the request can be approved and opened")
+	f.Bool(&o.BreakGlass, "break-glass", "emergency: no approval, few rows, flagged until reviewed; needs the role breakglass")
+	f.Require("purpose", "ticket")
+	f.ExactlyOne("user", "token", "message", "value", "rejections")
+	f.Excludes("reason", "reason-file")
+	f.Complete("purpose", p.purposes)
+	f.Complete("fields", cli.Fixed(fields...))
+}
+
+func checkToken(text string) error {
+	if !blindindex.ValidToken(text) {
+		return errors.New("a token has 22 characters, as the analysts' view shows them")
+	}
+	return nil
+}
+
+func oneOfFields(fields []string) func(string) error {
+	return func(name string) error {
+		if !slices.Contains(fields, name) {
+			return fmt.Errorf("there is no such field: want some of %s", strings.Join(fields, ", "))
+		}
+		return nil
+	}
+}
+
+// purposes completes the policy's purposes.
+func (p *program) purposes(ctx context.Context, _ *cobra.Command) ([]string, error) {
+	c, done, err := p.client(ctx, withoutKEK)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return c.Purposes(ctx)
+}
+
+func (p *program) runRequest(cmd *cobra.Command, o requestFlags) error {
+	if err := o.complete(); err != nil {
+		return cli.Usage(cmd, err)
+	}
+	c, done, err := p.client(cmd.Context(), kekUse(o.value != ""))
 	if err != nil {
 		return err
 	}
 	defer done()
-	if field != "" {
-		value, err := readValue(cmd, field)
+	if o.value != "" {
+		value, err := readValue(cmd, o.value)
 		if err != nil {
 			return err
 		}
-		a.Field = field
-		if a.Tokens, err = c.TokensOf(cmd.Context(), field, value); err != nil {
+		o.Field = o.value
+		if o.Tokens, err = c.TokensOf(cmd.Context(), o.value, value); err != nil {
 			return err
 		}
 	}
-	id, err := c.Request(cmd.Context(), a)
+	id, err := c.Request(cmd.Context(), o.RequestParams)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), id)
-	notify(cmd, notice{Event: "requested", Request: id, Purpose: a.Purpose, Ticket: a.Ticket, Fields: a.Fields, BreakGlass: a.BreakGlass})
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), id); err != nil {
+		return err
+	}
+	sayWhatIsNext(cmd, c, id)
+	p.notify(cmd, notice{
+		Event: "requested", Request: id, Purpose: o.Purpose, Ticket: o.Ticket, Fields: o.Fields, BreakGlass: o.BreakGlass,
+	})
 	return nil
 }
 
-func paramsFromFlags(cmd *cobra.Command) (recovery.RequestParams, error) {
-	value := func(flag string) string { return cli.Value(cmd, flag) }
-	a := recovery.RequestParams{
-		Purpose: value("purpose"), Ticket: value("ticket"), Reason: value("reason"), Fields: fieldList(value("fields")),
-		User: value("user"), Rejection: value("rejections"),
+// complete turns the flags into parameters and checks what they demand of each other.
+func (o *requestFlags) complete() error {
+	if o.token != "" {
+		o.Tokens = []string{o.token}
 	}
-	a.Limit, _ = cmd.Flags().GetInt("limit")
-	a.Lifetime, _ = cmd.Flags().GetDuration("lifetime")
-	a.BreakGlass, _ = cmd.Flags().GetBool("break-glass")
-	if token := value("token"); token != "" {
-		if !blindindex.ValidToken(token) {
-			return a, errors.New("reading --token: a token has 22 characters, as the analysts' view shows them")
-		}
-		a.Tokens = []string{token}
-	}
-	var err error
-	if text := value("message"); text != "" {
-		if a.Message, err = uuid.Parse(text); err != nil {
-			return a, errors.New("reading --message: want a UUID")
-		}
-	}
-	if a.From, err = parseDate("from", value("from")); err != nil {
-		return a, err
-	}
-	if a.To, err = parseDate("to", value("to")); err != nil {
-		return a, err
-	}
-	if path := value("reason-file"); path != "" {
-		if a.Reason != "" {
-			return a, errors.New("--reason and --reason-file are both given: keep one")
-		}
-		text, err := os.ReadFile(path)
+	if o.reasonFile != "" {
+		text, err := os.ReadFile(o.reasonFile)
 		if err != nil {
-			return a, fmt.Errorf("reading --reason-file: %w", err)
+			return fmt.Errorf("reading --reason-file: %w", err)
 		}
-		a.Reason = strings.TrimSpace(string(text))
+		o.Reason = strings.TrimSpace(string(text))
 	}
-	return a, checkParams(cmd, a)
-}
-
-func checkParams(cmd *cobra.Command, a recovery.RequestParams) error {
-	for _, flag := range []string{"purpose", "ticket"} {
-		if cli.Value(cmd, flag) == "" {
-			return fmt.Errorf("--%s is needed", flag)
-		}
-	}
-	if a.Reason == "" {
+	switch {
+	case o.Reason == "":
 		return errors.New("a reason is needed: --reason or --reason-file")
-	}
-	selectors := 0
-	for _, flag := range []string{"user", "token", "message", "value", "rejections"} {
-		if cli.Value(cmd, flag) != "" {
-			selectors++
-		}
-	}
-	if selectors != 1 {
-		return errors.New("say whose or which: one of --user, --token, --message, --value, --rejections")
-	}
-	if len(a.Fields) == 0 && a.Purpose != recovery.PurposeSubjectAccess && a.Rejection == "" {
+	case len(o.Fields) == 0 && o.Purpose != recovery.PurposeSubjectAccess && o.Rejection == "":
 		return errors.New("--fields is needed: which fields to open")
+	case !o.To.IsZero() && o.To.Before(o.From):
+		return errDatesReversed
 	}
 	return nil
+}
+
+// sayWhatIsNext tells the requester, on standard error, who acts next and until when.
+func sayWhatIsNext(cmd *cobra.Command, c *recovery.Client, id uuid.UUID) {
+	d, err := c.Show(cmd.Context(), id)
+	if err != nil {
+		return // the request is filed; the id on standard output is all that matters
+	}
+	until := cli.Time(d.ExpiresAt)
+	switch {
+	case d.BreakGlass:
+		cli.Note(cmd, "BREAK-GLASS: open it with recover open %s until %s; an approver reviews it afterwards", id, until)
+	case d.ApprovalsNeeded == 0:
+		cli.Note(cmd, "the policy wants no approval: open it with recover open %s until %s", id, until)
+	default:
+		cli.Note(cmd, "it waits for %s by others with the role approver: recover approve %s; then you open it; it expires at %s",
+			cli.Count(d.ApprovalsNeeded, "approval"), id, until)
+	}
 }
 
 // maxValue bounds a protected value on standard input, in bytes.
@@ -145,9 +189,9 @@ const maxValue = 64 << 10
 // readValue reads a protected value, without echo from a terminal.
 func readValue(cmd *cobra.Command, field string) (string, error) {
 	if in, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(in.Fd())) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s (not shown): ", field)
+		cli.Printf(cmd.ErrOrStderr(), "%s (not shown): ", field)
 		text, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(cmd.ErrOrStderr())
+		cli.Printf(cmd.ErrOrStderr(), "\n")
 		if err != nil {
 			return "", fmt.Errorf("reading the value of %s: %w", field, err)
 		}
@@ -160,6 +204,6 @@ func readValue(cmd *cobra.Command, field string) (string, error) {
 	case len(text) > maxValue:
 		return "", fmt.Errorf("reading the value of %s: it is longer than %d bytes", field, maxValue)
 	}
-	// One line's end, which echo and editors add, is not part of the value.
+	// One line end, which echo and editors add, is not part of the value.
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
 }

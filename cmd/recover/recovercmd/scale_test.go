@@ -64,7 +64,8 @@ func (c *fixture) bareSelect(t testing.TB) time.Duration {
 	return time.Since(began)
 }
 
-// TestOpenAtScale opens many rows under many data keys with little memory, so that the spool goes to disk.
+// TestOpenAtScale opens many rows under many data keys with little memory, so that the spool goes
+// to disk.
 func TestOpenAtScale(t *testing.T) {
 	rows, perKey := 100_000, 100
 	if testing.Short() {
@@ -88,14 +89,14 @@ func TestOpenAtScale(t *testing.T) {
 		t.Errorf("a name in the temporary directory: %v, %v", left, err)
 	}
 	var out bytes.Buffer
-	if err := writeRecords(&out, "csv", false, opened); err != nil {
+	if err := (encoding{format: "csv"}).write(&out, opened); err != nil {
 		t.Fatal(err)
 	}
 	if lines := bytes.Count(out.Bytes(), []byte("\n")); lines != rows+1 {
 		t.Errorf("%d lines, want %d and a header", lines, rows)
 	}
 	for _, format := range []string{"json", "table"} {
-		if err := writeRecords(io.Discard, format, false, opened); err != nil {
+		if err := (encoding{format: format}).write(io.Discard, opened); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,8 +105,9 @@ func TestOpenAtScale(t *testing.T) {
 // ofBulk asks for the rows that bulk stored.
 var ofBulk = params(func(a *recovery.RequestParams) { a.User = "bulk" })
 
-// BenchmarkOpen opens 100,000 rows under 1,000 data keys, each time beside a bare SELECT of the same rows, and reports the
-// medians' ratio: go test -run XXX -bench Open -benchtime 5x ./cmd/recover/recovercmd
+// BenchmarkOpen opens 100,000 rows under 1,000 data keys, each time beside a bare SELECT of the
+// same rows, and reports the medians' ratio: go test -run XXX -bench Open -benchtime 5x
+// ./cmd/recover/recovercmd
 func BenchmarkOpen(b *testing.B) {
 	const rows, perKey = 100_000, 100
 	c := newFixture(b)

@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestScripts runs the real command against a vault with three logins, two of user-1. ALICE and ALICE2 are auditors', BOB
-// and CAROL approvers', DAVE an analyst's DATABASE_URL.
+// TestScripts runs the real command against a vault with three logins, two of user-1. ALICE and
+// ALICE2 are auditors', BOB and CAROL approvers', DAVE an analyst's DATABASE_URL.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -39,6 +40,8 @@ func TestScripts(t *testing.T) {
 					"exits":  exits,
 					"policy": func(ts *testscript.TestScript, _ bool, args []string) { c.setPolicy(ts, args) },
 					"idof":   idOf,
+					"forget": c.forget,
+					"change": c.change,
 				},
 			})
 		})
@@ -60,10 +63,26 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// forget USER files a request to forget, as keys forget does, and keeps its id in FORGET.
+func (c *fixture) forget(ts *testscript.TestScript, _ bool, args []string) {
+	var id string
+	if err := c.admin.Get(&id, `SELECT cloakroom.request_forget($1, 'GDPR-17', 'letter of 3 May')`, args[0]); err != nil {
+		ts.Fatalf("forget: %v", err)
+	}
+	ts.Setenv("FORGET", id)
+}
+
+// change NAME VALUE changes a setting of the policy, as keys policy set does.
+func (c *fixture) change(ts *testscript.TestScript, _ bool, args []string) {
+	if _, err := c.admin.Exec(`SELECT cloakroom.set_policy($1, $2)`, args[0], args[1]); err != nil {
+		ts.Fatalf("change: %v", err)
+	}
+}
+
 // idof NAME keeps what the last command printed, a request's id alone, in the environment.
 func idOf(ts *testscript.TestScript, _ bool, args []string) {
 	id := strings.TrimSuffix(ts.ReadFile("stdout"), "\n")
-	if _, err := parseID(id); err != nil {
+	if _, err := uuid.Parse(id); err != nil {
 		ts.Fatalf("standard output is %q, want an id alone", id)
 	}
 	ts.Setenv(args[0], id)

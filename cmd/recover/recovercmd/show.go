@@ -14,63 +14,80 @@ import (
 	recovery "cloakroom/recover"
 )
 
-func newShow() *cobra.Command {
+func (p *program) newShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show a request: all that an approver needs to decide",
-		Args:  cobra.ExactArgs(1),
-		RunE: forRequest(false, func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
+		Use:     "show ID",
+		Short:   "Show a request: all that an approver needs to decide",
+		Example: "  recover show 0198c2f0-5f0e-7000-8000-000000000000",
+	}
+	var asJSON bool
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
+	p.forRequest(cmd, withoutKEK, anyRequest,
+		func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
 			d, err := c.Show(ctx, id)
 			if err != nil {
 				return err
 			}
-			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+			if asJSON {
 				return cli.PrintJSON(cmd.OutOrStdout(), d)
 			}
 			printDetails(cmd.OutOrStdout(), d)
 			return nil
-		}),
-	}
-	cmd.Flags().Bool("json", false, "print JSON")
+		})
 	return cmd
 }
 
 func printDetails(w io.Writer, d *recovery.Details) {
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-10s %s\n", name, visible(fmt.Sprintf(format, args...)))
-	}
-	line("request", "%s", d.ID)
-	line("state", "%s", d.State)
+	line := func(name, text string) { cli.Printf(w, "%-10s %s\n", name, text) }
+	people := func(names []string) string { return strings.Join(names, ", ") }
+	line("request", d.ID.String())
+	line("state", d.State)
 	if d.BreakGlass {
-		line("", "BREAK-GLASS: opened without approval; %s", reviewed(d))
+		line("", "BREAK-GLASS: opened without approval; "+reviewed(d))
 	}
-	line("requester", "%s", d.Requester)
-	line("purpose", "%s", d.Purpose)
-	line("ticket", "%s", d.Ticket)
+	line("requester", d.Requester)
+	line("purpose", d.Purpose)
+	line("ticket", d.Ticket)
 	if d.Reason == nil {
 		line("reason", "(erased)")
 	} else {
-		line("reason", "%s", *d.Reason)
+		line("reason", *d.Reason)
 	}
-	line("fields", "%s", strings.Join(d.Fields, ", "))
-	line("selects", "%s", selection(d))
-	line("limit", "%d rows", d.Limit)
-	if d.Selected != nil {
-		line("rows now", "%s", selected(*d.Selected, d.Limit))
+	if d.Purpose == recovery.PurposeForget {
+		printDestruction(line, d)
+	} else {
+		line("opens", people(d.Fields))
+		line("selects", selection(d))
+		line("limit", cli.Count(d.Limit, "row"))
+		if d.Selected != nil {
+			line("rows now", selected(*d.Selected, d.Limit))
+		}
 	}
-	line("made", "%s", d.CreatedAt.UTC().Format(time.DateTime))
-	line("expires", "%s", d.ExpiresAt.UTC().Format(time.DateTime))
-	line("approvals", "%d of %d %s", len(d.ApprovedBy), d.ApprovalsNeeded, strings.Join(d.ApprovedBy, ", "))
+	line("made", cli.Time(d.CreatedAt))
+	line("expires", cli.Time(d.ExpiresAt))
+	line("approvals", strings.TrimSpace(fmt.Sprintf("%d of %d %s", len(d.ApprovedBy), d.ApprovalsNeeded, people(d.ApprovedBy))))
 	if len(d.DeniedBy) > 0 {
-		line("denied by", "%s", strings.Join(d.DeniedBy, ", "))
+		line("denied by", people(d.DeniedBy))
 	}
-	if d.Rows != nil {
-		line("opened", "%d rows, intent in leaf %d", *d.Rows, *d.IntentLeaf)
+	if d.Rows != nil && d.IntentLeaf != nil {
+		verb := "opened"
+		if d.Purpose == recovery.PurposeForget {
+			verb = "destroyed"
+		}
+		line(verb, fmt.Sprintf("%s, intent in leaf %d", cli.Count(*d.Rows, "row"), *d.IntentLeaf))
 	}
 	if d.Result != nil {
-		line("result", "%s", *d.Result)
+		line("result", *d.Result)
 	}
-	line("digest", "%s", d.Digest)
+	line("digest", d.Digest.String())
+}
+
+// printDestruction says what a request to forget destroys. It opens nothing, so it has no limit.
+func printDestruction(line func(name, text string), d *recovery.Details) {
+	line("DESTROYS", fmt.Sprintf("%s of %s, and their tokens, for good: it cannot be undone", strings.Join(d.Fields, ", "), selection(d)))
+	if d.Selected != nil {
+		line("rows now", cli.Count(*d.Selected, "row")+" to destroy, and those that arrive until it is done")
+	}
 }
 
 func reviewed(d *recovery.Details) string {
@@ -82,9 +99,9 @@ func reviewed(d *recovery.Details) string {
 
 func selected(n int64, limit int) string {
 	if n > int64(limit) {
-		return fmt.Sprintf("more than %d: opening will be refused", limit)
+		return fmt.Sprintf("more than %s: opening will be refused", cli.Count(limit, "row"))
 	}
-	return fmt.Sprint(n)
+	return cli.Count(n, "row")
 }
 
 func selection(d *recovery.Details) string {
@@ -95,7 +112,7 @@ func selection(d *recovery.Details) string {
 	case d.Message != nil:
 		text = "the row of message " + d.Message.String()
 	case d.Rejection != nil:
-		text = "events rejected as " + *d.Rejection
+		text = "events rejected for " + *d.Rejection
 	case d.Field != nil:
 		text = "rows with one value of " + *d.Field + ", token " + strings.Join(d.Tokens, " or ")
 	default:

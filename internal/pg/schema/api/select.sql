@@ -72,6 +72,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   n bigint;
 BEGIN
+  IF r.purpose = 'forget' THEN
+    RETURN (SELECT p.logins + p.rejections FROM cloakroom.forget_plan(r.id) AS p);
+  END IF;
   EXECUTE format('SELECT (SELECT count(*) FROM (SELECT FROM cloakroom.user_logins WHERE %s LIMIT $1) l)
                        + (SELECT count(*) FROM (SELECT FROM cloakroom.rejections WHERE %s LIMIT $1) r)',
                  cloakroom.login_condition(r), cloakroom.rejection_condition(r))
@@ -79,4 +82,4 @@ BEGIN
   RETURN least(n, r.row_limit + 1);
 END $$;
 COMMENT ON FUNCTION cloakroom.count_selected(cloakroom.requests) IS
-  'rows the request selects now, at most one more than its limit';
+  'rows the request selects now, at most one more than its limit; of a request to forget, the rows there are to clear';

@@ -25,7 +25,10 @@ GRANT EXECUTE ON FUNCTION cloakroom.policy() TO
   cloakroom_rotator, cloakroom_auditor, cloakroom_approver, cloakroom_breakglass;
 
 CREATE OR REPLACE FUNCTION cloakroom.set_policy(p_name text, p_value text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET intervalstyle = 'postgres' AS $$
+DECLARE
+  old text;
+  new text;
 BEGIN
   -- Only the owner may execute this: whoever sets the number of approvals may open anything.
   IF p_name <> ALL (ARRAY['approvals', 'row_limit', 'request_lifetime', 'daily_quota', 'purposes',
@@ -33,11 +36,13 @@ BEGIN
       'data_key_max_age', 'index_key_max_age', 'rejection_retention', 'days_back', 'days_ahead', 'kek']) THEN
     RAISE EXCEPTION 'the policy has no setting %', p_name USING ERRCODE = 'CR013', HINT = 'Look at keys policy show.';
   END IF;
-  EXECUTE format('UPDATE cloakroom.settings SET %I = %L', p_name, p_value);
-  PERFORM cloakroom.append_leaf('policy', p_fields => ARRAY[p_name], p_result => coalesce(p_value, 'null'));
+  EXECUTE format('SELECT %I::text FROM cloakroom.settings FOR UPDATE', p_name) INTO STRICT old;
+  EXECUTE format('UPDATE cloakroom.settings SET %I = %L RETURNING %1$I::text', p_name, p_value) INTO STRICT new;
+  PERFORM cloakroom.append_leaf('policy', p_fields => ARRAY[p_name],
+    p_result => json_build_object('old', old, 'new', new)::text);
 END $$;
 COMMENT ON FUNCTION cloakroom.set_policy(text, text) IS
-  'changes one setting of the policy, and says so in the audit log';
+  'changes one setting of the policy, and logs its name with the old and the new value';
 
 CREATE OR REPLACE FUNCTION cloakroom.keys_made_before(
   OUT data_keys timestamptz, OUT index_keys timestamptz, OUT "now" timestamptz)
