@@ -160,7 +160,7 @@ func (d *Decoder) readMember(f *field, v *Value) (reason Reason) {
 		}
 		return reason
 	}
-	v.Null = true
+	v.Null, v.Text = true, nil
 	if f.Required {
 		return reason
 	}
