@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 ROWS ?= 1000000
 
-.PHONY: help build test race bench bench-json bench-long bench-rotation chaos fuzz lint ci demo clean
+.PHONY: help build test test-long race bench bench-json bench-long bench-rotation chaos fuzz lint ci demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +16,15 @@ build: ## build the programs into bin/
 	$(GO) build -trimpath -o bin/ ./cmd/ingest ./cmd/keys ./cmd/recover
 	$(GO) build -trimpath -o bin/demo ./cmd/demo/walkthrough
 
-test: ## run the tests
+test: ## run the tests: within five minutes on two cores; says what it leaves to test-long
 	$(GO) test ./...
+	@echo; echo "left to make test-long:"
+	@grep -rhoE 'long\.Only\(t, "[^"]+"' --include=*_test.go . | sed -E 's/^.*t, "(.*)"$$/  \1/'
+	@echo '  more kills, rounds and rows in the fault tests (test/chaos, test/blackbox, keys/rotation)'
+
+test-long: ## all tests in their long forms (an hour); CLOAKROOM_CHAOS_SEED repeats one of the fault tests
+	CLOAKROOM_TEST=long $(GO) test -count=1 -timeout 60m $$($(GO) list ./... | grep -v /keys/rotation)
+	CLOAKROOM_TEST=long $(GO) test -count=1 -timeout 60m ./keys/rotation -chaos.kills=0
 
 race: ## run the tests under the race detector
 	$(GO) test -race -timeout 20m ./...
@@ -36,8 +43,8 @@ bench-long: ## measure with up to 10 million rows (a quarter of an hour)
 bench-rotation: ## measure the rotation job with ROWS rows
 	$(GO) run ./test/bench -rotation -rows $(ROWS) -v -write docs/performance.md
 
-chaos: ## the long form of the fault tests; CLOAKROOM_CHAOS_SEED repeats one
-	CLOAKROOM_CHAOS=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./test/chaos ./test/blackbox
+chaos: ## only the fault tests, in their long forms
+	CLOAKROOM_TEST=long $(GO) test -run TestChaos -count=1 -timeout 60m -v ./test/chaos ./test/blackbox
 	CLOAKROOM_SQS_CLIENT=sdk $(GO) test -count=1 -timeout 60m ./test/chaos
 	$(GO) test ./keys/rotation -run 'TestChaos$$|TestEveryState' -count=1 -timeout 60m -v -chaos.kills=0
 
@@ -50,7 +57,7 @@ fuzz: ## fuzz each target for FUZZTIME
 	done
 
 lint: ## gofmt, go vet, staticcheck
-	@test -z "$$(gofmt -l cmd crypto dataset etl internal keys recover test)" || { gofmt -l cmd crypto etl internal keys recover; exit 1; }
+	@test -z "$$(gofmt -l cmd crypto dataset etl internal keys recover test)" || { gofmt -l cmd crypto dataset etl internal keys recover test; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 

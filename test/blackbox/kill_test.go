@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cloakroom/test/long"
 )
 
 // chaosSeed is CLOAKROOM_CHAOS_SEED, or another each time. It is printed, so that a failure can be repeated.
@@ -26,9 +28,6 @@ func chaosSeed(t *testing.T) *rand.Rand {
 	t.Logf("CLOAKROOM_CHAOS_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }
-
-// long reports whether the long form of the chaos tests is asked for: make chaos.
-func long() bool { return os.Getenv("CLOAKROOM_CHAOS") == "long" }
 
 // writeEvents writes JSON Lines of which every fiftieth is no login, and says how many are.
 func writeEvents(t *testing.T, events int) (path string, good, bad int) {
@@ -62,7 +61,7 @@ func writeEvents(t *testing.T, events int) (path string, good, bad int) {
 func TestChaosKillFileIngest(t *testing.T) {
 	random := chaosSeed(t)
 	events, kills := 20_000, 8
-	if long() {
+	if long.Asked() {
 		events, kills = 200_000, 100
 	}
 	s := newSite(t, nil)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"cloakroom/test/long"
 )
 
 // seeded is the test's source of randomness. CLOAKROOM_CHAOS_SEED repeats a run's decisions, though not its timing to
@@ -25,12 +27,12 @@ func seeded(t *testing.T) (uint64, *rand.Rand) {
 }
 
 // TestChaos runs three daemons on one queue while events come in, kills, stops and freezes them and Postgres, and
-// damages every connection, at random moments; then it closes the ledger. CLOAKROOM_CHAOS=long makes 200 kills of the
-// usual 20.
+// damages every connection, at random moments; then it closes the ledger. Its long form makes 200
+// kills of the usual 20.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	kills := 20
-	if os.Getenv("CLOAKROOM_CHAOS") == "long" {
+	if long.Asked() {
 		kills = 200
 	}
 	seed, random := seeded(t)

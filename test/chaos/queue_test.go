@@ -133,7 +133,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 	// No more than may be in flight is looked at.
 	d = r.daemon("--dry-run", "--max-in-flight", "30")
 	d.exit(20*time.Second, 0)
-	if out := d.out.String(); !strings.Contains(out, "raise --max-in-flight") || !strings.Contains(out, "30 received") {
+	if out := d.out.String(); !strings.Contains(out, "--max-in-flight") || !strings.Contains(out, "30 received") {
 		t.Errorf("it printed %q", out)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"cloakroom/test/long"
 )
 
 const nobody = 65534
@@ -18,6 +20,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("we are one")
 	}
+	long.Only(t, "pgserver's tests as an ordinary user, when we are root (.ci/run runs them so as well)")
 	dir, err := os.MkdirTemp("/tmp", "pgserver-test-")
 	if err != nil {
 		t.Fatal(err)
