@@ -124,7 +124,10 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 func newQueue(c Config, cfg aws.Config) *Queue {
 	cfg.APIOptions = append(slices.Clone(cfg.APIOptions), plainBody)
 	unchecked := func(o *sqs.Options) { o.DisableMessageChecksumValidation = true } // receive checks
-	q := &Queue{config: c, receiver: sqs.NewFromConfig(cfg, unchecked), deleter: sqs.NewFromConfig(cfg), heartbeat: sqs.NewFromConfig(cfg)}
+	q := &Queue{
+		config: c, receiver: sqs.NewFromConfig(cfg, unchecked), deleter: sqs.NewFromConfig(cfg),
+		heartbeat: sqs.NewFromConfig(cfg),
+	}
 	if c.Client == ClientDirect {
 		q.receives, q.why = direct.New(q.receiver.Options(), c.URL)
 		if q.why == nil {
@@ -208,6 +211,7 @@ func (q *Queue) closeIdle() {
 	}
 }
 
+// messagesOf makes one array of what came in one call: the bodies are what weighs.
 func messagesOf(got []direct.Message) []*Message {
 	room := make([]Message, len(got))
 	messages := make([]*Message, len(got))

@@ -27,7 +27,8 @@ var (
 )
 
 // parser reads answers. It takes only what is plain. A null, a name written with escapes, a member twice, or text that
-// is not UTF-8 is strange, and the SDK's parser decides.
+// is not UTF-8 is strange, and the SDK's parser decides. Names match exactly, as they do for the SDK; a member that was
+// not asked for is passed over.
 type parser struct {
 	input   bytes.Buffer
 	decoder jsontext.Decoder
@@ -180,7 +181,8 @@ func (p *parser) attributes(m *Message) error {
 	})
 }
 
-// deleted reads the answer to a batch of n deletes. Entries are named by their index.
+// deleted reads the answer to a batch of n deletes. Entries are named by their index, and come in any order. It errs on
+// the side of "not deleted": what is deleted once more does no harm, and what stays comes back as a duplicate.
 func (p *parser) deleted(answer []byte, n int) error {
 	p.begin(answer, false)
 	confirmed, refused := 0, false
@@ -232,7 +234,7 @@ func (p *parser) rawString() (jsontext.Value, error) {
 	return value, err
 }
 
-// object reads an object. f is given each member's name, as it is written, and reads the value.
+// object reads an object. f is given each member's name, as it is written and good until f reads, and reads the value.
 func (p *parser) object(f func(name []byte) error) error {
 	if err := p.open(jsontext.KindBeginObject); err != nil {
 		return err

@@ -89,8 +89,8 @@ func FuzzReceived(f *testing.F) {
 	})
 }
 
-// exactNames hides from encoding/json the members whose names differ in case only, which it would take and the SDK would
-// not.
+// exactNames hides from encoding/json the members whose names differ in case only, which it would take and the SDK
+// would not.
 func exactNames(answer []byte) []byte {
 	known := []string{"Messages", "MessageId", "ReceiptHandle", "MD5OfBody", "Body", "Attributes", "SentTimestamp", "ApproximateReceiveCount", "Successful", "Failed", "Id"}
 	var out strings.Builder
@@ -153,7 +153,8 @@ func TestReceivedAcceptsWhatSQSSends(t *testing.T) {
 				t.Fatalf("%d messages, %d damaged: %v", len(got), damaged, err)
 			}
 			for _, m := range got {
-				if string(m.Body) != body || m.ID != "5fea7756-0ea4-451a-a703-a558b933e274" || m.Handle != handle || m.Receives != 2 || m.Sent.UnixMilli() != 1523232000000 {
+				if string(m.Body) != body || m.ID != "5fea7756-0ea4-451a-a703-a558b933e274" || m.Handle != handle ||
+					m.Receives != 2 || m.Sent.UnixMilli() != 1523232000000 {
 					t.Fatalf("read %.200v", m)
 				}
 			}

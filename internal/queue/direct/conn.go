@@ -3,6 +3,7 @@ package direct
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,13 +17,14 @@ import (
 // Limits. None is of SQS: they bound what a server can make this process hold.
 const (
 	maxHeader = 64 << 10
-	// maxAnswer is ten bodies of 1 MiB, each character written as \uXXXX, twice over.
+	// maxAnswer is enough for ten bodies of 1 MiB, SQS's limit, with each byte written as \uXXXX: 60 MiB.
 	maxAnswer = 64 << 20
 	// maxInterim is how many 1xx answers may come before the real one; net/http allows as many.
 	maxInterim = 5
 	// maxAge ends a connection, so that a change of DNS or of the load balancer is followed.
 	maxAge = 5 * time.Minute
-	// maxIdle is less than what load balancers and NAT gateways allow (60 s and 350 s).
+	// maxIdle is less than what AWS's load balancers and NAT gateways allow (60 s and 350 s). A gateway drops what
+	// comes later without a word, and the call would wait for its deadline.
 	maxIdle     = 50 * time.Second
 	maxIdleKept = 64
 	bufferSize  = 16 << 10
@@ -78,6 +80,7 @@ var past = time.Unix(1, 0)
 func (c *conn) exchange(ctx context.Context, request, buffer []byte) (a answer, keep bool, err error) {
 	a.body = buffer[:0]
 	c.budget, c.heard = maxHeader, false
+	// A write and a read that are under way end at once; no goroutine watches a connection.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })
 	defer func() {
 		// A deadline that was set, or is about to be, would end the next call.
@@ -113,7 +116,8 @@ func (c *conn) readHeader(a *answer) error {
 	return errors.New("too many interim answers")
 }
 
-// readBody reads the body to its end.
+// readBody reads the body to its end, or as much as comes of it. A length that two headers give differently, or that
+// stands beside a Transfer-Encoding, is http.ReadResponse's to refuse or resolve.
 func (c *conn) readBody(a *answer) error {
 	r := a.response
 	switch {
@@ -213,8 +217,11 @@ func (p *pool) closeIdle() {
 	p.idle = nil
 }
 
-// close closes the connection. tls.Conn would wait up to 5 s to say goodbye to a peer that does not read.
+// close closes the connection. A tls.Conn would wait up to 5 s to say goodbye to a peer that does not read.
 func (c *conn) close() {
-	_ = c.SetDeadline(past)
+	if secured, ok := c.Conn.(*tls.Conn); ok {
+		_ = secured.NetConn().Close()
+		return
+	}
 	_ = c.Conn.Close()
 }

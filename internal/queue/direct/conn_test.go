@@ -171,7 +171,8 @@ func TestCancel(t *testing.T) {
 			return nil, ctx.Err()
 		}}}
 	}
-	if _, _, err := open(t, options(t, "http://sqs.test", hangs)).Receive(ctx, 0, time.Second); !errors.Is(err, context.DeadlineExceeded) || handedOver(err) {
+	_, _, err := open(t, options(t, "http://sqs.test", hangs)).Receive(ctx, 0, time.Second)
+	if !errors.Is(err, context.DeadlineExceeded) || handedOver(err) {
 		t.Errorf("while connecting: %v", err)
 	}
 }

@@ -88,10 +88,13 @@ func New(o sqs.Options, queueURL string) (*Client, error) {
 // Receive makes one poll for up to ten messages, with SentTimestamp and ApproximateReceiveCount. Both durations are in
 // whole seconds.
 //
-// damaged counts the messages whose body does not match its MD5. They are not returned, so that SQS delivers them again.
+// damaged counts the messages whose body does not match its MD5. They are not returned, so that SQS delivers them
+// again: the SDK, if it checked, would fail the call, and hide all ten until their visibility timeout.
 //
 // An error is a *Handover, or the context's.
-func (c *Client) Receive(ctx context.Context, wait, visibility time.Duration) (messages []Message, damaged int, err error) {
+func (c *Client) Receive(ctx context.Context, wait, visibility time.Duration) (
+	messages []Message, damaged int, err error,
+) {
 	s := c.scratch.Get().(*scratch)
 	defer c.release(s)
 	s.body = c.signer.appendReceive(s.body[:0], wait, visibility)
@@ -126,7 +129,8 @@ func (c *Client) release(s *scratch) {
 	c.scratch.Put(s)
 }
 
-// call sends s.body and has the answer parsed.
+// call sends s.body and has the answer parsed. The credentials are asked for at each call: the SDK's cache returns
+// them, and renews them before they expire.
 func (c *Client) call(ctx context.Context, s *scratch, operation string, parse func(answer []byte) error) error {
 	now := time.Now()
 	if now.UnixNano() < c.restUntil.Load() {
@@ -160,7 +164,8 @@ var (
 	errStatus  = errors.New("the status is not 200")
 )
 
-// judge parses an answer that is what it should be.
+// judge parses an answer that is what it should be. A compressed one was not asked for, so that net/http would not
+// expect it, either.
 func (c *Client) judge(a answer, parse func([]byte) error) error {
 	switch {
 	case a.response.StatusCode != http.StatusOK:
@@ -175,7 +180,8 @@ func (c *Client) judge(a answer, parse func([]byte) error) error {
 	return parse(a.body)
 }
 
-// handOver gives a call to the SDK: with the answer, with the error where there is no answer, or all anew.
+// handOver gives a call to the SDK: with the answer, with the error where there is no answer, or all anew. The answer
+// is a copy: its buffer goes to the next call.
 func (c *Client) handOver(a answer, err error) error {
 	r := a.response
 	switch {
@@ -187,6 +193,7 @@ func (c *Client) handOver(a answer, err error) error {
 		c.rest()
 		return &Handover{reason: err}
 	case errors.Is(err, errStrange) || skewed(r):
+		// The next answer would be no different, and each would be parsed twice, or asked for twice.
 		c.rest()
 	}
 	return &Handover{reason: err, response: r, body: bytes.Clone(a.body), cut: a.cut}

@@ -24,7 +24,8 @@ type Handover struct {
 // Error says why, without a byte of the answer.
 func (h *Handover) Error() string { return "left to the AWS SDK: " + h.reason.Error() }
 
-// Options makes one call of the SDK's client begin with the attempt that was made already.
+// Options makes one call of the SDK's client begin with the attempt that was made already. The SDK sees its outcome
+// below its middleware, so that it counts as the first attempt: three of them stay three.
 func (h *Handover) Options(o *sqs.Options) {
 	if h.failure != nil || h.response != nil {
 		o.HTTPClient = &replay{attempt: h, next: o.HTTPClient}
@@ -59,7 +60,7 @@ func (r *replay) Do(request *http.Request) (*http.Response, error) {
 	return &answer, nil
 }
 
-// failing is a reader that fails.
+// failing is a reader that fails. An answer that is cut must not look like one that ends.
 type failing struct{ error }
 
 func (f failing) Read([]byte) (int, error) {

@@ -24,14 +24,16 @@ const (
 	userAgent   = "cloakroom"
 )
 
-// signer writes requests: the same members, in the same order, as the SDK does.
+// signer writes requests: the same members, in the same order, as the SDK does. What comes from outside stands in a
+// JSON string, as the queue's URL and the handles, or is checked, as the credentials: nothing can end a header early
+// or add a member.
 type signer struct {
 	v4       *v4.Signer
 	region   string
-	endpoint *url.URL
+	endpoint *url.URL // scheme, host and the path /
 	host     string
-	queue    []byte // the queue's URL as JSON
-	last     *atomic.Pointer[signed]
+	queue    []byte                  // the queue's URL as JSON
+	last     *atomic.Pointer[signed] // the last poll
 }
 
 // signed is a request and what it was made of.
@@ -50,12 +52,16 @@ func newSigner(o sqs.Options, endpoint *url.URL, queueURL string) (signer, error
 	if !ok {
 		return signer{}, errors.New("a signer of its own")
 	}
-	return signer{v4: s, region: o.Region, endpoint: endpoint, host: endpoint.Host, queue: queue, last: &atomic.Pointer[signed]{}}, nil
+	return signer{
+		v4: s, region: o.Region, endpoint: endpoint, host: endpoint.Host, queue: queue, last: &atomic.Pointer[signed]{},
+	}, nil
 }
 
 // appendReceive appends the body of a receive.
 func (s *signer) appendReceive(b []byte, wait, visibility time.Duration) []byte {
-	b = append(b, `{"MaxNumberOfMessages":10,"MessageSystemAttributeNames":["SentTimestamp","ApproximateReceiveCount"],"QueueUrl":`...)
+	// Nothing that is not needed: each attribute is parsed ten times a call.
+	b = append(b, `{"MaxNumberOfMessages":10,"MessageSystemAttributeNames":`+
+		`["SentTimestamp","ApproximateReceiveCount"],"QueueUrl":`...)
 	b = append(b, s.queue...)
 	number := func(name string, d time.Duration) {
 		if n := int64(d / time.Second); n != 0 {
@@ -89,11 +95,13 @@ func (s *signer) appendDelete(b []byte, handles []string) (_ []byte, err error) 
 	return append(append(b, s.queue...), '}'), nil
 }
 
-// request returns the bytes to send, which are good until s is used again. A poll that differs in nothing from the last
-// one, the second included, takes the last one's signature: SQS lets a signature be used again.
-func (s *signer) request(ctx context.Context, room *scratch, operation string, c aws.Credentials, now time.Time) ([]byte, error) {
-	if last := s.last.Load(); last != nil && last.second == now.Unix() && last.operation == operation && last.key == c.AccessKeyID &&
-		last.secret == c.SecretAccessKey && last.token == c.SessionToken && bytes.Equal(last.body, room.body) {
+// request returns the bytes to send, which are good until room is used again. A poll that differs in nothing from the
+// last one, the second included, is the last one's bytes: a signature holds its second and no nonce, and AWS takes it
+// for five minutes.
+func (s *signer) request(
+	ctx context.Context, room *scratch, operation string, c aws.Credentials, now time.Time,
+) ([]byte, error) {
+	if last := s.last.Load(); last != nil && last.matches(operation, c, now, room.body) {
 		return last.request, nil
 	}
 	// net/http refuses such values. Here nothing else would: they would end a header.
@@ -113,10 +121,18 @@ func (s *signer) request(ctx context.Context, room *scratch, operation string, c
 	return room.request, nil
 }
 
-// signedHeaders are the headers of a request, but for Host and Content-Length, in the order in which they are sent.
-var signedHeaders = [...]string{"Content-Type", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Target", "X-Amzn-Query-Mode", "Authorization"}
+func (l *signed) matches(operation string, c aws.Credentials, now time.Time, body []byte) bool {
+	return l.second == now.Unix() && l.operation == operation && l.key == c.AccessKeyID &&
+		l.secret == c.SecretAccessKey && l.token == c.SessionToken && bytes.Equal(l.body, body)
+}
 
-// sign sets the headers of room.signing.
+// signedHeaders are the headers of a request, but for Host and Content-Length, in the order in which they are sent.
+var signedHeaders = [...]string{
+	"Content-Type", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Target", "X-Amzn-Query-Mode", "Authorization",
+}
+
+// sign sets the headers of room.signing. X-Amzn-Query-Mode makes SQS name errors as its older protocol did, which is
+// what the SDK's error codes are.
 func (s *signer) sign(ctx context.Context, room *scratch, operation string, c aws.Credentials, now time.Time) error {
 	target := *s.endpoint // the signer writes to it
 	r := &room.signing

@@ -129,7 +129,8 @@ func TestSignaturesAreReused(t *testing.T) {
 		t.Error("another body has the same signature")
 	}
 	login.SessionToken = "another"
-	if other := poll(time.Second); other.Get("X-Amz-Security-Token") != "another" || other.Get("Authorization") == first.Get("Authorization") {
+	renewed := poll(time.Second)
+	if renewed.Get("X-Amz-Security-Token") != "another" || renewed.Get("Authorization") == first.Get("Authorization") {
 		t.Error("another session token was not signed")
 	}
 	login.AccessKeyID, login.SessionToken = "other", ""

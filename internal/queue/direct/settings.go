@@ -41,7 +41,7 @@ func endpointOf(o sqs.Options) (*url.URL, error) {
 		Region: &o.Region, UseDualStack: &dualStack, Endpoint: o.BaseEndpoint,
 	})
 	if err != nil {
-		return nil, errors.New("an endpoint that cannot be resolved")
+		return nil, errors.New("an endpoint that cannot be resolved") // the SDK says why, at the first call
 	}
 	u := resolved.URI
 	switch {
@@ -57,7 +57,9 @@ func endpointOf(o sqs.Options) (*url.URL, error) {
 	return &u, nil
 }
 
-// dialerOf makes connections as the SDK's HTTP client does: with its dialer, its TLS settings and its root certificates.
+// dialerOf makes connections as the SDK's HTTP client does: with its dialer and its timeouts, its TLS settings, and
+// its root certificates, which AWS_CA_BUNDLE names. The peer's name is verified. A proxy is the SDK's: it would need
+// CONNECT and credentials of its own.
 func dialerOf(client sqs.HTTPClient, endpoint *url.URL) (func(context.Context) (net.Conn, error), error) {
 	t, err := transportOf(client)
 	if err != nil {
@@ -85,6 +87,7 @@ func dialerOf(client sqs.HTTPClient, endpoint *url.URL) (func(context.Context) (
 	if settings.ServerName == "" {
 		settings.ServerName = endpoint.Hostname()
 	}
+	// Not h2: SQS speaks HTTP/1.1, and so does this package.
 	settings.NextProtos = []string{"http/1.1"}
 	return func(ctx context.Context) (net.Conn, error) {
 		raw, err := dial(ctx, "tcp", address)
@@ -112,7 +115,8 @@ func addressOf(u *url.URL, port string) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// transportOf is the transport of a client that does nothing but use it.
+// transportOf is the transport of a client that does nothing but use it. Of its settings those that this package cannot
+// follow are refused; limits on connections and idle times are replaced by its own.
 func transportOf(client sqs.HTTPClient) (*http.Transport, error) {
 	var t *http.Transport
 	switch c := client.(type) {
