@@ -62,6 +62,7 @@ var receivedSeeds = []string{
 	`{"Messages":[{"MessageId":"m\ud83d\udd11","ReceiptHandle":"\ud800","Body":"é` + "\u2028" + `"}]}`,
 	`{"Messages":[{"MessageId":"m","MessageId":"n","ReceiptHandle":"h"}]}`, `{"Messages":[{"ReceiptHandle":"h"}]}`,
 	`{"Messages":[{"MessageId":"m","ReceiptHandle":"h","Attributes":{"SentTimestamp":"x"}}]}`, `{"messages":[{"MessageId":"m"}]}`,
+	`{"Messages":[{"MessageId":"m","ReceiptHandle":"h"}],"Messages":[{"MessageId":"n","ReceiptHandle":"i"}]}`,
 	`{"Messages":[{"\u004dessageId":"m"}]}`, `{"Messages":[null]}`, `{"Messages":{}}`, `[]`, `{}{}`, `{"Messages":[`, "", "\xff", `{"Messages":[{"Body":"` + "\xff" + `"}]}`,
 }
 

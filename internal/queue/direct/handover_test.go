@@ -62,6 +62,7 @@ func TestAnswersThatAreHandedOver(t *testing.T) {
 		"expired":             {answered(403, jsonType, `{"__type":"x#ExpiredTokenException"}`), 1, "ExpiredToken", false},
 		"a wrong clock":       {answered(403, jsonType+"Date: Mon, 02 Jan 2006 15:04:05 GMT\r\n", `{"__type":"x#InvalidSignatureException"}`), 2, "", true},
 		"redirected":          {answered(307, "Location: http://127.0.0.1:1/\r\n", ""), 2, "", true},
+		"another success":     {answered(201, jsonType, oneMessage), 1, "", false},
 		"chunked":             {chunked, 1, "", true},
 		"to the end":          {"HTTP/1.1 200 OK\r\n" + jsonType + "\r\n" + oneMessage, 1, "", true},
 		"after 100":           {"HTTP/1.1 100 Continue\r\n\r\n" + plainAnswer(oneMessage), 1, "", true},
@@ -152,6 +153,30 @@ func TestPartlyDeleted(t *testing.T) {
 		if n, _ := s.counts(); n != 1 {
 			t.Errorf("%s: %d requests", what, n)
 		}
+	}
+}
+
+// What is handed over is not changed by the calls that follow.
+func TestHandoversOutliveTheBuffer(t *testing.T) {
+	s := serve(t, func(w net.Conn, n int) bool {
+		return write(w, plainAnswer(fmt.Sprintf(`{"Failed":[{"Id":"0","Code":"Code%d"}]}`, n)))
+	})
+	o := options(t, s.url, nil)
+	c := open(t, o)
+	id, handles := "0", []string{"a"}
+	var first *direct.Handover
+	if err := c.DeleteBatch(t.Context(), handles); !errors.As(err, &first) {
+		t.Fatal(err)
+	}
+	for range 5 {
+		_ = c.DeleteBatch(t.Context(), handles)
+	}
+	out, err := sqs.New(o).DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{
+		QueueUrl: receiveInput().QueueUrl,
+		Entries:  []types.DeleteMessageBatchRequestEntry{{Id: &id, ReceiptHandle: &handles[0]}},
+	}, first.Options)
+	if err != nil || len(out.Failed) != 1 || *out.Failed[0].Code != "Code0" {
+		t.Errorf("the SDK read %+v: %v", out, err)
 	}
 }
 

@@ -1,8 +1,11 @@
 package direct
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -51,4 +54,34 @@ func TestIdleConnectionsAreFew(t *testing.T) {
 	if p.take() != nil {
 		t.Error("one is kept after closeIdle")
 	}
+}
+
+// ending is a connection that ends a context as soon as it has read something.
+type ending struct {
+	net.Conn
+	end context.CancelFunc
+}
+
+func (e ending) Read(p []byte) (int, error) {
+	n, err := e.Conn.Read(p)
+	e.end()
+	return n, err
+}
+
+// An answer that came as the context ended is good. Its connection is not: a deadline may strike it later.
+func TestTheContextEndsWithTheAnswer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	go func() {
+		if _, err := http.ReadRequest(bufio.NewReader(theirs)); err == nil {
+			_, _ = io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+		}
+	}()
+	c := newConn(ending{ours, cancel})
+	a, keep, err := c.exchange(ctx, []byte("POST / HTTP/1.1\r\nHost: q\r\nContent-Length: 0\r\n\r\n"), nil)
+	if err != nil || string(a.body) != "{}" || keep {
+		t.Errorf("read %q, kept %v: %v", a.body, keep, err)
+	}
+	c.close()
 }
