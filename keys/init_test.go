@@ -207,7 +207,7 @@ func TestInitRefusesForeignTables(t *testing.T) {
 	}
 }
 
-// What keys init --print-sql prints runs by hand on an empty database, and keys init then adds the index key.
+// What keys init --print-sql prints runs by hand, on an empty database and again. keys init then adds the index key.
 func TestPrintedSQL(t *testing.T) {
 	t.Parallel()
 	text, err := pg.SQL()
@@ -236,11 +236,28 @@ func TestPrintedSQL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.New(t)
-			if err := by(t, db); err != nil {
-				t.Fatal(err)
+			for range 2 {
+				if err := by(t, db); err != nil {
+					t.Fatal(err)
+				}
 			}
+			admin := db.Open(t, "")
+			if stored, program, err := pg.SchemaVersion(t.Context(), admin); err != nil || stored != program {
+				t.Errorf("the schema is %v, want %v (%v)", stored, program, err)
+			}
+			applied := func() (n int) {
+				t.Helper()
+				if err := admin.Get(&n, `SELECT count(*) FROM cloakroom.api_versions`); err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			before := applied()
 			if _, err := keys.Init(t.Context(), db.URL(""), openKEK(t)); err != nil {
 				t.Errorf("keys init afterwards: %v", err)
+			}
+			if n := applied(); n != before {
+				t.Error("keys init applied again what the script had applied")
 			}
 		})
 	}

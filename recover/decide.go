@@ -16,7 +16,7 @@ import (
 type Header struct {
 	ID         uuid.UUID      `db:"id" json:"id"`
 	State      string         `db:"state" json:"state"`
-	Requester  string         `db:"asker" json:"requester"`
+	Requester  string         `db:"requester" json:"requester"`
 	BreakGlass bool           `db:"breakglass" json:"breakglass"`
 	ReviewedBy *string        `db:"reviewed_by" json:"reviewed_by"`
 	Purpose    string         `db:"purpose" json:"purpose"`

@@ -26,13 +26,14 @@ const apiHeader = `# Written by go test ./internal/pg -run TestAPI -update. Revi
 const apiQuery = `
 SELECT concat_ws(' | ', p.oid::regprocedure, coalesce(nullif(pg_get_function_identity_arguments(p.oid), ''), ''),
                  pg_get_function_result(p.oid), p.pronargdefaults, coalesce((
-         SELECT string_agg(CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE replace(pg_get_userbyid(a.grantee), 'cloakroom_', '') END, ' '
+         SELECT string_agg(CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                                ELSE replace(pg_get_userbyid(a.grantee), 'cloakroom_', '') END, ' '
                            ORDER BY pg_get_userbyid(a.grantee))
            FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee <> p.proowner), 'owner'))
   FROM pg_proc p WHERE p.pronamespace = 'cloakroom'::regnamespace ORDER BY 1`
 
-// grants lists all that a role, or PUBLIC, may do with cloakroom's objects, from the catalogs: each table, view, column,
-// sequence, function, schema, and the database itself. The system's own objects and the owner are left out.
+// grants lists all that a role, or PUBLIC, may do with cloakroom's objects, from the catalogs: each table, view,
+// column, sequence, function, schema, and the database itself. The system's own objects and the owner are left out.
 const grants = `
 WITH roles AS (
   SELECT oid, rolname::text AS role FROM pg_roles WHERE rolname LIKE 'cloakroom\_%' AND rolname <> 'cloakroom_owner'
@@ -57,7 +58,8 @@ grants AS (
          aclexplode(t.attacl) a
   UNION ALL
   SELECT a.grantee, a.privilege_type, 'function ' || p.oid::regprocedure
-    FROM pg_proc p JOIN schemas s ON s.oid = p.pronamespace, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+    FROM pg_proc p JOIN schemas s ON s.oid = p.pronamespace,
+         aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
   UNION ALL
   SELECT a.grantee, a.privilege_type, 'type ' || y.oid::regtype
     FROM pg_type y JOIN schemas s ON s.oid = y.typnamespace, aclexplode(y.typacl) a)
@@ -86,11 +88,14 @@ func describe(t *testing.T, db *sqlx.DB) string {
 	if err := tx.Select(&others, grants); err != nil {
 		t.Fatal(err)
 	}
-	others = slices.DeleteFunc(others, func(grant string) bool { return strings.Contains(grant, " execute function cloakroom.") })
+	others = slices.DeleteFunc(others, func(grant string) bool {
+		return strings.Contains(grant, " execute function cloakroom.")
+	})
 	return apiHeader + strings.Join(functions, "\n") + "\n# Grants on all else\n" + strings.Join(others, "\n") + "\n"
 }
 
-// Functions have the signatures, and roles the grants, that api.txt lists, and no others. It is for a reviewer to see.
+// Functions have the signatures, and roles the grants, that api.txt lists, and no others. It is for a reviewer to
+// see.
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	if *update {
@@ -128,7 +133,8 @@ func TestGrantsKeepThePromises(t *testing.T) {
 		switch {
 		case slices.Contains(allowed, grant):
 		case role == "PUBLIC" && grant == "PUBLIC create schema public": // Postgres 14's own default
-		case role != "PUBLIC" && role != "analyst" && (rest == "usage schema cloakroom" || strings.HasPrefix(rest, "execute function cloakroom.")):
+		case role != "PUBLIC" && role != "analyst" &&
+			(rest == "usage schema cloakroom" || strings.HasPrefix(rest, "execute function cloakroom.")):
 		default:
 			t.Errorf("no role may have: %s", grant)
 		}
@@ -140,8 +146,8 @@ func TestGrantsKeepThePromises(t *testing.T) {
 	}
 }
 
-// A function that runs as the owner finds no object of the caller's: search_path is fixed, with pg_temp last. The rest
-// of the owner's functions are not for callers.
+// A function that runs as the owner finds no object of the caller's: search_path is fixed, with pg_temp last. The
+// rest of the owner's functions are not for callers.
 func TestDefinersAreSafe(t *testing.T) {
 	t.Parallel()
 	db := migrated(t)
@@ -156,9 +162,11 @@ func TestDefinersAreSafe(t *testing.T) {
 		t.Errorf("functions without SET search_path = pg_catalog, pg_temp: %v", unsafe)
 	}
 	if err := db.Select(&unsafe, `
-		SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'cloakroom'::regnamespace AND p.proowner <> 'cloakroom_owner'::regrole
+		SELECT p.oid::regprocedure::text FROM pg_proc p
+		 WHERE p.pronamespace = 'cloakroom'::regnamespace AND p.proowner <> 'cloakroom_owner'::regrole
 		UNION ALL
-		SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'cloakroom'::regnamespace AND c.relowner <> 'cloakroom_owner'::regrole`); err != nil {
+		SELECT c.oid::regclass::text FROM pg_class c
+		 WHERE c.relnamespace = 'cloakroom'::regnamespace AND c.relowner <> 'cloakroom_owner'::regrole`); err != nil {
 		t.Fatal(err)
 	}
 	if len(unsafe) > 0 {

@@ -60,8 +60,8 @@ func callers(t *testing.T, db *pgtest.DB) (stop func() (calls int64, errs []erro
 	}
 }
 
-// Functions are replaced under their callers' feet, and no call fails. Dropped and made again, some did: "cache lookup
-// failed for function".
+// Functions are replaced under their callers' feet, and no call fails. Dropped and made again, some did: "cache
+// lookup failed for function".
 func TestApplyUnderLoad(t *testing.T) {
 	t.Parallel()
 	lasting := 10 * time.Second
@@ -91,8 +91,9 @@ func TestApplyUnderLoad(t *testing.T) {
 	}
 }
 
-// older makes of a database what an older program left: no tables of the last file, an API of another checksum, with a
-// function that is gone, one of another result and one under another argument's name, and a grant that is gone.
+// older makes of a database what an older program left: no tables of the last file, an API of another checksum,
+// with a function that is gone, one of another result and one under another argument's name, and a grant that is
+// gone.
 const older = `
 	DROP TABLE cloakroom.rotation_slices, cloakroom.quarantine;
 	DROP TABLE cloakroom.rotations CASCADE;
@@ -101,7 +102,8 @@ const older = `
 	DROP FUNCTION cloakroom.log_size();
 	CREATE FUNCTION cloakroom.log_size() RETURNS integer LANGUAGE sql AS 'SELECT 1';
 	DROP FUNCTION cloakroom.log_nodes(bigint[]);
-	CREATE FUNCTION cloakroom.log_nodes(p_numbers bigint[]) RETURNS TABLE (id bigint, hash bytea) LANGUAGE sql AS 'SELECT 1::bigint, NULL::bytea';
+	CREATE FUNCTION cloakroom.log_nodes(p_numbers bigint[]) RETURNS TABLE (id bigint, hash bytea)
+	  LANGUAGE sql AS 'SELECT 1::bigint, NULL::bytea';
 	GRANT EXECUTE ON FUNCTION cloakroom.vault() TO PUBLIC, cloakroom_analyst;
 	UPDATE cloakroom.api_versions SET sha256 = repeat('0', 64);
 	SELECT cloakroom.make_month('2026-01-01');
@@ -150,14 +152,17 @@ func TestUpgradeNamesWhatDepends(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := db.Open(t, "")
-	admin.MustExec(`CREATE FUNCTION cloakroom.gone() RETURNS integer LANGUAGE sql AS 'SELECT 1'; CREATE VIEW public.of_theirs AS SELECT cloakroom.gone();
-		GRANT EXECUTE ON FUNCTION cloakroom.vault() TO cloakroom_analyst; UPDATE cloakroom.api_versions SET sha256 = repeat('0', 64)`)
+	admin.MustExec(`CREATE FUNCTION cloakroom.gone() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+		CREATE VIEW public.of_theirs AS SELECT cloakroom.gone();
+		GRANT EXECUTE ON FUNCTION cloakroom.vault() TO cloakroom_analyst;
+		UPDATE cloakroom.api_versions SET sha256 = repeat('0', 64)`)
 	err := pg.Migrate(t.Context(), db.URL(""))
 	if err == nil || !strings.Contains(err.Error(), "cloakroom.gone()") || !strings.Contains(err.Error(), "of_theirs") {
 		t.Errorf("%v, want the names of function and view", err)
 	}
 	var kept bool
-	if err := admin.Get(&kept, `SELECT has_function_privilege('cloakroom_analyst', 'cloakroom.vault()', 'EXECUTE')`); err != nil || !kept {
+	if err := admin.Get(&kept, `
+		SELECT has_function_privilege('cloakroom_analyst', 'cloakroom.vault()', 'EXECUTE')`); err != nil || !kept {
 		t.Errorf("the refused apply changed a grant (%v)", err)
 	}
 }
@@ -171,17 +176,21 @@ func TestDowngrade(t *testing.T) {
 	}
 	admin := db.Open(t, "")
 	admin.MustExec(`INSERT INTO cloakroom.api_versions (number, sha256) VALUES (1000, repeat('0', 64))`)
-	if stored, program, err := pg.SchemaVersion(t.Context(), admin); err != nil || !strings.Contains(stored.Difference(program), "newer than this program's") {
+	stored, program, err := pg.SchemaVersion(t.Context(), admin)
+	if err != nil || !strings.Contains(stored.Difference(program), "newer than this program's") {
 		t.Errorf("%v is said to be %q (%v)", stored, stored.Difference(program), err)
 	}
 	leaves := func() (n int) {
 		t.Helper()
-		if err := admin.Get(&n, `SELECT count(*) FROM cloakroom.audit_leaves WHERE convert_from(leaf, 'UTF8')::json ->> 'type' = 'schema.downgrade'`); err != nil {
+		if err := admin.Get(&n, `
+			SELECT count(*) FROM cloakroom.audit_leaves
+			 WHERE convert_from(leaf, 'UTF8')::json ->> 'type' = 'schema.downgrade'`); err != nil {
 			t.Fatal(err)
 		}
 		return n
 	}
-	if err := pg.Migrate(t.Context(), db.URL("")); pg.Code(err) != pg.NotAllowedByVault || !strings.Contains(err.Error(), "--downgrade") || leaves() != 0 {
+	err = pg.Migrate(t.Context(), db.URL(""))
+	if pg.Code(err) != pg.NotAllowedByVault || !strings.Contains(err.Error(), "--downgrade") || leaves() != 0 {
 		t.Errorf("%v, want a refusal with a hint", err)
 	}
 	if err := pg.MigrateWith(t.Context(), db.URL(""), pg.MigrateOptions{Downgrade: true}); err != nil {

@@ -2,6 +2,8 @@ package pg
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +28,7 @@ const (
 	ClocksDiffer      = "CR015" // the caller's clock and the database's differ by more than five minutes
 )
 
-// Error is a database error that may be shown and logged: it quotes no row and no parameter.
+// Error is a database error that may be shown and logged: it quotes neither rows nor parameters.
 type Error struct {
 	Code       string // SQLSTATE
 	Constraint string
@@ -59,13 +61,14 @@ func RedactFor(role string, err error) error {
 	var shown *Error
 	if errors.As(err, &shown) && shown.Code == "42501" {
 		with := *shown
-		with.hint = "it needs the role " + role + ": keys grant LOGIN --role " + strings.FieldsFunc(role, func(r rune) bool { return r == ' ' || r == ',' })[0]
+		first := strings.FieldsFunc(role, func(r rune) bool { return r == ' ' || r == ',' })[0]
+		with.hint = "it needs the role " + role + ": keys grant LOGIN --role " + first
 		return &with
 	}
 	return err
 }
 
-// Redact turns an error of lib/pq into one that may be shown. Other errors pass as they are.
+// Redact turns an error of lib/pq into one that may be shown. It returns other errors unchanged.
 func Redact(err error) error {
 	var shown *Error
 	if err == nil || errors.As(err, &shown) {
@@ -80,8 +83,8 @@ func Redact(err error) error {
 		return err
 	}
 	r := &Error{Code: string(e.Code), Constraint: e.Constraint, Table: e.Table, hint: hint(e)}
-	// Classes 22 (data exception) and 23 (integrity constraint) quote values in their very message; 42601 and
-	// P0001 may quote text. What our own functions raise quotes nothing.
+	// Messages of class 22 (data exception) and 23 (integrity constraint) quote values; those of 42601 and P0001 may
+	// quote text. What our own functions raise quotes nothing.
 	switch class := r.Code[:min(2, len(r.Code))]; class {
 	case "22", "23", "P0":
 	default:
@@ -126,16 +129,16 @@ func Code(err error) string {
 	return ""
 }
 
-// IsDataError reports an error that one row of a batch may have caused: class 22 (data exception), 23502 (not null), 23514
-// (check violation) and 54000 (an index entry that is too large). Everything else, 23505 and 23503 included, is not a
-// row's fault or is worth a retry.
+// IsDataError reports an error that one row of a batch may have caused: class 22 (data exception), 23502 (not
+// null), 23514 (check violation) and 54000 (an index entry that is too large). Everything else, 23505 and 23503
+// included, is not a row's fault or is worth a retry.
 func IsDataError(err error) bool {
 	code := Code(err)
 	return strings.HasPrefix(code, "22") || code == "23502" || code == "23514" || code == "54000"
 }
 
-// IsUnavailable reports an error of the infrastructure: the connection, the server's state, its resources or its clock. The
-// same statement may succeed later.
+// IsUnavailable reports an error of the infrastructure: the connection, the server's state, its resources or its
+// clock. The same statement may succeed later.
 func IsUnavailable(err error) bool {
 	if err == nil {
 		return false
@@ -143,15 +146,20 @@ func IsUnavailable(err error) bool {
 	code := Code(err)
 	switch {
 	case code == "":
-		// An errno passes for a net.Error: that of a file is not the database's.
+		// An errno is a net.Error too, but a file's errno is not the database's.
 		var file *fs.PathError
 		if errors.As(err, &file) {
 			return false
 		}
 		var netErr net.Error
 		return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-			errors.Is(err, net.ErrClosed) || isBadConn(err) || errors.Is(err, context.DeadlineExceeded)
-	case code == "57014", code == "55P03", code == "25P02", code == "25P03", code == "55006", code == "25006", code == ClocksDiffer:
+			errors.Is(err, net.ErrClosed) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+			errors.Is(err, context.DeadlineExceeded)
+	case code == ClocksDiffer:
+		return true
+	}
+	switch code {
+	case "57014", "55P03", "25P02", "25P03", "55006", "25006": // cancelled, lock timeout, aborted, idle, in use, read-only
 		return true
 	}
 	switch code[:2] {

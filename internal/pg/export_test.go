@@ -2,7 +2,8 @@ package pg
 
 import "context"
 
-// MigrateUnlisted migrates an empty database without comparing the functions with api.txt, so that api.txt can be written.
+// MigrateUnlisted migrates an empty database without comparing the functions with api.txt, so that api.txt can be
+// written.
 func MigrateUnlisted(ctx context.Context, url string) error {
 	db, err := Open(Config{URL: url})
 	if err != nil {

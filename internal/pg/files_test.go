@@ -45,7 +45,8 @@ func TestEachFunctionStandsOnce(t *testing.T) {
 		text := read(t, file)
 		heads, definitions := functionHead.FindAllStringSubmatch(text, -1), definition.FindAllStringSubmatch(text, -1)
 		if len(heads) != len(definitions) {
-			t.Errorf("%s: %d functions, %d of them as CREATE OR REPLACE … $$; and an empty line after comment and grant", file, len(heads), len(definitions))
+			t.Errorf("%s: %d functions, of which %d end in $$; with an empty line after comment and grant",
+				file, len(heads), len(definitions))
 		}
 		for _, d := range definitions {
 			name, beside := d[1], d[2]
@@ -91,7 +92,7 @@ func TestSQLFiles(t *testing.T) {
 	if len(names) != len(topics) {
 		t.Errorf("%d files, %d topics", len(names), len(topics))
 	}
-	for _, file := range append(append(sqlFiles(t, "schema/*.sql"), sqlFiles(t, "schema/api/*.sql")...), sqlFiles(t, "schema/tables/*.sql")...) {
+	for _, file := range append(sqlFiles(t, "schema/*.sql"), sqlFiles(t, "schema/*/*.sql")...) {
 		lines := strings.Split(read(t, file), "\n")
 		if len(lines) > 351 {
 			t.Errorf("%s has %d lines: more than one idea", file, len(lines)-1)
@@ -124,7 +125,8 @@ func TestAPINumber(t *testing.T) {
 	case now.API > number:
 		t.Errorf("go test ./internal/pg -run TestAPI -update records API %d", now.API)
 	default:
-		t.Errorf("api/ is not what it was as API %d: set apiNumber in schema.go to %d, then go test ./internal/pg -run TestAPI -update", number, number+1)
+		t.Errorf("api/ is not what it was as API %d: set apiNumber in schema.go to %d, "+
+			"then go test ./internal/pg -run TestAPI -update", number, number+1)
 	}
 }
 

@@ -114,7 +114,8 @@ func makeTables(ctx context.Context, db *sqlx.DB) error {
 	return nil
 }
 
-// applyAPI replaces the API functions if those that stand are not the program's, in the transaction that holds the lock.
+// applyAPI replaces the API functions if the database's are not the program's, in the transaction that holds the
+// lock.
 func applyAPI(ctx context.Context, tx *sqlx.Tx, downgrade bool) error {
 	var same bool
 	if err := tx.GetContext(ctx, &same, `
@@ -149,7 +150,8 @@ func checkServer(ctx context.Context, db *sqlx.DB) error {
 		return Unreachable(err)
 	}
 	if encoding != "UTF8" {
-		return fmt.Errorf("the database's encoding is %s; cloakroom needs UTF8 (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)", encoding)
+		return fmt.Errorf("the database's encoding is %s; cloakroom needs UTF8 "+
+			"(CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)", encoding)
 	}
 	return nil
 }
@@ -164,7 +166,8 @@ func refuseForeignViews(ctx context.Context, db *sqlx.DB) error {
 		return fmt.Errorf("looking for tables in the way: %w", Redact(err))
 	}
 	if len(foreign) > 0 {
-		return fmt.Errorf("public.%s exists already and is not cloakroom's: rename it (ALTER TABLE public.%[1]s RENAME TO %[1]s_before_cloakroom) or use another database", foreign[0])
+		return fmt.Errorf("public.%s exists already and is not cloakroom's: rename it "+
+			"(ALTER TABLE public.%[1]s RENAME TO %[1]s_before_cloakroom) or use another database", foreign[0])
 	}
 	return nil
 }
@@ -180,7 +183,9 @@ func makeRoles(ctx context.Context, db *sqlx.DB) error {
 		return err
 	})
 	if Code(err) == "42501" {
-		return fmt.Errorf("making roles and schema: %w: the login of keys init needs CREATEROLE and must own the database, and where another login made cloakroom's roles, that one must grant: GRANT cloakroom_owner TO this_login WITH ADMIN OPTION", Redact(err))
+		return fmt.Errorf("making roles and schema: %w: the login of keys init needs CREATEROLE and must own the database; "+
+			"if another login made cloakroom's roles, it must GRANT cloakroom_owner TO this_login WITH ADMIN OPTION",
+			Redact(err))
 	}
 	if err != nil {
 		return fmt.Errorf("making roles and schema: %w", Redact(err))

@@ -45,16 +45,15 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// silence is how much longer than its own statement timeout a server may keep still before its connection is
-// given up.
+// silence is how much longer than the statement timeout a server may say nothing before we drop the connection.
 const silence = 10 * time.Second
 
-// settings are those of every session: timeouts, and what our SQL's text and the catalogs' depend on, which a server, a
-// database or a role may have set otherwise.
+// settings are those of every session: timeouts, and what our SQL's text and the catalogs' depend on, which a
+// server, a database or a role may have set otherwise.
 func (c Config) settings() []setting {
 	return []setting{
-		// What anybody may create in schema public must not stand in for a function of Postgres's own: our statements, those
-		// of keys init above all, run with more rights than its maker has.
+		// What anybody may create in schema public must not stand in for a function of Postgres's own: our statements,
+		// those of keys init above all, run with more rights than its maker has.
 		{"search_path", "pg_catalog, pg_temp"},
 		{"default_transaction_isolation", "read committed"}, // the fence needs it
 		{"statement_timeout", milliseconds(c.StatementTimeout)},
@@ -82,7 +81,8 @@ func Open(c Config) (*sqlx.DB, error) {
 		if cause := err.Error(); strings.Contains(cause, "not supported") {
 			return nil, fmt.Errorf("reading DATABASE_URL: %w", err)
 		}
-		return nil, errors.New("reading DATABASE_URL: want a postgres:// URL or a list of KEY=VALUE (it is not shown: it may hold a password)")
+		return nil, errors.New("reading DATABASE_URL: want a postgres:// URL or a list of KEY=VALUE "+
+			"(it is not shown: it may hold a password)")
 	}
 	cfg.ApplicationName = c.ApplicationName
 	cfg.ConnectTimeout = c.ConnectTimeout
@@ -156,8 +156,8 @@ func (d deadlineDialer) DialContext(ctx context.Context, network, address string
 	return &deadlineConn{Conn: conn, silence: d.silence}, nil
 }
 
-// deadlineConn fails a read or a write during which the server was silent for too long, so that a server that
-// hangs (stopped, or behind a dead route) ends as an error.
+// deadlineConn fails a read or a write that takes too long, so that a server that hangs (stopped, or behind a dead
+// route) is an error.
 type deadlineConn struct {
 	net.Conn
 	silence time.Duration

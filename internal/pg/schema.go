@@ -15,18 +15,18 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// The schema comes in two halves. tables/ is numbered, and each file runs once. api/ holds the functions, each defined
-// once in its final form; all of it is applied again whenever it changed.
+// The schema comes in two halves. tables/ is numbered, and each file runs once. api/ holds the functions, each
+// defined once in its final form; all of it is applied again whenever it changed.
 //
 //go:embed schema
 var schemaFiles embed.FS
 
-// apiNumber tells versions of api/ apart: keys init of a program with a lower number refuses. Raise it with each change
-// of api/; TestAPINumber knows when that was forgotten.
-const apiNumber = 3
+// apiNumber tells versions of api/ apart: keys init of a program with a lower number refuses. Raise it with each
+// change of api/; TestAPINumber fails if that was forgotten.
+const apiNumber = 4
 
-// topics are the files of api/, in the order in which they are applied and printed: a function of language SQL must come
-// after those it calls.
+// topics are the files of api/, in the order in which they are applied and printed. A function of language SQL must
+// come after those that it calls.
 var topics = []string{
 	"guards", "audit", "vault", "datakeys", "rows", "load", "rejections", "select", "request", "decide", "open",
 	"passes", "reseal", "reindex", "reindex_indexes", "reindex_swap", "rewrap", "shred", "forget", "verify",
@@ -116,8 +116,10 @@ func FunctionsOf(role string) []string {
 // apiSections apply the API, in one transaction of the owner's that holds the lock of cloakroom.migrating.
 func apiSections(downgrade bool) []section {
 	var contents strings.Builder
-	contents.WriteString(`-- Every function: what it takes, what it returns, how many arguments have a default, and who may execute it.
-CREATE TEMPORARY TABLE api_wanted (function text PRIMARY KEY, arguments text, result text, defaults integer) ON COMMIT DROP;
+	contents.WriteString(`-- Every function: what it takes, what it returns, how many
+-- arguments have a default, and who may execute it.
+CREATE TEMPORARY TABLE api_wanted (function text PRIMARY KEY, arguments text, result text, defaults integer)
+  ON COMMIT DROP;
 INSERT INTO pg_temp.api_wanted VALUES`)
 	for i, f := range apiFunctions() {
 		if i > 0 {
@@ -134,8 +136,8 @@ INSERT INTO pg_temp.api_applying VALUES (%d, '%s', %t);
 	return append(append(sections, apiFiles()...), section{"end_api.sql", schemaFile("end_api.sql")})
 }
 
-// asOwnerSQL goes on as the owner, holding the lock that whoever changes the schema holds. Goose's own locker takes an
-// advisory lock, which anybody who can connect may take, too, and never let go.
+// asOwnerSQL goes on as the owner, holding the lock that whoever changes the schema holds. Goose's own locker takes
+// an advisory lock, which anybody who can connect may take, too, and never let go.
 const asOwnerSQL = `SET LOCAL ROLE cloakroom_owner;
 ` + migratingSQL + `LOCK TABLE cloakroom.migrating IN EXCLUSIVE MODE;
 `
@@ -173,13 +175,15 @@ func SQL() (string, error) {
 	}
 	for i, name := range names {
 		var b strings.Builder
-		fmt.Fprintf(&b, "DO $tables$ BEGIN IF NOT EXISTS (SELECT FROM %s WHERE version_id = %d) THEN\n", versionTable, versions[i])
+		fmt.Fprintf(&b, "DO $tables$ BEGIN IF NOT EXISTS (SELECT FROM %s WHERE version_id = %d) THEN\n",
+			versionTable, versions[i])
 		for line := range strings.Lines(schemaFile("tables/" + name)) {
 			if !strings.HasPrefix(line, "-- +goose") {
 				b.WriteString(line)
 			}
 		}
-		fmt.Fprintf(&b, "\nINSERT INTO %s (version_id, is_applied) VALUES (%d, true);\nEND IF; END $tables$;\n", versionTable, versions[i])
+		fmt.Fprintf(&b, "\nINSERT INTO %s (version_id, is_applied) VALUES (%d, true);\nEND IF; END $tables$;\n",
+			versionTable, versions[i])
 		sections = append(sections, section{"tables/" + name, b.String()})
 	}
 	var b strings.Builder

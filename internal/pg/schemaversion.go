@@ -27,7 +27,8 @@ func ProgramVersion() Version {
 	return v
 }
 
-// SchemaVersion reads the database's version, which every role but the analyst may, and gives the program's beside it.
+// SchemaVersion reads the database's version, which every role but the analyst may, and gives the program's beside
+// it.
 func SchemaVersion(ctx context.Context, db *sqlx.DB) (stored, program Version, err error) {
 	program = ProgramVersion()
 	if err := db.GetContext(ctx, &stored, `SELECT tables, number, sha256 FROM cloakroom.schema_version()`); err != nil {
@@ -42,9 +43,11 @@ func (v Version) Difference(program Version) string {
 	case v == program:
 		return ""
 	case v.Tables > program.Tables || v.API > program.API:
-		return fmt.Sprintf("the database's schema (%v) is newer than this program's (%v): install the newer program", v, program)
+		return fmt.Sprintf("the database's schema (%v) is newer than this program's (%v): install the newer program",
+			v, program)
 	case v.Tables < program.Tables || v.API < program.API:
 		return fmt.Sprintf("the database's schema (%v) is older than this program's (%v): run keys init", v, program)
 	}
-	return fmt.Sprintf("the database's API functions (%v) are not this program's (%v), under the same number: run keys init of the program that is in use", v, program)
+	return fmt.Sprintf("the database's API (%v) differs from this program's (%v) under the same number: "+
+		"run keys init of the program that is in use", v, program)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/lib/pq"
 )
 
-// A session is what was asked for, or it is refused. Settings in the startup message are not enough: a pooler may ignore
-// them, and then keys init would make every function as the login, not as the owner.
+// A session is what was asked for, or it is refused. Settings in the startup message are not enough: a pooler may
+// ignore them, and then keys init would create every function as the login, not as the owner.
 
 // SessionError is a new connection that is not what was asked for.
 type SessionError struct{ Setting, Want, Got string }

@@ -18,7 +18,8 @@ import (
 	"cloakroom/internal/pg/pgtest"
 )
 
-// pooler stands between a client and a server and passes on of the startup message what poolers do: user and database.
+// pooler stands between a client and a server and passes on of the startup message what poolers do: user and
+// database.
 type pooler struct {
 	net.Listener
 	network, server string
@@ -107,8 +108,8 @@ func (p *pooler) pass(client net.Conn) {
 	}
 }
 
-// Through a pooler that ignores startup parameters, keys init once said that all was ready, and every function belonged
-// to the login.
+// Through a pooler that ignores startup parameters, keys init once said that all was ready, and every function
+// belonged to the login.
 func TestPoolerThatIgnoresStartupParameters(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -117,7 +118,8 @@ func TestPoolerThatIgnoresStartupParameters(t *testing.T) {
 	}
 	var owned, others int
 	if err := db.Open(t, "").QueryRow(`
-		SELECT count(*) FILTER (WHERE proowner = 'cloakroom_owner'::regrole), count(*) FILTER (WHERE proowner <> 'cloakroom_owner'::regrole)
+		SELECT count(*) FILTER (WHERE proowner = 'cloakroom_owner'::regrole),
+		       count(*) FILTER (WHERE proowner <> 'cloakroom_owner'::regrole)
 		  FROM pg_proc WHERE pronamespace = 'cloakroom'::regnamespace`).Scan(&owned, &others); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +131,9 @@ func TestPoolerThatIgnoresStartupParameters(t *testing.T) {
 // A session that does not become what was asked for is refused, before anything is migrated.
 func TestPoolerThatIgnoresSettings(t *testing.T) {
 	t.Parallel()
-	for name, ignored := range map[string]string{"role": "'role'", "search_path": "'search_path'", "isolation": "'default_transaction_isolation'"} {
+	for name, ignored := range map[string]string{
+		"role": "'role'", "search_path": "'search_path'", "isolation": "'default_transaction_isolation'",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.New(t)
@@ -145,7 +149,8 @@ func TestPoolerThatIgnoresSettings(t *testing.T) {
 				t.Errorf("%v, want a refused session", err)
 			}
 			var tables int
-			if err := db.Open(t, "").Get(&tables, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('cloakroom')`); err != nil || tables > 0 {
+			if err := db.Open(t, "").Get(&tables, `
+				SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('cloakroom')`); err != nil || tables > 0 {
 				t.Errorf("%d tables were made all the same (%v)", tables, err)
 			}
 		})

@@ -105,7 +105,7 @@ func abuseAltered(t *testing.T) {
 	_, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
 	c.admin.MustExec(`INSERT INTO cloakroom.approvals (request, approver, approved, digest, at)
-		SELECT id, asker, true, cloakroom.request_digest(r), now() FROM cloakroom.requests r WHERE id = $1`, id)
+		SELECT id, requester, true, cloakroom.request_digest(r), now() FROM cloakroom.requests r WHERE id = $1`, id)
 	_, err = c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
 	// Altered between showing and approving.

@@ -5,7 +5,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_request(p_request);
 BEGIN
-  IF r.asker = session_user THEN
+  IF r.requester = session_user THEN
     RAISE EXCEPTION 'nobody decides on a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
   ELSIF r.state <> 'requested' THEN
     RAISE EXCEPTION 'the request is %: there is nothing to decide', r.state USING ERRCODE = 'CR010';
@@ -58,7 +58,7 @@ DECLARE
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   -- An approved or announced request can be denied too: until rows are handed out, another approver may stop it.
-  IF r.asker = session_user THEN
+  IF r.requester = session_user THEN
     RAISE EXCEPTION 'nobody decides on a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
   ELSIF r.state NOT IN ('requested', 'approved', 'intent', 'confirmed') THEN
     RAISE EXCEPTION 'the request is %: there is nothing to decide', r.state USING ERRCODE = 'CR010';
@@ -81,7 +81,7 @@ DECLARE
   r cloakroom.requests := cloakroom.lock_request(p_request);
 BEGIN
   PERFORM cloakroom.require_durable_commit();
-  IF r.asker = session_user THEN
+  IF r.requester = session_user THEN
     RAISE EXCEPTION 'nobody reviews a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
   ELSIF NOT r.breakglass OR r.reviewed_by IS NOT NULL THEN
     RAISE EXCEPTION 'the request needs no review' USING ERRCODE = 'CR012';

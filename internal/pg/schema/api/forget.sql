@@ -14,7 +14,7 @@ BEGIN
   END IF;
   r.id := gen_random_uuid();
   r.state := 'requested';
-  r.asker := session_user;
+  r.requester := session_user;
   r.breakglass := false;
   r.purpose := 'forget';
   r.ticket := p_ticket;
@@ -50,7 +50,7 @@ BEGIN
   END IF;
   state := r.state;
   SELECT count(*) INTO approvals FROM cloakroom.approvals a
-   WHERE a.request = r.id AND a.approved AND a.approver <> r.asker AND a.digest = cloakroom.request_digest(r);
+   WHERE a.request = r.id AND a.approved AND a.approver <> r.requester AND a.digest = cloakroom.request_digest(r);
   SELECT count(*) INTO logins FROM cloakroom.user_logins u WHERE u.user_id = r.by_user AND u.data_key IS NOT NULL;
   SELECT count(*) INTO rejections FROM cloakroom.rejections j WHERE j.user_id = r.by_user AND j.data_key IS NOT NULL;
 END $$;
@@ -73,7 +73,7 @@ BEGIN
     RAISE EXCEPTION 'the request is %, not approved, or has expired', r.state USING ERRCODE = 'CR010',
       HINT = 'Two people other than the requester approve it: recover approve.';
   ELSIF (SELECT count(*) FROM cloakroom.approvals a
-          WHERE a.request = r.id AND a.approved AND a.approver <> r.asker
+          WHERE a.request = r.id AND a.approved AND a.approver <> r.requester
             AND a.digest = cloakroom.request_digest(r)) < 2 THEN
     RAISE EXCEPTION 'the request has fewer than two approvals'
       USING ERRCODE = 'CR010', HINT = 'Two people other than the requester approve it: recover approve.';

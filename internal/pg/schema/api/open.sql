@@ -7,7 +7,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_request(p_request);
 BEGIN
-  IF r.asker <> session_user THEN
+  IF r.requester <> session_user THEN
     RAISE EXCEPTION 'only who made a request opens it' USING ERRCODE = 'CR010';
   END IF;
   -- Check the role again: EXECUTE is granted to both, and this one may have been revoked since.
@@ -43,7 +43,7 @@ BEGIN
     RAISE EXCEPTION 'the request is not what was approved: it was altered'
       USING ERRCODE = 'CR010', HINT = 'Tell whoever guards the audit log.';
   ELSIF (SELECT count(*) FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved
-    AND a.approver <> r.asker) < needed THEN
+    AND a.approver <> r.requester) < needed THEN
     RAISE EXCEPTION 'the request has fewer approvals than the policy wants'
       USING ERRCODE = 'CR010', HINT = format('The policy wants %s.', needed);
   END IF;
@@ -234,7 +234,7 @@ DECLARE
   r cloakroom.requests;
 BEGIN
   -- Not locked: the session that streams the rows holds the lock.
-  SELECT * INTO r FROM cloakroom.requests q WHERE q.id = p_request AND q.asker = session_user;
+  SELECT * INTO r FROM cloakroom.requests q WHERE q.id = p_request AND q.requester = session_user;
   PERFORM cloakroom.require_approved(r);
   PERFORM cloakroom.require_logged(r);
   RETURN QUERY

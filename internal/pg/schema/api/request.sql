@@ -18,7 +18,8 @@ COMMENT ON FUNCTION cloakroom.request_selector(cloakroom.requests) IS
 CREATE OR REPLACE FUNCTION cloakroom.request_digest(r cloakroom.requests) RETURNS bytea
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT sha256(convert_to(json_build_array(
-    'cloakroom/v1/request', r.id, r.asker, r.breakglass, r.purpose, r.ticket, encode(r.reason_commit, 'hex'), r.fields,
+    'cloakroom/v1/request', r.id, r.requester, r.breakglass, r.purpose, r.ticket, encode(r.reason_commit, 'hex'),
+    r.fields,
     cloakroom.request_selector(r), r.row_limit, cloakroom.audit_time(r.created_at),
       cloakroom.audit_time(r.expires_at))::text, 'UTF8'))
 $$;
@@ -95,7 +96,7 @@ BEGIN
     -- counted.
     PERFORM cloakroom.spend_quota(0);
     SELECT count(*) INTO unreviewed FROM cloakroom.requests q WHERE q.breakglass AND q.reviewed_by IS NULL
-      AND q.asker = session_user;
+      AND q.requester = session_user;
     IF unreviewed >= p.breakglass_unreviewed THEN
       RAISE EXCEPTION 'there are % break-glass requests of yours that nobody has reviewed', unreviewed
         USING ERRCODE = 'CR010',
@@ -103,7 +104,7 @@ BEGIN
     END IF;
   END IF;
   r.id := gen_random_uuid();
-  r.asker := session_user;
+  r.requester := session_user;
   r.breakglass := coalesce(p_breakglass, false);
   r.purpose := p_purpose;
   r.ticket := p_ticket;
@@ -138,7 +139,7 @@ GRANT EXECUTE ON FUNCTION cloakroom.request TO cloakroom_auditor, cloakroom_brea
 
 CREATE OR REPLACE FUNCTION cloakroom.may_see(r cloakroom.requests) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.asker = session_user OR pg_has_role(session_user, 'cloakroom_approver', 'MEMBER')
+  SELECT r.requester = session_user OR pg_has_role(session_user, 'cloakroom_approver', 'MEMBER')
 $$;
 COMMENT ON FUNCTION cloakroom.may_see(cloakroom.requests) IS 'a request is shown to its requester and to approvers';
 
@@ -158,16 +159,16 @@ END $$;
 COMMENT ON FUNCTION cloakroom.lock_request(uuid) IS 'locks a request that the caller may see';
 
 CREATE OR REPLACE FUNCTION cloakroom.request_list(p_pending boolean, p_mine boolean)
-RETURNS TABLE (id uuid, state text, asker name, breakglass boolean, reviewed_by name, purpose text, ticket text,
+RETURNS TABLE (id uuid, state text, requester name, breakglass boolean, reviewed_by name, purpose text, ticket text,
 fields text[],
                row_limit integer, created_at timestamptz, expires_at timestamptz, approvals bigint, rows bigint,
                  result text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.id, r.state, r.asker, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.fields, r.row_limit, r.created_at,
-    r.expires_at,
+  SELECT r.id, r.state, r.requester, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.fields, r.row_limit,
+         r.created_at, r.expires_at,
          (SELECT count(*) FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved), r.rows, r.result
     FROM cloakroom.requests r
-   WHERE cloakroom.may_see(r) AND (NOT p_mine OR r.asker = session_user)
+   WHERE cloakroom.may_see(r) AND (NOT p_mine OR r.requester = session_user)
      AND (NOT p_pending OR r.state = 'requested' AND r.expires_at > cloakroom.vault_time() OR r.breakglass
        AND r.reviewed_by IS NULL)
    ORDER BY r.created_at, r.id
@@ -178,7 +179,7 @@ GRANT EXECUTE ON FUNCTION cloakroom.request_list(boolean, boolean) TO
   cloakroom_auditor, cloakroom_approver, cloakroom_breakglass;
 
 CREATE OR REPLACE FUNCTION cloakroom.show_request(p_request uuid)
-RETURNS TABLE (id uuid, state text, asker name, breakglass boolean, reviewed_by name, purpose text, ticket text,
+RETURNS TABLE (id uuid, state text, requester name, breakglass boolean, reviewed_by name, purpose text, ticket text,
 reason text,
                reason_salt bytea, reason_commit bytea, query_salt bytea, query_commit bytea, selector text,
                by_user text, by_message uuid, by_field text, by_tokens text[], by_rejection text, from_date date,
@@ -187,7 +188,7 @@ reason text,
                approvals_needed smallint, approved_by name[], denied_by name[], selected bigint,
                rows bigint, intent_leaf bigint, result text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.id, r.state, r.asker, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.reason,
+  SELECT r.id, r.state, r.requester, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.reason,
          r.reason_salt, r.reason_commit, r.query_salt, r.query_commit, cloakroom.request_selector(r),
          r.by_user, r.by_message, r.by_field, r.by_tokens, r.by_rejection, r.from_date, r.to_date,
          r.fields, r.row_limit, r.created_at, r.expires_at, cloakroom.request_digest(r),
@@ -196,7 +197,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved ORDER BY a.at),
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND NOT a.approved ORDER BY a.at),
          -- Hidden from the requester: whether a value occurs is part of what needs approval.
-         CASE WHEN r.asker <> session_user AND r.state IN ('requested', 'approved')
+         CASE WHEN r.requester <> session_user AND r.state IN ('requested', 'approved')
            THEN cloakroom.count_selected(r) END,
          r.rows, r.intent_leaf, r.result
     FROM cloakroom.requests r WHERE r.id = p_request AND cloakroom.may_see(r)

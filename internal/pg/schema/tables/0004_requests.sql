@@ -7,7 +7,7 @@ CREATE TABLE cloakroom.requests (
   id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   state         text NOT NULL CHECK (state IN
                 ('requested', 'approved', 'denied', 'expired', 'intent', 'confirmed', 'opened', 'closed', 'failed')),
-  asker         name NOT NULL DEFAULT session_user,
+  requester         name NOT NULL DEFAULT session_user,
   breakglass    boolean NOT NULL DEFAULT false,
   reviewed_by   name,
   purpose       text NOT NULL CHECK (length(purpose) BETWEEN 1 AND 64),
@@ -53,7 +53,7 @@ ALTER TABLE cloakroom.requests ALTER login_ids SET STORAGE EXTERNAL, ALTER rejec
 CREATE INDEX requests_created_at ON cloakroom.requests (created_at);
 COMMENT ON TABLE cloakroom.requests IS
   'recover requests: requested, approved, intent, confirmed, opened, closed; or denied, expired, failed';
-COMMENT ON COLUMN cloakroom.requests.asker IS
+COMMENT ON COLUMN cloakroom.requests.requester IS
   'session_user of the request: nobody else opens it, and this login cannot approve it';
 COMMENT ON COLUMN cloakroom.requests.breakglass IS
   'needs no approval, opens few rows, stays flagged until an approver reviews it';
