@@ -81,7 +81,7 @@ func Open(c Config) (*sqlx.DB, error) {
 		if cause := err.Error(); strings.Contains(cause, "not supported") {
 			return nil, fmt.Errorf("reading DATABASE_URL: %w", err)
 		}
-		return nil, errors.New("reading DATABASE_URL: want a postgres:// URL or a list of KEY=VALUE "+
+		return nil, errors.New("reading DATABASE_URL: want a postgres:// URL or a list of KEY=VALUE " +
 			"(it is not shown: it may hold a password)")
 	}
 	cfg.ApplicationName = c.ApplicationName
