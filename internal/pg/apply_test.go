@@ -2,7 +2,6 @@ package pg_test
 
 import (
 	"context"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"cloakroom/internal/pg"
 	"cloakroom/internal/pg/pgtest"
+	"cloakroom/test/long"
 )
 
 // callers call what a daemon calls, as its login, until stop is called. It returns how many calls were made and the
@@ -65,7 +65,7 @@ func callers(t *testing.T, db *pgtest.DB) (stop func() (calls int64, errs []erro
 func TestApplyUnderLoad(t *testing.T) {
 	t.Parallel()
 	lasting := 10 * time.Second
-	if os.Getenv("CLOAKROOM_LONG") != "" {
+	if long.Asked() {
 		lasting = time.Minute
 	}
 	db := pgtest.New(t)
