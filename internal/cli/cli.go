@@ -1,11 +1,12 @@
-// Package cli is what the programs share at the command line: one way to declare flags, to find settings, to open the
-// vault, to print, to show progress, and to end.
+// Package cli is what the programs share at the command line: one way to declare flags, to find
+// settings, to open the vault, to print, to show progress, and to end.
 //
-// A setting is a flag. --queue-url is CLOAKROOM_QUEUE_URL in the environment and queue_url in the YAML file that --config
-// names; flags win over the environment, the environment over the file, the file over the default.
+// A setting is a flag. --queue-url is CLOAKROOM_QUEUE_URL in the environment and queue_url in the
+// YAML file that --config names; flags win over the environment, the environment over the file, the
+// file over the default.
 //
-// A command declares its flags on a struct (Of, Shared), prints with Printf, Table, PrintJSON and Note, shows progress
-// with StartProgress, and returns an error. Main makes exit codes of errors.
+// A command declares its flags on a struct (Of, Shared), prints with Printf, Table, PrintJSON and
+// Note, shows progress with StartProgress, and returns an error. Main makes exit codes of errors.
 package cli
 
 import (
@@ -20,8 +21,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Main runs a program's commands until they end or the process is asked to stop, and returns its exit code. Errors go to
-// standard error.
+// Main runs a program's commands until they end or the process is asked to stop, and returns its
+// exit code. Errors go to standard error.
 func Main(root *cobra.Command) int {
 	denyCoreDumps()
 	stdout, stderr := &stream{w: os.Stdout}, &stream{w: os.Stderr}
@@ -57,8 +58,8 @@ func Main(root *cobra.Command) int {
 	return code
 }
 
-// setUp gives a program what all have: the settings file, logs, the version, exit codes in its help, and our texts for
-// wrong usage.
+// setUp gives a program what all have: the settings file, logs, the version, exit codes in its
+// help, and our texts for wrong usage.
 func setUp(root *cobra.Command, l *logFlags) {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	f := Shared(root)

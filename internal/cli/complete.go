@@ -7,10 +7,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Completer finds what may stand at a place of the command line. A tab after a text adds an explanation.
+// Completer finds what may stand at a place of the command line. A tab after a text adds an
+// explanation.
 type Completer func(ctx context.Context, cmd *cobra.Command) ([]string, error)
 
-// completeTimeout bounds a question to the database: a shell that hangs is worse than one that completes nothing.
+// completeTimeout bounds a question to the database: a shell that hangs is worse than one that
+// completes nothing.
 const completeTimeout = 3 * time.Second
 
 // Complete lets the shell complete a flag's value.
@@ -27,9 +29,12 @@ func (f Flags) complete(name string, find cobra.CompletionFunc) {
 	}
 }
 
-// CompleteArgs lets the shell complete a command's arguments, the first by the first completer. nil completes nothing.
+// CompleteArgs lets the shell complete a command's arguments, the first by the first completer. nil
+// completes nothing.
 func CompleteArgs(cmd *cobra.Command, finds ...Completer) {
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) (
+		[]cobra.Completion, cobra.ShellCompDirective,
+	) {
 		if len(args) >= len(finds) || finds[len(args)] == nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -42,8 +47,8 @@ func Fixed(words ...string) Completer {
 	return func(context.Context, *cobra.Command) ([]string, error) { return words, nil }
 }
 
-// found runs a completer with the settings of the command, which cobra does not resolve while it completes. An error
-// completes nothing: there is no place to show it.
+// found runs a completer with the settings of the command, which cobra does not resolve while it
+// completes. An error completes nothing: there is no place to show it.
 func found(cmd *cobra.Command, find Completer) ([]string, cobra.ShellCompDirective) {
 	ctx := cmd.Context()
 	if ctx == nil {

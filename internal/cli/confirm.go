@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Confirm asks a question on a terminal and returns an error unless the answer is yes. Without a terminal nobody can
-// answer: then yes, the value of --yes, must be true.
+// Confirm asks a question on a terminal and returns an error unless the answer is yes. Without a
+// terminal nobody can answer: then yes, the value of --yes, must be true.
 func Confirm(cmd *cobra.Command, yes bool, format string, args ...any) error {
 	if yes {
 		return nil

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// units are what a duration may be written in. Months and years are not among them: their length varies.
+// units are what a duration may be written in. Months and years are not among them: their length
+// varies.
 var units = map[string]time.Duration{
 	"ms": time.Millisecond,
 	"s":  time.Second, "sec": time.Second, "second": time.Second, "seconds": time.Second,
@@ -27,8 +28,8 @@ var (
 	errNoUnit    = errors.New("it needs a unit: 30s, 10m, 24h or 90d")
 )
 
-// ParseDuration reads a duration of one or more numbers, each with a unit: 90s, 1h30m, 30 days. A unit is compulsory:
-// "30" would be read as days by one person and as seconds by the next.
+// ParseDuration reads a duration of one or more numbers, each with a unit: 90s, 1h30m, 30 days. A
+// unit is compulsory: "30" would be read as days by one person and as seconds by the next.
 func ParseDuration(text string) (time.Duration, error) {
 	rest, total := text, 0.0
 	for rest != "" {
@@ -59,7 +60,8 @@ func ParseDuration(text string) (time.Duration, error) {
 	return time.Duration(total), nil
 }
 
-// FormatDuration writes a duration as ParseDuration reads it, without empty parts: 90d, 1h30m, 250ms.
+// FormatDuration writes a duration as ParseDuration reads it, without empty parts: 90d, 1h30m,
+// 250ms.
 func FormatDuration(d time.Duration) string {
 	switch {
 	case d == 0:

@@ -50,7 +50,8 @@ func exitCodesHelp() string {
 	return b.String()
 }
 
-// ExitError carries an exit code. Without an error it prints nothing: the command has said it already.
+// ExitError carries an exit code. Without an error it prints nothing: the command has said it
+// already.
 type ExitError struct {
 	Code int
 	Err  error
@@ -68,7 +69,8 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // Exit makes an error with an exit code of its own.
 func Exit(code int, err error) error { return &ExitError{Code: code, Err: err} }
 
-// exitsBySentinel are the errors of libraries that decide the exit code, in order: the first that an error wraps counts.
+// exitsBySentinel are the errors of libraries that decide the exit code, in order: the first that
+// an error wraps counts.
 var exitsBySentinel = []struct {
 	err  error
 	code int
@@ -89,8 +91,8 @@ var exitsBySQLState = map[string]int{
 	pg.NotLoggedYet:     ExitNotLogged,
 }
 
-// ExitCode sorts an error into an exit code. Libraries know nothing of exit codes: they return errors that can be told
-// apart, and this is the one place where those become codes.
+// ExitCode sorts an error into an exit code. Libraries know nothing of exit codes: they return
+// errors that can be told apart, and this is the one place where those become codes.
 func ExitCode(err error) int {
 	if err == nil {
 		return ExitDone

@@ -12,11 +12,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Flags declares the flags of one command. Each flag is also an environment variable and a key of the YAML file, and has
-// one variable that a command reads: nothing asks for a flag by its name.
+// Flags declares the flags of one command. Each flag is also an environment variable and a key of
+// the YAML file, and has one variable that a command reads: nothing asks for a flag by its name.
 //
-// Every number and every duration has a range. A value outside is an error that says the range and the form, whatever it
-// came from, before the command runs.
+// Every number and every duration has a range. A value outside is an error that says the range and
+// the form, whatever it came from, before the command runs.
 type Flags struct {
 	cmd *cobra.Command
 	set *pflag.FlagSet
@@ -115,7 +115,8 @@ func (f Flags) OneOf(p *string, name, def string, allowed []string, help string)
 	f.complete(name, cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// List declares a list of texts: with commas, or the flag repeated. check is of one element and may be nil.
+// List declares a list of texts: with commas, or the flag repeated. check is of one element and may
+// be nil.
 func (f Flags) List(p *[]string, name, help string, check func(string) error) {
 	f.add(&list{p: p, check: check}, name, help, "")
 }
@@ -165,7 +166,8 @@ func (f Flags) Require(names ...string) { f.rule(requireAnnotation, names) }
 // ExactlyOne wants one of these flags, and one only.
 func (f Flags) ExactlyOne(names ...string) { f.rule(oneOfAnnotation, names) }
 
-// Needs refuses a flag on the command line that would be ignored: it means something only beside one of others.
+// Needs refuses a flag on the command line that would be ignored: it means something only beside
+// one of others.
 func (f Flags) Needs(name string, others ...string) {
 	f.annotate(name, needsAnnotation, f.known(others)...)
 }

@@ -21,7 +21,8 @@ func DatabaseURL(cmd *cobra.Command) (string, error) {
 	return (&VaultFlags{DatabaseURL: Value(cmd, "database-url")}).URL()
 }
 
-// MarkSecret keeps a flag's value out of printed settings, and adds --FLAG-file, which reads it from a file.
+// MarkSecret keeps a flag's value out of printed settings, and adds --FLAG-file, which reads it
+// from a file.
 func MarkSecret(flags *pflag.FlagSet, flag string) {
 	f := Flags{set: flags}
 	f.annotate(flag, secretAnnotation, "true")

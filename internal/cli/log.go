@@ -14,8 +14,10 @@ import (
 type logFlags struct{ format, level string }
 
 func (l *logFlags) declare(f Flags) {
-	f.OneOf(&l.format, "log-format", "text", []string{"text", "json"}, "how to log, and to print errors: lines for people, or JSON")
-	f.OneOf(&l.level, "log-level", "info", []string{"debug", "info", "warn", "error"}, "what to log")
+	f.OneOf(&l.format, "log-format", "text", []string{"text", "json"},
+		"how to log, and to print errors: lines for people, or JSON")
+	f.OneOf(&l.level, "log-level", "info", []string{"debug", "info", "warn", "error"},
+		"the least important lines to log")
 }
 
 func (l *logFlags) logger(w io.Writer) *slog.Logger {
@@ -52,7 +54,8 @@ func logger(cmd *cobra.Command) *slog.Logger {
 	return slog.Default()
 }
 
-// asksForJSON guesses how to print an error that came before the flags were read: the command line may be wrong.
+// asksForJSON guesses how to print an error that came before the flags were read: the command line
+// may be wrong.
 func asksForJSON(args []string) bool {
 	for i, arg := range args {
 		if value, ok := strings.CutPrefix(arg, "--log-format="); ok {

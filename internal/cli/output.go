@@ -16,10 +16,10 @@ import (
 	"golang.org/x/term"
 )
 
-// Text writes a string so that a terminal shows all of it and obeys none of it. What people typed, what a vault's row
-// holds and what a server answers arrives here: a control character would move the cursor, fake a second line or, as
-// U+009B, begin a command; U+202E and its like would turn round what follows. They become \u escapes, and bytes that are
-// not UTF-8 become \x escapes.
+// Text writes a string so that a terminal shows all of it and obeys none of it. What people typed,
+// what a vault's row holds and what a server answers arrives here: a control character would move
+// the cursor, fake a second line or, as U+009B, begin a command; U+202E and its like would turn
+// round what follows. They become \u escapes, and bytes that are not UTF-8 become \x escapes.
 func Text(s string) string { return escape(s, "") }
 
 // escape escapes what is not printable, but for the characters in keep.
@@ -57,7 +57,8 @@ func clean(s, keep string) bool {
 	return true
 }
 
-// Printf is fmt.Fprintf for people: what strings, errors and Stringers among args hold goes through Text.
+// Printf is fmt.Fprintf for people: what strings, errors and Stringers among args hold goes through
+// Text.
 func Printf(w io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format, texts(args)...)
 }
@@ -81,9 +82,9 @@ func texts(args []any) []any {
 	return shown
 }
 
-// stream is standard output or standard error, with a guard: whatever is written, nothing but line ends and tabs
-// commands the terminal. Within JSON the escapes are JSON's own, so that its meaning stays. A progress line is taken off
-// before anything else is written.
+// stream is standard output or standard error, with a guard: whatever is written, nothing but line
+// ends and tabs commands the terminal. Within JSON the escapes are JSON's own, so that its meaning
+// stays. A progress line is taken off before anything else is written.
 type stream struct {
 	mu   sync.Mutex
 	w    io.Writer
@@ -130,7 +131,8 @@ func (s *stream) takeOffLine() {
 	}
 }
 
-// Raw is the writer under the guard, for bytes that must go out as they are: sealed files, values down a pipe.
+// Raw is the writer under the guard, for bytes that must go out as they are: sealed files, values
+// down a pipe.
 func Raw(w io.Writer) io.Writer {
 	if s, ok := w.(*stream); ok {
 		return s.w
@@ -162,7 +164,8 @@ func PrintJSONLine(w io.Writer, v any) error {
 	return out.Encode(v)
 }
 
-// Note tells people something beside the result, on standard error. With --log-format json it is a log line.
+// Note tells people something beside the result, on standard error. With --log-format json it is a
+// log line.
 func Note(cmd *cobra.Command, format string, args ...any) {
 	text := fmt.Sprintf(format, texts(args)...)
 	if logsJSON(cmd) {

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -20,10 +19,11 @@ const (
 	lineEvery = 10 * time.Second
 )
 
-// Progress shows on standard error how far a command has come: one line on a terminal, drawn again and again and taken
-// off at the end, or a line now and then elsewhere.
+// Progress shows on standard error how far a command has come: one line on a terminal, drawn again
+// and again and taken off at the end, or a line now and then elsewhere.
 //
-// Nothing here waits for a total to be reached. Totals are estimates: rows come and go while a job runs.
+// Nothing here waits for a total to be reached. Totals are estimates: rows come and go while a job
+// runs.
 type Progress struct {
 	cmd     *cobra.Command
 	out     *stream
@@ -48,7 +48,8 @@ type step struct {
 
 // StartProgress begins to show progress. End it before the result is printed.
 func StartProgress(cmd *cobra.Command) *Progress {
-	p := &Progress{cmd: cmd, stopped: make(chan struct{}), drawn: make(chan struct{}), now: rate.Sometimes{Interval: lineEvery}}
+	p := &Progress{cmd: cmd, now: rate.Sometimes{Interval: lineEvery}}
+	p.stopped, p.drawn = make(chan struct{}), make(chan struct{})
 	p.now.Do(func() {}) // no line in the first ten seconds
 	out, ok := cmd.ErrOrStderr().(*stream)
 	if ok && IsTerminal(out) && !logsJSON(cmd) {
@@ -68,8 +69,9 @@ func terminalWidth(out *stream) int {
 	return 80
 }
 
-// Step says how many rows, or whatever the noun is, a step has done, of about so many: 0 where that is unknown. It may be
-// called from several goroutines; a count lower than the last one of the same step is late, and ignored.
+// Step says how many rows, or whatever the noun is, a step has done, of about so many: 0 where that
+// is unknown. It may be called from several goroutines; a count lower than the last one of the same
+// step is late, and ignored.
 func (p *Progress) Step(name, noun string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,7 +134,7 @@ func (p *Progress) show() {
 
 func (p *Progress) tell(at step) {
 	if logsJSON(p.cmd) {
-		logger(p.cmd).Info("progress", slog.String("step", at.name), slog.Int64("done", at.done), slog.Int64("about", at.total))
+		logger(p.cmd).Info("progress", "step", at.name, "done", at.done, "about", at.total)
 		return
 	}
 	Printf(p.cmd.ErrOrStderr(), "%s\n", at)

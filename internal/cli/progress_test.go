@@ -70,7 +70,8 @@ func startJob(t *testing.T, columns int, args ...string) *ptytest.Program {
 	return ptytest.Start(t, columns, cmd)
 }
 
-// However wrong the total is, the line is taken off at the end, fits the terminal, and nothing waits for the total.
+// However wrong the total is, the line is taken off at the end, fits the terminal, and nothing
+// waits for the total.
 func TestProgressOnATerminal(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string

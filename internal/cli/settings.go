@@ -50,7 +50,8 @@ func Settings(cmd *cobra.Command) ([]Setting, error) {
 	return slices.Clone(settings), nil
 }
 
-// SettingsOf are the effective settings of flags that the running command does not take itself: another command's.
+// SettingsOf are the effective settings of flags that the running command does not take itself:
+// another command's.
 func SettingsOf(cmd *cobra.Command, flags *pflag.FlagSet) ([]Setting, error) {
 	file, err := settingsFile(cmd)
 	if err != nil {
@@ -59,8 +60,8 @@ func SettingsOf(cmd *cobra.Command, flags *pflag.FlagSet) ([]Setting, error) {
 	return resolveFlags(flags, file)
 }
 
-// resolve gives every flag that was not on the command line its value from the environment, the file or its default, then
-// checks what the flags demand of each other.
+// resolve gives every flag that was not on the command line its value from the environment, the
+// file or its default, then checks what the flags demand of each other.
 func resolve(cmd *cobra.Command) error {
 	given := map[string]bool{}
 	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = true })
@@ -79,7 +80,8 @@ func resolve(cmd *cobra.Command) error {
 	return checkRules(cmd, given)
 }
 
-// settingsFile reads the YAML file that --config or CLOAKROOM_CONFIG names. Without one it has no keys.
+// settingsFile reads the YAML file that --config or CLOAKROOM_CONFIG names. Without one it has no
+// keys.
 func settingsFile(cmd *cobra.Command) (*yamlFile, error) {
 	path := ""
 	if f := cmd.Flag("config"); f != nil {
@@ -110,7 +112,8 @@ func resolveFlags(flags *pflag.FlagSet, file *yamlFile) ([]Setting, error) {
 	return settings, errors.Join(problems...)
 }
 
-// resolveFlag says where a flag's value is from. An environment variable that is empty counts as not set.
+// resolveFlag says where a flag's value is from. An environment variable that is empty counts as
+// not set.
 func resolveFlag(f *pflag.Flag, file *yamlFile) (string, error) {
 	if f.Changed {
 		return "flag", nil
@@ -166,8 +169,9 @@ func readSecretFiles(flags *pflag.FlagSet) error {
 	return problem
 }
 
-// checkRules checks what flags demand of each other. Rules about flags that go together look at the command line alone:
-// the environment and the file are shared by commands that use different parts of them.
+// checkRules checks what flags demand of each other. Rules about flags that go together look at the
+// command line alone: the environment and the file are shared by commands that use different parts
+// of them.
 func checkRules(cmd *cobra.Command, given map[string]bool) error {
 	set := func(name string) bool {
 		text := cmd.Flag(name).Value.String()

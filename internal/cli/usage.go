@@ -130,7 +130,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &usageError{cmd, err}
 }
 
-// Nearest are the names that a text may be meant for: at most two typing mistakes away, or begun alike, and none nearer.
+// Nearest are the names that a text may be meant for: at most two typing mistakes away, or begun
+// alike, and none nearer.
 func Nearest(text string, names []string) []string {
 	near := map[string]int{}
 	for _, name := range names {

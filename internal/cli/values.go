@@ -97,37 +97,44 @@ var (
 		func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) },
 		func(n int64) string { return strconv.FormatInt(n, 10) }}
 
-	floatKind = kind[float64]{"NUMBER", "a number", func(s string) (float64, error) { return strconv.ParseFloat(s, 64) },
+	floatKind = kind[float64]{"NUMBER", "a number",
+		func(s string) (float64, error) { return strconv.ParseFloat(s, 64) },
 		func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }}
 
-	durationKind = kind[time.Duration]{"DURATION", "a duration such as 30s, 10m, 24h or 90d", func(s string) (time.Duration, error) {
-		if s == "0" {
-			return 0, nil // no unit makes it more
-		}
-		d, err := ParseDuration(s)
-		if err != nil {
-			err = &reason{err.Error()}
-		}
-		return d, err
-	}, FormatDuration}
+	durationKind = kind[time.Duration]{"DURATION", "a duration such as 30s, 10m, 24h or 90d", parseDurationFlag, FormatDuration}
 
 	sizeKind = kind[int64]{"SIZE", "a size such as 512KiB, 64MiB or 2GiB", parseSize, formatSize}
-	textKind = kind[string]{"TEXT", "a text", func(s string) (string, error) { return s, nil }, func(s string) string { return s }}
+	textKind = kind[string]{"TEXT", "a text", func(s string) (string, error) { return s, nil }, strings.Clone}
 	boolKind = kind[bool]{"bool", "true or false", strconv.ParseBool, strconv.FormatBool}
 
 	dateKind  = timeKind("DATE", "a date, YYYY-MM-DD", time.DateOnly)
 	monthKind = timeKind("MONTH", "a month, YYYY-MM", "2006-01")
 
-	uuidKind = kind[uuid.UUID]{"ID", "an id such as 0198c2f0-5f0e-7000-8000-000000000000", uuid.Parse, func(id uuid.UUID) string {
-		if id == uuid.Nil {
-			return ""
-		}
-		return id.String()
-	}}
+	uuidKind = kind[uuid.UUID]{"ID", "an id such as 0198c2f0-5f0e-7000-8000-000000000000", uuid.Parse, formatUUID}
 )
 
+func parseDurationFlag(text string) (time.Duration, error) {
+	if text == "0" {
+		return 0, nil // the one duration that is the same in every unit
+	}
+	d, err := ParseDuration(text)
+	if err != nil {
+		err = &reason{err.Error()}
+	}
+	return d, err
+}
+
+// formatUUID writes the zero id, which is no request's, as an empty text: the flag was not given.
+func formatUUID(id uuid.UUID) string {
+	if id == uuid.Nil {
+		return ""
+	}
+	return id.String()
+}
+
 func timeKind(name, form, layout string) kind[time.Time] {
-	return kind[time.Time]{name, form, func(s string) (time.Time, error) { return time.Parse(layout, s) }, func(t time.Time) string {
+	parse := func(s string) (time.Time, error) { return time.Parse(layout, s) }
+	return kind[time.Time]{name, form, parse, func(t time.Time) string {
 		if t.IsZero() {
 			return ""
 		}

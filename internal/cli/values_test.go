@@ -79,7 +79,8 @@ func run(t *testing.T, f *testFlags, args ...string) error {
 	return root.ExecuteContext(t.Context())
 }
 
-// Every kind of value, out of range and in a wrong form, says the range and the form, wherever it comes from.
+// Every kind of value, out of range and in a wrong form, says the range and the form, wherever it
+// comes from.
 func TestValuesOutOfRange(t *testing.T) {
 	for _, c := range []struct{ flag, value, want string }{
 		{"loaders", "-1", "want a whole number from 1 to 64"},
@@ -136,7 +137,8 @@ func TestValuesInRange(t *testing.T) {
 	}
 }
 
-// A flag that would be ignored, or that contradicts another, is refused; the environment is shared by commands and is not.
+// A flag that would be ignored, or that contradicts another, is refused; the environment is shared
+// by commands and is not.
 func TestRules(t *testing.T) {
 	var f testFlags
 	if err := run(t, &f, "do", "x", "--date", "2026-01-01"); err == nil || !strings.Contains(err.Error(), "--date means nothing without --from") {

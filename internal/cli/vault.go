@@ -14,7 +14,8 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// VaultFlags say where the vault is: its database and its KEKs. They are known once the command runs.
+// VaultFlags say where the vault is: its database and its KEKs. They are known once the command
+// runs.
 type VaultFlags struct {
 	DatabaseURL string
 	KEKs        string
@@ -25,7 +26,8 @@ func AddVault(root *cobra.Command) *VaultFlags {
 	v := &VaultFlags{}
 	f := Shared(root)
 	f.Secret(&v.DatabaseURL, "database-url",
-		"Postgres, postgres://USER@HOST/DATABASE?sslmode=verify-full (DATABASE_URL); keep a password in the environment or a file")
+		"Postgres, postgres://USER@HOST/DATABASE?sslmode=verify-full (DATABASE_URL); "+
+			"keep a password in the environment or a file")
 	f.String(&v.KEKs, "kek", "",
 		"KEK that wraps new keys, awskms:///alias/NAME or file:///PATH; after a comma, others that may still unwrap")
 	return v

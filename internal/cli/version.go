@@ -10,8 +10,8 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// version says what runs: the module's version, the commit it was built from, Go, whether Go's cryptography is in FIPS 140-3
-// mode, and the schema that it brings.
+// version says what runs: the module's version, the commit it was built from, Go, whether Go's
+// cryptography is in FIPS 140-3 mode, and the schema that it brings.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -30,5 +30,6 @@ func version() string {
 		fips = "on"
 	}
 	return fmt.Sprintf("%s\n  commit  %s\n  Go      %s, FIPS 140-3 %s\n  schema  %v",
-		cmp.Or(strings.Trim(info.Main.Version, "()"), "devel"), commit, strings.TrimPrefix(info.GoVersion, "go"), fips, pg.ProgramVersion())
+		cmp.Or(strings.Trim(info.Main.Version, "()"), "devel"), commit,
+		strings.TrimPrefix(info.GoVersion, "go"), fips, pg.ProgramVersion())
 }

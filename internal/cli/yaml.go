@@ -17,14 +17,15 @@ type yamlFile struct {
 	entries map[string]yamlEntry
 }
 
-// yamlEntry is one key's values as they are written: what a flag makes of "yes" or 0x10 is the flag's to say, not YAML's.
+// yamlEntry is one key's values as they are written: what a flag makes of "yes" or 0x10 is the
+// flag's to say, not YAML's.
 type yamlEntry struct {
 	line   int
 	values []string
 }
 
-// readYAML reads a file. A key that no command of the program has, a key named twice and a value that is no scalar are
-// errors, each with its line.
+// readYAML reads a file. A key that no command of the program has, a key named twice and a value
+// that is no scalar are errors, each with its line.
 func readYAML(path string, root *cobra.Command) (*yamlFile, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

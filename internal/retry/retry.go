@@ -21,8 +21,9 @@ type Pauses struct {
 // ErrGaveUp is in the error of Do where Pauses.Total ran out, beside the error of the last try.
 var ErrGaveUp = errors.New("gave up trying again")
 
-// Do calls f until it returns nil, an error for which again is false, or until no time is left. again may be nil: then
-// every error is tried again. It returns the error of the last try; where the context ended, the context's error too.
+// Do calls f until it returns nil, an error for which again is false, or until no time is left.
+// again may be nil: then every error is tried again. It returns the error of the last try; where
+// the context ended, the context's error too.
 func Do(ctx context.Context, p Pauses, again func(error) bool, f func() error) error {
 	began := time.Now()
 	b := p.start()

@@ -34,8 +34,8 @@ func newForgetCommand(vault *cli.VaultFlags) *cobra.Command {
   keys forget --request REQUEST --yes-destroy       does it, and appends a certificate to --bundle
   keys forget --replay FILE                         does it again after a backup was restored
 
-The row stays, with its clear columns and the person's id. A rejection whose person could not be read is not found: it goes
-when the policy's retention of rejections is over.`,
+The row stays, with its clear columns and the person's id. A rejection whose person could not be
+read is not found: it goes when the policy's retention of rejections is over.`,
 		Example: `  keys forget --user u-42 --ticket GDPR-17 --reason 'letter of 3 May'
   keys forget --request 0198c2f0-5f0e-7000-8000-000000000000 --dry-run`,
 		Args: cli.Args(),
@@ -56,8 +56,8 @@ when the policy's retention of rejections is over.`,
 	f.Needs("bundle", "request")
 	f.Needs("yes-destroy", "request")
 	f.Excludes("dry-run", "yes-destroy")
-	for _, name := range []string{"dry-run", "json", "metrics-file", "rate", "max-lag", "pause-file", "rest", "workers", "batch-rows", "patience"} {
-		f.Needs(name, "request", "replay")
+	for _, name := range jobFlagNames {
+		f.Needs(name, "request", "replay") // to ask runs no job
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -124,13 +124,19 @@ func keepCertificate(cmd *cobra.Command, c rotation.Certificate, bundle string) 
 	}
 	f, err := os.OpenFile(bundle, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("keeping the certificate: %w; the person was forgotten all the same: run this again with another --bundle", err)
+		return notKept(err)
 	}
 	_, err = f.Write(append(line, '\n'))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("keeping the certificate: %w; the person was forgotten all the same: run this again with another --bundle", err)
+		return notKept(err)
 	}
 	return nil
+}
+
+// notKept says what to do: the certificate is the same at each run.
+func notKept(err error) error {
+	return fmt.Errorf("keeping the certificate: %w; the person was forgotten all the same: run this again with another --bundle",
+		err)
 }
 
 func replayForget(cmd *cobra.Command, j *jobFlags, path string) error {

@@ -16,8 +16,8 @@ func newGrantCommand(vault *cli.VaultFlags) *cobra.Command {
 		Short: "Give a login one of cloakroom's roles",
 		Long: `Give a login one of cloakroom's roles: ` + strings.Join(keys.Roles, ", ") + `.
 
-Every person and every daemon has a login of its own. A login that would both hold the index key and read tokens is
-refused: together they give back every address behind the tokens.`,
+Every person and every daemon has a login of its own. A login that would both hold the index key and
+read tokens is refused: together they give back every address behind the tokens.`,
 		Example: `  keys grant alice --role auditor
   keys grant ingest_daemon --role ingest`,
 		Args: cli.Args("LOGIN"),

@@ -15,7 +15,8 @@ func newInitCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make or update schema, roles and the first index key; safe to run again",
-		Long: `Make or update schema, roles and the first index key; safe to run again, and from two places at once.
+		Long: `Make or update schema, roles and the first index key; safe to run again, and from two places at
+once.
 
 The login needs CREATEROLE and must own the database; it need not be superuser.`,
 		Example: "  keys init\n  keys init --print-sql > cloakroom.sql",

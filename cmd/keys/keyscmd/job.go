@@ -22,9 +22,13 @@ type jobFlags struct {
 	vault          *cli.VaultFlags
 	dryRun, asJSON bool
 	metricsFile    string
-	patience       time.Duration
+	ownerURL       string
 	rotation.Options
-	ownerURL string
+}
+
+// jobFlagNames are the flags that declarePass and declareJob declare.
+var jobFlagNames = []string{
+	"dry-run", "json", "metrics-file", "patience", "rate", "max-lag", "pause-file", "rest", "workers", "batch-rows",
 }
 
 // declareJob declares what every step has.

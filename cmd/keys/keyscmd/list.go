@@ -52,7 +52,8 @@ func readLists(ctx context.Context, vault *cli.VaultFlags) (l keyLists, err erro
 	return l, err
 }
 
-// printLists prints a key a line. KEKs have long names, so they are numbered below: a line fits 80 columns.
+// printLists prints a key a line. KEKs have long names, so they are numbered below: a line fits 80
+// columns.
 func printLists(w io.Writer, l keyLists) error {
 	var keks []string
 	number := func(kek string) int {
@@ -69,7 +70,8 @@ func printLists(w io.Writer, l keyLists) error {
 		t.Row(fmt.Sprintf("index v%d", k.Version), k.State, "", cli.Minute(k.CreatedAt), number(k.KEK), k.CreatedBy)
 	}
 	for _, k := range l.DataKeys {
-		t.Row(fmt.Sprintf("data %d", k.ID), k.State, k.Month.Format("2006-01"), cli.Minute(k.CreatedAt), number(k.KEK), k.CreatedBy)
+		t.Row(fmt.Sprintf("data %d", k.ID), k.State, k.Month.Format("2006-01"), cli.Minute(k.CreatedAt),
+			number(k.KEK), k.CreatedBy)
 	}
 	if err := t.Print(w); err != nil {
 		return err

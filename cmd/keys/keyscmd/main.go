@@ -1,5 +1,5 @@
-// Package keyscmd is the program keys: one file a command. It is a package of its own so that cmd/demo, which is one
-// binary, can run it under its name.
+// Package keyscmd is the program keys: one file a command. It is a package of its own so that
+// cmd/demo, which is one binary, can run it under its name.
 package keyscmd
 
 import (

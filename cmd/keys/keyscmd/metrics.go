@@ -14,9 +14,9 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// textfile is a file for node_exporter's textfile collector: a job that cron starts has nothing to be scraped. Counters go on
-// from what the file says, so that they are counters although every run is a process of its own. Two runs at once: the last
-// one's stand.
+// textfile is a file for node_exporter's textfile collector: a job that cron starts has nothing to
+// be scraped. Counters go on from what the file says, so that they are counters although every run
+// is a process of its own. Two runs at once: the last one's stand.
 type textfile struct {
 	path     string // empty: none
 	command  string
@@ -26,8 +26,8 @@ type textfile struct {
 	lastRun, lastSuccess, seconds, problem *prometheus.GaugeVec
 }
 
-// newTextfile reads what an earlier run left at a path, before anything is done: a wrong name, a directory that is not there
-// or a file that is not ours is an error at the start.
+// newTextfile reads what an earlier run left at a path, before anything is done: a wrong name, a
+// directory that is not there or a file that is not ours is an error at the start.
 func newTextfile(path, command string) (*textfile, error) {
 	t := &textfile{path: path, command: command, registry: prometheus.NewRegistry()}
 	if path == "" {
@@ -49,7 +49,8 @@ func newTextfile(path, command string) (*textfile, error) {
 	t.rows = counter("cloakroom_rotation_rows_total", "Rows and rejections that a step of the rotation changed.", "step")
 	t.keys = counter("cloakroom_rotation_keys_total", "Keys that a step of the rotation changed.", "step")
 	t.lastRun = gauge("cloakroom_rotation_last_run_timestamp_seconds", "When the command last ended, however it did.")
-	t.lastSuccess = gauge("cloakroom_rotation_last_success_timestamp_seconds", "When the command last ended with nothing left to do.")
+	t.lastSuccess = gauge("cloakroom_rotation_last_success_timestamp_seconds",
+		"When the command last ended with nothing left to do.")
 	t.seconds = gauge("cloakroom_rotation_duration_seconds", "How long the command last took.")
 	t.problem = gauge("cloakroom_rotation_quarantined_rows", "Rows that did not open when the command last ran.")
 	return t, t.resume()
@@ -73,7 +74,9 @@ func (t *textfile) resume() error {
 	if err != nil {
 		return fmt.Errorf("reading --metrics-file %s: %w: it is not ours, or damaged; remove it", t.path, err)
 	}
-	for name, into := range map[string]*prometheus.CounterVec{"cloakroom_rotation_rows_total": t.rows, "cloakroom_rotation_keys_total": t.keys} {
+	for name, into := range map[string]*prometheus.CounterVec{
+		"cloakroom_rotation_rows_total": t.rows, "cloakroom_rotation_keys_total": t.keys,
+	} {
 		for _, m := range families[name].GetMetric() {
 			if len(m.GetLabel()) == 1 && m.GetCounter().GetValue() >= 0 {
 				into.WithLabelValues(m.GetLabel()[0].GetValue()).Add(m.GetCounter().GetValue())
@@ -81,8 +84,10 @@ func (t *textfile) resume() error {
 		}
 	}
 	for name, into := range map[string]*prometheus.GaugeVec{
-		"cloakroom_rotation_last_run_timestamp_seconds": t.lastRun, "cloakroom_rotation_last_success_timestamp_seconds": t.lastSuccess,
-		"cloakroom_rotation_duration_seconds": t.seconds, "cloakroom_rotation_quarantined_rows": t.problem,
+		"cloakroom_rotation_last_run_timestamp_seconds":     t.lastRun,
+		"cloakroom_rotation_last_success_timestamp_seconds": t.lastSuccess,
+		"cloakroom_rotation_duration_seconds":               t.seconds,
+		"cloakroom_rotation_quarantined_rows":               t.problem,
 	} {
 		for _, m := range families[name].GetMetric() {
 			if len(m.GetLabel()) == 1 {
@@ -108,7 +113,9 @@ func (t *textfile) write(r *rotation.Report, failed bool) error {
 	} {
 		t.rows.WithLabelValues(step).Add(float64(n))
 	}
-	for step, n := range map[string]int{"rewrap": r.Rewrapped, "close": len(r.Closed), "retire": len(r.Retired), "shred": len(r.Shredded)} {
+	for step, n := range map[string]int{
+		"rewrap": r.Rewrapped, "close": len(r.Closed), "retire": len(r.Retired), "shred": len(r.Shredded),
+	} {
 		t.keys.WithLabelValues(step).Add(float64(n))
 	}
 	now := float64(time.Now().Unix())

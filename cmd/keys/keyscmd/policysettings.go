@@ -31,8 +31,8 @@ type policyValue struct {
 
 const day = 24 * time.Hour
 
-// policySettings are all settings, in the order of policy show. The ranges are narrower than the table's CHECKs: what is
-// outside them is a slip of the hand.
+// policySettings are all settings, in the order of policy show. The ranges are narrower than the
+// table's CHECKs: what is outside them is a slip of the hand.
 var policySettings = []policySetting{
 	count("approvals", "people other than the requester who must approve a request", 0, 2,
 		func(p keys.Policy) int { return p.Approvals },
@@ -56,7 +56,8 @@ var policySettings = []policySetting{
 		func(p keys.Policy) int { return p.DailyQuota }, above(1_000_000, "one person then opens that many rows in a day")),
 	purposes,
 	{
-		name: "checkpoint_before_open", help: "whether a signed checkpoint must cover an opening's intent first", want: "true or false",
+		name: "checkpoint_before_open", help: "whether a signed checkpoint must cover an opening's intent first",
+		want: "true or false",
 		parse: func(text string) (policyValue, error) {
 			on, err := strconv.ParseBool(text)
 			return stored(strconv.FormatBool(on), strconv.FormatBool(on), ""), err
@@ -89,7 +90,8 @@ var policySettings = []policySetting{
 	count("days_ahead", "an event dated more than this many days ahead is rejected", 0, 366,
 		func(p keys.Policy) int { return p.DaysAhead }, nil),
 	{
-		name: "kek", help: "KEK under which keys rotate keeps every key", want: "awskms:///alias/NAME, file:///PATH, or - for whichever they are under",
+		name: "kek", help: "KEK under which keys rotate keeps every key",
+		want: "awskms:///alias/NAME, file:///PATH, or - for whichever they are under",
 		parse: func(text string) (policyValue, error) {
 			switch {
 			case text == "-":
@@ -139,10 +141,13 @@ func count(name, help string, least, most int, of func(keys.Policy) int, alarm f
 	}
 }
 
-func duration(name, help string, least, most time.Duration, of func(keys.Policy) string, alarm func(time.Duration) string) policySetting {
+func duration(name, help string, least, most time.Duration, of func(keys.Policy) string,
+	alarm func(time.Duration) string,
+) policySetting {
 	return policySetting{
 		name: name, help: help,
-		want: fmt.Sprintf("a duration with a unit, such as 24h or 30d, from %s to %s", cli.FormatDuration(least), cli.FormatDuration(most)),
+		want: fmt.Sprintf("a duration with a unit, such as 24h or 30d, from %s to %s",
+			cli.FormatDuration(least), cli.FormatDuration(most)),
 		parse: func(text string) (policyValue, error) {
 			d, err := cli.ParseDuration(text)
 			if err != nil || d < least || d > most || d%time.Second != 0 {
@@ -158,7 +163,8 @@ func duration(name, help string, least, most time.Duration, of func(keys.Policy)
 	}
 }
 
-// inWords writes a duration so that a person and Postgres read the same: 30 days, 36 hours, 90 seconds.
+// inWords writes a duration so that a person and Postgres read the same: 30 days, 36 hours, 90
+// seconds.
 func inWords(d time.Duration) string {
 	switch {
 	case d%day == 0:
@@ -173,8 +179,8 @@ func inWords(d time.Duration) string {
 
 var intervalForm = regexp.MustCompile(`^(?:(\d+) days?)? ?(?:(\d+):(\d\d):(\d\d))?$`)
 
-// showInterval writes what Postgres says of an interval, "1 day 12:00:00", as policy set takes it. Years and months, which
-// only SQL could have set, stay as they are.
+// showInterval writes what Postgres says of an interval, "1 day 12:00:00", as policy set takes it.
+// Years and months, which only SQL could have set, stay as they are.
 func showInterval(text string) string {
 	parts := intervalForm.FindStringSubmatch(text)
 	if parts == nil || text == "" {

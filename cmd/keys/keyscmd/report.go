@@ -1,7 +1,6 @@
 package keyscmd
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -11,8 +10,8 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// printReport prints what was done on one line, and what is wrong or left on lines of its own. A run that failed before it
-// did anything has nothing to report: "nothing was due" would be untrue.
+// printReport prints what was done on one line, and what is wrong or left on lines of its own. A
+// run that failed before it did anything has nothing to report: "nothing was due" would be untrue.
 func printReport(w io.Writer, r *rotation.Report, failed bool) {
 	done := whatWasDone(r)
 	if len(done) == 0 && len(r.Unfinished) == 0 && !failed {
@@ -71,8 +70,11 @@ func describeUnfinished(u rotation.Unfinished) string {
 	if u.Rows > 0 {
 		text += fmt.Sprintf(", about %s left", cli.Count(u.Rows, "row"))
 	}
-	finishes := map[string]string{"reseal": "keys rotate", "reindex": "keys rotate", "shred": "keys shred", "forget": "keys forget"}
-	return text + ": " + cmp.Or(finishes[u.Step], "keys "+u.Step) + " goes on"
+	finishes := "keys " + u.Step
+	if u.Step == "reseal" || u.Step == "reindex" {
+		finishes = "keys rotate" // what cron runs; their own commands do, too
+	}
+	return text + ": " + finishes + " goes on"
 }
 
 // keyList is "key 1" or "keys 1, 2".

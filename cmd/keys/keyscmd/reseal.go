@@ -15,8 +15,9 @@ func newResealCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reseal",
 		Short: "Move values from data keys that are due to new ones, and retire those left empty",
-		Long: `Close the data keys that the policy says are due (with --force all of them), move what they sealed to new data keys, and
-retire those that are left empty. A row that does not open stays as it is, is named, and keeps its key.`,
+		Long: `Close the data keys that the policy says are due (with --force all of them), move what they sealed
+to new data keys, and retire those that are left empty. A row that does not open stays as it is, is
+named, and keeps its key.`,
 		Example: "  keys reseal --dry-run\n  keys reseal --force --rate 5000",
 		Args:    cli.Args(),
 	}

@@ -15,8 +15,8 @@ func newRetireCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retire",
 		Short: "Retire data keys that no row and no rejection refers to",
-		Long: `Close the data keys that no daemon seals with any more, count what closed data keys hold, and retire those that hold
-nothing. Their wrapped bytes are kept 35 more days, for backups that are restored.`,
+		Long: `Close the data keys that no daemon seals with any more, count what closed data keys hold, and retire
+those that hold nothing. Their wrapped bytes are kept 35 more days, for backups that are restored.`,
 		Example: "  keys retire --dry-run\n  keys retire",
 		Args:    cli.Args(),
 	}

@@ -18,11 +18,12 @@ func newRewrapCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rewrap [--to URI]",
 		Short: "Wrap every key under another KEK",
-		Long: `Wrap every key under another KEK: the first of --kek, unless --to names another of them. The old KEK must still be among
-them: --kek NEW,OLD. Between two KMS keys no key leaves KMS. A KEK that is lost or disabled is reported before anything
-changes. KMS's own yearly rotation needs none of this.
+		Long: `Wrap every key under another KEK: the first of --kek, unless --to names another of them. The old KEK
+must still be among them: --kek NEW,OLD. Between two KMS keys no key leaves KMS. A KEK that is lost
+or disabled is reported before anything changes. KMS's own yearly rotation needs none of this.
 
-Give daemons the new KEK first (CLOAKROOM_KEK=NEW,OLD), so that none makes keys under the old one meanwhile.`,
+Give daemons the new KEK first (CLOAKROOM_KEK=NEW,OLD), so that none makes keys under the old one
+meanwhile.`,
 		Example: "  keys rewrap --kek awskms:///alias/new,awskms:///alias/old --dry-run",
 		Args:    cli.Args(),
 	}
@@ -33,9 +34,10 @@ Give daemons the new KEK first (CLOAKROOM_KEK=NEW,OLD), so that none makes keys 
 	f.Complete("to", func(context.Context, *cobra.Command) ([]string, error) { return splitKEKs(vault.KEKs), nil })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if to != "" && !slices.Contains(splitKEKs(vault.KEKs), to) {
-			// Else every command that follows, and every daemon, would lack the KEK that all keys are under.
-			return cli.Usage(cmd, fmt.Errorf("--to %s is not among the KEKs of --kek (CLOAKROOM_KEK); nothing was changed: add it, as in --kek %s,OLD",
-				to, to))
+			// Else every command that follows, and every daemon, would lack the KEK that all keys
+			// are under.
+			return cli.Usage(cmd, fmt.Errorf(
+				"--to %s is not among the KEKs of --kek (CLOAKROOM_KEK); nothing was changed: add it, as in --kek %s,OLD", to, to))
 		}
 		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
 			if to == "" {

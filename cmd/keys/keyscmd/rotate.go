@@ -15,9 +15,10 @@ func newRotateCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate",
 		Short: "Do what the policy says is due: the job for cron",
-		Long: `Do what the vault's policy says is due, in the right order, and nothing where nothing is: make the months ahead, purge old
-rejections, rewrap under the wanted KEK, reseal what old data keys hold, retire data keys that nothing refers to, reindex
-under a new index key. Then verify a sample. What an earlier run left unfinished is finished first.
+		Long: `Do what the vault's policy says is due, in the right order, and nothing where nothing is: make the
+months ahead, purge old rejections, rewrap under the wanted KEK, reseal what old data keys hold,
+retire data keys that nothing refers to, reindex under a new index key. Then verify a sample. What
+an earlier run left unfinished is finished first.
 
 It may be killed and run again, run twice at once, and run while ingest loads.`,
 		Example: `  keys rotate

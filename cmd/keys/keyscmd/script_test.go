@@ -34,8 +34,9 @@ type world struct {
 	stored int
 }
 
-// TestScripts runs the real command as a login that holds the rotator's role. OTHER_KEK is a second key file, MONTH this month,
-// SUPER and NOBODY are the URLs of the superuser and of a login without roles.
+// TestScripts runs the real command as a login that holds the rotator's role. OTHER_KEK is a second
+// key file, MONTH this month, SUPER and NOBODY are the URLs of the superuser and of a login without
+// roles.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {

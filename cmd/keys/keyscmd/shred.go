@@ -18,9 +18,10 @@ func newShredCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shred --before MONTH [--yes-destroy]",
 		Short: "Destroy the data keys of old months, what they sealed, and its tokens",
-		Long: `Destroy the data keys of every month before MONTH, clear what they sealed and its tokens, rejections too. The rows stay, with
-their clear columns. There is no way back, except from a backup: docs/rotation.md says what shredding does to those, and how
-a KEK per retention period closes the gap.`,
+		Long: `Destroy the data keys of every month before MONTH, clear what they sealed and its tokens, rejections
+too. The rows stay, with their clear columns. There is no way back, except from a backup:
+docs/rotation.md says what shredding does to those, and how a KEK per retention period closes the
+gap.`,
 		Example: "  keys shred --before 2026-01 --dry-run\n  keys shred --before 2026-01 --yes-destroy",
 		Args:    cli.Args(),
 	}

@@ -50,7 +50,8 @@ func (w *terminalWorld) start(columns int, url string, args ...string) *ptytest.
 	return ptytest.Start(w.t, columns, cmd)
 }
 
-// run runs keys to its end and wants its exit code. Every line that was drawn fits, and none is left.
+// run runs keys to its end and wants its exit code. Every line that was drawn fits, and none is
+// left.
 func (w *terminalWorld) run(code int, columns int, args ...string) string {
 	w.t.Helper()
 	p := w.start(columns, w.rotator, args...)

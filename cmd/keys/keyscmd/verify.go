@@ -16,9 +16,10 @@ func newVerifyCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Open rows and rejections, recompute tokens, check every wrapped key; prints no value",
-		Long: `Open rows and rejections, recompute their tokens, unwrap every key and compare it with its key check; look at columns,
-indexes and views, and for rows whose key is gone. Without --all it opens a sample of each month. It prints counts and the
-ids of what is wrong, never a value, and exits 5 if anything is.
+		Long: `Open rows and rejections, recompute their tokens, unwrap every key and compare it with its key
+check; look at columns, indexes and views, and for rows whose key is gone. Without --all it opens a
+sample of each month. It prints counts and the ids of what is wrong, never a value, and exits 5 if
+anything is.
 
 It takes the rotator's login: only that role may both open values and see tokens.`,
 		Example: "  keys verify\n  keys verify --all --json",
@@ -49,7 +50,8 @@ It takes the rotator's login: only that role may both open values and see tokens
 			printVerification(cmd.OutOrStdout(), report)
 		}
 		if err == nil && report.FailureCount > 0 {
-			return cli.Exit(cli.ExitIntegrity, fmt.Errorf("%s: compare with a backup (docs/operations.md)", wrongThings(report.FailureCount)))
+			return cli.Exit(cli.ExitIntegrity, fmt.Errorf("%s: compare with a backup (docs/operations.md)",
+				wrongThings(report.FailureCount)))
 		}
 		return err
 	}

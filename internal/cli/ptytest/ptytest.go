@@ -18,8 +18,8 @@ import (
 // Timeout is how long a program may take: one that hangs fails its test.
 const Timeout = 60 * time.Second
 
-// Program is a program whose standard input and standard error are a terminal; its standard output is, too, unless it was
-// set before Start.
+// Program is a program whose standard input and standard error are a terminal; its standard output
+// is, too, unless it was set before Start.
 type Program struct {
 	Cmd      *exec.Cmd
 	t        testing.TB
@@ -100,8 +100,8 @@ func (p *Program) Wait() int {
 	}
 }
 
-// Screen is what stands on the terminal now, line by line: it obeys \r, \n and "erase to the end of the line", and fails the
-// test at any other command, and where a line did not fit.
+// Screen is what stands on the terminal now, line by line: it obeys \r, \n and "erase to the end of
+// the line", and fails the test at any other command, and where a line did not fit.
 func (p *Program) Screen() []string {
 	p.t.Helper()
 	lines, line, column := []string(nil), []rune(nil), 0
@@ -129,8 +129,8 @@ func (p *Program) Screen() []string {
 	return append(lines, string(line))
 }
 
-// Drawn are the texts that stood, one after the other, on lines that were drawn again. Each must have fitted the terminal:
-// one that wraps cannot be taken off again.
+// Drawn are the texts that stood, one after the other, on lines that were drawn again. Each must
+// have fitted the terminal: one that wraps cannot be taken off again.
 func (p *Program) Drawn() []string {
 	p.t.Helper()
 	var drawn []string
