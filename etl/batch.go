@@ -26,8 +26,8 @@ type monthKey struct {
 	bytes int
 }
 
-// buffers are reused: a batch of 2,000 rows is a megabyte. Not a sync.Pool, which each garbage collection empties: at full
-// speed there are several between two batches.
+// buffers are reused: a batch of 2,000 rows is a megabyte. Not a sync.Pool, which each garbage
+// collection empties: at full speed there are several between two batches.
 var buffers = make(chan []byte, 16)
 
 func buffer() []byte {
@@ -78,8 +78,8 @@ func (b *Batch) addRejection(row []byte) {
 	b.nRejected++
 }
 
-// key gives a data key of the month of date with room for seals more values. At the first call for a month it acquires a
-// share for all messages that are left, so that a batch asks the issuer once.
+// key gives a data key of the month of date with room for seals more values. At the first call for
+// a month it acquires a share for all messages that are left, so that a batch asks the issuer once.
 func (b *Batch) key(
 	ctx context.Context, issuer *keys.Issuer, date time.Time, rest []*Message, seals int,
 ) (*keys.SealingKey, error) {

@@ -8,7 +8,8 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// BenchmarkIngest is from memory to commit, all indexes there: time and allocations per event, of client and server.
+// BenchmarkIngest is from memory to commit, all indexes there: time and allocations per event, of
+// client and server.
 func BenchmarkIngest(b *testing.B) {
 	env := keystest.New(b)
 	w := etltest.NewWriter(b, env, "ingest")

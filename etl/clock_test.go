@@ -44,7 +44,8 @@ func loginsOf(day int) []*etl.Message {
 	return messages
 }
 
-// A database that is three days slow refuses nothing for good: the events are held, and the run ends as in any outage.
+// A database that is three days slow refuses nothing for good: the events are held, and the run
+// ends as in any outage.
 func TestSlowDatabaseIsAnOutage(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)
@@ -115,7 +116,8 @@ func TestNewWriterComparesClocks(t *testing.T) {
 	}
 }
 
-// A policy that was narrowed under a running writer makes bad_date of what it excludes, as it says, and not db_data.
+// A policy that was narrowed under a running writer makes bad_date of what it excludes, as it says,
+// and not db_data.
 func TestPolicyIsNarrowed(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// collected is what collect makes of receives, each after a pause, as batch sizes and when each was handed on.
+// collected is what collect makes of receives, each after a pause, as batch sizes and when each was
+// handed on.
 func collected(o Options, receives [][]*Message, pause time.Duration) string {
 	r := &run{Options: o.withDefaults()}
 	in, out := make(chan []*Message), make(chan []*Message)

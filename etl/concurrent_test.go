@@ -22,8 +22,8 @@ func eventually(t *testing.T, holds func() bool) {
 	}
 }
 
-// Several processes are handed the same events, in different orders and batches: each is stored once, and they wait for
-// each other without deadlock.
+// Several processes are handed the same events, in different orders and batches: each is stored
+// once, and they wait for each other without deadlock.
 func TestOverlappingLoads(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)

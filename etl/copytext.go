@@ -5,8 +5,9 @@ import (
 	"strconv"
 )
 
-// The text format of COPY: fields apart by tabs, rows by newlines, \N for NULL, a backslash before what would be
-// mistaken for one of these (Postgres documentation, "COPY", "Text Format"). lib/pq has no binary COPY.
+// The text format of COPY: fields apart by tabs, rows by newlines, \N for NULL, a backslash before
+// what would be mistaken for one of these (Postgres documentation, "COPY", "Text Format"). lib/pq
+// has no binary COPY.
 
 // appendCopyText appends a text field.
 func appendCopyText(dst, text []byte) []byte {
@@ -37,7 +38,8 @@ func appendEscaped(dst, text []byte) []byte {
 	return dst
 }
 
-// appendCopyBytes appends a bytea field in hex: \x, whose backslash is escaped, and two digits a byte.
+// appendCopyBytes appends a bytea field in hex: \x, whose backslash is escaped, and two digits a
+// byte.
 func appendCopyBytes(dst, b []byte) []byte {
 	return hex.AppendEncode(append(dst, `\\x`...), b)
 }

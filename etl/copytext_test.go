@@ -112,7 +112,8 @@ func checkCopy(ctx context.Context, t fataler, conn *sqlx.Conn, rows []copied) {
 	}
 }
 
-// Chunks end before a newline, leave nothing out, and none is longer than copyChunk unless its one row is.
+// Chunks end before a newline, leave nothing out, and none is longer than copyChunk unless its one
+// row is.
 func TestChunkEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var text []byte

@@ -17,7 +17,8 @@ import (
 	"cloakroom/test/corpus"
 )
 
-// Every file of JSONTestSuite as an event: none is a login, so each becomes a rejection, whose sealed body is the file.
+// Every file of JSONTestSuite as an event: none is a login, so each becomes a rejection, whose
+// sealed body is the file.
 func TestJSONTestSuite(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(corpus.Path(t, "JSONTestSuite/test_parsing"), "*.json"))
@@ -49,7 +50,8 @@ func TestJSONTestSuite(t *testing.T) {
 	}
 }
 
-// suiteReasons are the reasons that fit a file of JSONTestSuite: y_ parses, n_ must not, i_ is either parser's choice.
+// suiteReasons are the reasons that fit a file of JSONTestSuite: y_ parses, n_ must not, i_ is
+// either parser's choice.
 func suiteReasons(name string, body []byte) []etl.Reason {
 	special := map[string]etl.Reason{
 		"y_object_duplicated_key.json":            etl.DuplicateMember,
@@ -89,7 +91,8 @@ func naughtyStrings(t *testing.T) []string {
 	return list
 }
 
-// naughtyReason is what becomes of a string as a member of an event, from the rules for that member alone.
+// naughtyReason is what becomes of a string as a member of an event, from the rules for that member
+// alone.
 func naughtyReason(member, value string) etl.Reason {
 	limit := map[string]int{"user_id": 128, "device_type": 32, "locale": 32, "device_id": 1024}[member]
 	required := member == "user_id" || member == "device_id"
@@ -106,8 +109,8 @@ func naughtyReason(member, value string) etl.Reason {
 	return ""
 }
 
-// Every naughty string as every text member: stored, sealed and opened byte for byte, or rejected for the reason that
-// follows from the member's description.
+// Every naughty string as every text member: stored, sealed and opened byte for byte, or rejected
+// for the reason that follows from the member's description.
 func TestNaughtyStrings(t *testing.T) {
 	t.Parallel()
 	type event struct{ member, value string }

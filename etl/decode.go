@@ -11,8 +11,8 @@ import (
 	"cloakroom/dataset"
 )
 
-// Reason is why an event could not be stored. The codes are stable: docs/rejections.md lists them, and a replay after
-// a fix selects by them.
+// Reason is why an event could not be stored. The codes are stable: docs/rejections.md lists them,
+// and a replay after a fix selects by them.
 type Reason string
 
 // The reason codes.
@@ -50,7 +50,8 @@ type value struct {
 
 func (v *value) isNull() bool { return v.kind == 0 || v.kind == jsontext.KindNull }
 
-// event is a decoded event: a value for each member of the dataset, in its order. It is valid until the next decode.
+// event is a decoded event: a value for each member of the dataset, in its order. It is valid until
+// the next decode.
 type event struct {
 	values []value
 }
@@ -177,7 +178,8 @@ func (d *decoder) readValue(v *value) error {
 	} else if d.text, err = jsontext.AppendUnquote(d.text, raw); err != nil {
 		return err
 	}
-	// Later appends may move the buffer: this slice then keeps the old one, which holds the same bytes.
+	// Later appends may move the buffer: this slice then keeps the old one, which holds the same
+	// bytes.
 	v.text = d.text[begin:len(d.text):len(d.text)]
 	return nil
 }
@@ -210,7 +212,8 @@ func check(m *dataset.Member, v *value) Reason {
 	return ""
 }
 
-// classify says why a body could not be read as JSON. It runs on bad bodies only, so it may read them again.
+// classify says why a body could not be read as JSON. It runs on bad bodies only, so it may read
+// them again.
 func classify(body []byte, err error) Reason {
 	switch {
 	case errors.Is(err, jsontext.ErrDuplicateName):
@@ -218,8 +221,8 @@ func classify(body []byte, err error) Reason {
 	case !utf8.Valid(body):
 		return InvalidUTF8
 	}
-	// The library does not export its errors for a lone surrogate and for depth. Read again, leniently and token by
-	// token, to find out.
+	// The library does not export its errors for a lone surrogate and for depth. Read again,
+	// leniently and token by token, to find out.
 	lenient := jsontext.NewDecoder(bytes.NewBuffer(body),
 		jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 	for {
@@ -242,8 +245,9 @@ func classify(body []byte, err error) Reason {
 // maxDepth is jsontext's own limit on nesting.
 const maxDepth = 10_000
 
-// parseVersion reads MAJOR[.MINOR[.PATCH]] as major*1_000_000 + minor*1_000 + patch, so that integers order as
-// versions do: 2.10 is 2010000 and 2.1 is 2001000. A missing part is 0. Limits: major 2146, minor and patch 999.
+// parseVersion reads MAJOR[.MINOR[.PATCH]] as major*1_000_000 + minor*1_000 + patch, so that
+// integers order as versions do: 2.10 is 2010000 and 2.1 is 2001000. A missing part is 0. Limits:
+// major 2146, minor and patch 999.
 func parseVersion(text []byte) (int32, bool) {
 	var parts [3]int32
 	part, digits := 0, 0

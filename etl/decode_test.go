@@ -30,7 +30,8 @@ func with(member, value string) string {
 	return "{" + strings.Join(members, ",") + "}"
 }
 
-// nested is an event with an unknown member that brings the nesting to a depth; the event itself is the first level.
+// nested is an event with an unknown member that brings the nesting to a depth; the event itself is
+// the first level.
 func nested(depth int) string {
 	return strings.TrimSuffix(full, "}") + `,"x":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + "}"
 }
@@ -156,7 +157,8 @@ func TestDecodeReasons(t *testing.T) {
 	}
 }
 
-// The first reason in the dataset's order is the one that is given, whatever the order of the members in the event.
+// The first reason in the dataset's order is the one that is given, whatever the order of the
+// members in the event.
 func TestDecodeReasonIsStable(t *testing.T) {
 	d := newDecoder(dataset.Login())
 	members := []string{`"user_id":null`, `"ip":17`, `"device_id":""`, `"locale":"\u0000"`}

@@ -8,16 +8,17 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// delivery brings batches into the database. It holds on through outages, protects a batch again when the vault's state has
-// changed, and finds the row that the database refuses.
+// delivery brings batches into the database. It holds on through outages, protects a batch again
+// when the vault's state has changed, and finds the row that the database refuses.
 type delivery struct {
 	*run
 	loader    *Loader
 	protector *Protector
 }
 
-// deliver commits a batch, in parts if a row of it is refused. refused is what the database has refused of its events before.
-// It returns an error only where the context ended or the run gave up.
+// deliver commits a batch, in parts if a row of it is refused. refused is what the database has
+// refused of its events before. It returns an error only where the context ended or the run gave
+// up.
 func (d *delivery) deliver(ctx context.Context, b *Batch, refused refusal) error {
 	messages := b.messages
 	began := time.Now()
@@ -42,7 +43,8 @@ func (d *delivery) deliver(ctx context.Context, b *Batch, refused refusal) error
 			b.Release()
 			d.Log.Info("the vault has moved on: protecting a batch again", "events", len(messages))
 			if stale++; stale > staleTurns {
-				// The vault does not change so often. Something is wrong with it, and new keys do not help.
+				// The vault does not change so often. Something is wrong with it, and new keys do
+				// not help.
 				if err := outage.wait(ctx, err); err != nil {
 					return err
 				}
@@ -78,7 +80,8 @@ func (d *delivery) deliver(ctx context.Context, b *Batch, refused refusal) error
 	}
 }
 
-// staleTurns is how often a batch is protected again without a pause: a rotation step or a restore may come between two reads.
+// staleTurns is how often a batch is protected again without a pause: a rotation step or a restore
+// may come between two reads.
 const staleTurns = 5
 
 // again reads the vault's state once more and protects the messages under it.
@@ -97,14 +100,15 @@ func (d *delivery) again(ctx context.Context, old *writerState, messages []*Mess
 	}
 }
 
-// bisect loads the halves of a batch that the database refused for its data. A single event that is refused becomes a
-// rejection, and a rejection that is refused becomes one that holds less.
+// bisect loads the halves of a batch that the database refused for its data. A single event that is
+// refused becomes a rejection, and a rejection that is refused becomes one that holds less.
 func (d *delivery) bisect(ctx context.Context, messages []*Message, refused refusal, cause error) error {
 	parts := [][]*Message{messages}
 	if len(messages) > 1 {
 		parts = [][]*Message{messages[:len(messages)/2], messages[len(messages)/2:]}
 	} else {
-		d.Log.Warn("the database refuses an event: it becomes a rejection", "message_id", messages[0].ID, "error", cause)
+		d.Log.Warn("the database refuses an event: it becomes a rejection",
+			"message_id", messages[0].ID, "error", cause)
 	}
 	for _, part := range parts {
 		b, err := d.protectBatch(ctx, d.protector, part, refused)
@@ -129,7 +133,8 @@ func (r *run) protectBatch(ctx context.Context, p *Protector, messages []*Messag
 			return b, nil
 		}
 		if pg.Code(err) == pg.StaleEpoch && renewed < staleTurns {
-			// We judged that an event of that month may be stored, and the vault says no: our policy or a clock is wrong.
+			// We judged that an event of that month may be stored, and the vault says no: our
+			// policy or a clock is wrong.
 			if err = r.writer.renew(ctx, p.state); err == nil {
 				renewed++
 				continue

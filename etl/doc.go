@@ -2,9 +2,10 @@
 //
 //	receive → decode → protect → load
 //
-// Run does all of it; DryRun stops before the load and counts. Package etl/source has the sources: an SQS queue, a file,
-// the records of a Lambda call. A Writer holds what all goroutines of a process share: the vault's settings, the
-// index keys and the data keys in hand. Protector and Loader are two stages of Run by themselves, for measurements.
+// Run does all of it; DryRun stops before the load and counts. Package etl/source has the sources:
+// an SQS queue, a file, the records of a Lambda call. A Writer holds what all goroutines of a
+// process share: the vault's settings, the index keys and the data keys in hand. Protector and
+// Loader are two stages of Run by themselves, for measurements.
 //
 // What the package promises:
 //
@@ -13,8 +14,10 @@
 //   - A protected value is written sealed, with its token beside it, and in no other form. The sealed value holds the
 //     text as it was sent, byte for byte; only the token sees the normalised form.
 //   - One bad event never fails its batch, and nothing that an event holds makes its rejection impossible.
-//   - A failure of the infrastructure (database, KEK, a clock) is never an event's fault: the batch is held and tried again.
+//   - A failure of the infrastructure (database, KEK, a clock) is never an event's fault: the batch is
+//     held and tried again.
 //
-// The files follow an event: receive.go, decode.go, protect.go and batch.go, load.go with copytext.go. deliver.go and
-// outage.go say what happens when a load fails; run.go puts the stages together.
+// The files follow an event: receive.go, decode.go, protect.go and batch.go, load.go with
+// copytext.go. deliver.go and outage.go say what happens when a load fails; run.go puts the stages
+// together.
 package etl

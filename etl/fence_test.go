@@ -31,7 +31,8 @@ func raiseEpoch(t *testing.T, db *sqlx.DB) {
 	}
 }
 
-// stored checks that every login among the messages is a row, that each row opens to it, and that nothing else is there.
+// stored checks that every login among the messages is a row, that each row opens to it, and that
+// nothing else is there.
 func stored(t *testing.T, env *keystest.Env, messages []*etl.Message) map[uint32]int {
 	t.Helper()
 	rows := etltest.NewOpener(t, env).Rows(t)
@@ -49,7 +50,8 @@ func stored(t *testing.T, env *keystest.Env, messages []*etl.Message) map[uint32
 	return byKey
 }
 
-// The epoch is raised again and again while a run is under way: its batches are protected again, and nothing is lost.
+// The epoch is raised again and again while a run is under way: its batches are protected again,
+// and nothing is lost.
 func TestStaleEpoch(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)
@@ -76,7 +78,8 @@ func TestStaleEpoch(t *testing.T) {
 	}
 }
 
-// A raised epoch does not wait for long, and neither is it overtaken: writers that hold the fence finish first.
+// A raised epoch does not wait for long, and neither is it overtaken: writers that hold the fence
+// finish first.
 func TestFenceStopsWriters(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)
@@ -155,8 +158,8 @@ func TestUnknownDataKey(t *testing.T) {
 	}
 }
 
-// The pipeline works where the server's, the database's or the login's default isolation is another; the functions
-// themselves refuse it.
+// The pipeline works where the server's, the database's or the login's default isolation is
+// another; the functions themselves refuse it.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"repeatable read", "serializable"} {
@@ -186,7 +189,8 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
-// A vault that calls every epoch stale is out of order. Writers back off instead of making data key after data key.
+// A vault that calls every epoch stale is out of order. Writers back off instead of making data key
+// after data key.
 func TestAlwaysStale(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)

@@ -9,8 +9,8 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// What the queue says it delivers for the first time is loaded without looking for it first. Whether that was true or not,
-// each event is stored once, and the others are counted.
+// What the queue says it delivers for the first time is loaded without looking for it first.
+// Whether that was true or not, each event is stored once, and the others are counted.
 func TestFirstDeliveries(t *testing.T) {
 	t.Parallel()
 	again := func(messages []*etl.Message, receives int) []*etl.Message {
@@ -56,7 +56,8 @@ func TestFirstDeliveries(t *testing.T) {
 	}
 }
 
-// The quicker INSERT is what runs: ON CONFLICT inserts speculatively, and confirms each row with another record of the WAL.
+// The quicker INSERT is what runs: ON CONFLICT inserts speculatively, and confirms each row with
+// another record of the WAL.
 //
 // Not parallel: the WAL is the server's, and every other test of this package writes it.
 func TestFirstDeliveriesWriteLess(t *testing.T) {

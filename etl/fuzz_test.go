@@ -15,8 +15,8 @@ var decodeSeeds = []string{
 	`{"user_id":"","ip":null,"device_id":[]}`, `{"user_id":"u","ip":"::1","device_id":"d","x":{"a":[1,{"b":null}]}}`,
 }
 
-// Whatever comes in: no crash, the body stays as it is, a second decoding says the same, and what is accepted can be
-// stored as text and sealed.
+// Whatever comes in: no crash, the body stays as it is, a second decoding says the same, and what
+// is accepted can be stored as text and sealed.
 func FuzzDecode(f *testing.F) {
 	if len(decodeSeeds) < 10 {
 		f.Fatalf("%d seeds", len(decodeSeeds))

@@ -17,24 +17,28 @@ import (
 	"cloakroom/keys"
 )
 
-// Counts is what a load did with a batch: stored + duplicates + the rejections = the batch's messages.
+// Counts is what a load did with a batch: stored + duplicates + the rejections = the batch's
+// messages.
 type Counts struct {
 	Stored     int64
 	Duplicates int64
 	Rejections map[Reason]int64
 }
 
-// errStale reports that the batch was protected under an older state of the vault: read it, protect again, load again.
+// errStale reports that the batch was protected under an older state of the vault: read it, protect
+// again, load again.
 var errStale = errors.New("the vault has moved on")
 
-// errAbandoned reports a call to the database that was left behind. It may still read what it was given.
+// errAbandoned reports a call to the database that was left behind. It may still read what it was
+// given.
 var errAbandoned = errors.New("left a call to the database behind")
 
 // abandonAfter is how long a call may go on once its context has ended.
 const abandonAfter = time.Second
 
-// callWithDeadline makes a call to the database, and leaves it behind if it goes on after ctx has ended. lib/pq asks the
-// server to cancel and then waits for its answer, which a server that hangs never gives.
+// callWithDeadline makes a call to the database, and leaves it behind if it goes on after ctx has
+// ended. lib/pq asks the server to cancel and then waits for its answer, which a server that hangs
+// never gives.
 func callWithDeadline[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -59,8 +63,8 @@ func callWithDeadline[T any](ctx context.Context, call func() (T, error)) (T, er
 	}
 }
 
-// Loader loads batches over one connection of its own, on which the staging tables live. It connects at its first batch. It
-// is not for concurrent use. Close it.
+// Loader loads batches over one connection of its own, on which the staging tables live. It
+// connects at its first batch. It is not for concurrent use. Close it.
 type Loader struct {
 	vault   *keys.Vault
 	session *session // nil: none is open
@@ -91,14 +95,16 @@ type session struct {
 	staged *writerState // the state for which its staging tables were made
 }
 
-// maxSession is how long a loader keeps a connection. The pool's own limit does not reach a connection that never goes back.
-// A staging table's relfrozenxid does not advance, so a session of weeks would hold up the cluster's transaction ids.
+// maxSession is how long a loader keeps a connection. The pool's own limit does not reach a
+// connection that never goes back. A staging table's relfrozenxid does not advance, so a session of
+// weeks would hold up the cluster's transaction ids.
 const maxSession = 30 * time.Minute
 
 // load commits a batch: COPY into the staging tables, then cloakroom.load(), in one transaction.
 //
-// Errors: errStale; pg.ClocksDiffer; one for which pg.IsDataError holds, where a row may be at fault; errAbandoned; else the
-// infrastructure's. After any error the connection is closed: its state is unknown.
+// Errors: errStale; pg.ClocksDiffer; one for which pg.IsDataError holds, where a row may be at
+// fault; errAbandoned; else the infrastructure's. After any error the connection is closed: its
+// state is unknown.
 func (l *Loader) load(ctx context.Context, b *Batch) (Counts, error) {
 	if l.session != nil && time.Since(l.session.since) >= maxSession {
 		l.Close()
@@ -154,7 +160,8 @@ func (s *session) load(ctx context.Context, b *Batch) (Counts, error) {
 		}
 	}
 	if b.nRejected > 0 {
-		if err := s.copyIn(ctx, "pg_temp.cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections); err != nil {
+		err := s.copyIn(ctx, "pg_temp.cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections)
+		if err != nil {
 			return Counts{}, err
 		}
 	}
@@ -178,13 +185,14 @@ func (s *session) load(ctx context.Context, b *Batch) (Counts, error) {
 // undefinedColumn is the SQLSTATE of a column that is not there.
 const undefinedColumn = "42703"
 
-// copyChunk is how much is handed to the driver at once, in bytes: a little less than its own buffer.
+// copyChunk is how much is handed to the driver at once, in bytes: a little less than its own
+// buffer.
 const copyChunk = 60 << 10
 
 // copyIn runs a COPY with text that ends in a newline.
 //
-// Its error does not pass through Raw: for driver.ErrBadConn, Raw closes the connection, and waits until the transaction on
-// it has ended. This one ends after copyIn.
+// Its error does not pass through Raw: for driver.ErrBadConn, Raw closes the connection, and waits
+// until the transaction on it has ended. This one ends after copyIn.
 func (s *session) copyIn(ctx context.Context, table string, columns []string, text []byte) error {
 	statement := "COPY " + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN"
 	var failed error
@@ -197,8 +205,8 @@ func (s *session) copyIn(ctx context.Context, table string, columns []string, te
 	return failed
 }
 
-// copyText hands the text of a COPY to the driver in chunks: its CopyData adds a newline to each, so a chunk ends where a
-// row does, without it.
+// copyText hands the text of a COPY to the driver in chunks: its CopyData adds a newline to each,
+// so a chunk ends where a row does, without it.
 func copyText(ctx context.Context, driverConn any, statement string, text []byte) error {
 	preparer, ok := driverConn.(driver.ConnPrepareContext)
 	if !ok {
@@ -228,7 +236,8 @@ func copyText(ctx context.Context, driverConn any, statement string, text []byte
 	return err
 }
 
-// chunkEnd is the index of the newline that ends the last row within copyChunk, or the first row if that is longer.
+// chunkEnd is the index of the newline that ends the last row within copyChunk, or the first row if
+// that is longer.
 func chunkEnd(text []byte) int {
 	if len(text) > copyChunk {
 		for i := copyChunk; i > 0; i-- {

@@ -14,7 +14,8 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// generated hands over events that are made as they are asked for, and notes the largest heap it saw.
+// generated hands over events that are made as they are asked for, and notes the largest heap it
+// saw.
 type generated struct {
 	mu    sync.Mutex
 	n     int
@@ -40,8 +41,8 @@ func (g *generated) Receive(context.Context) ([]*etl.Message, error) {
 	return []*etl.Message{etltest.Message(g.n, g.make(g.n, g.size))}, nil
 }
 
-// Bodies of 1 MiB, as large as a queue carries: good ones and bad ones end as they should, and the memory that many of
-// them take is bounded by the batches under way.
+// Bodies of 1 MiB, as large as a queue carries: good ones and bad ones end as they should, and the
+// memory that many of them take is bounded by the batches under way.
 func TestLargeBodies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("200 MiB go through Postgres")
@@ -65,7 +66,8 @@ func TestLargeBodies(t *testing.T) {
 	if s.Stored != 50 || s.Rejections[etl.InvalidUTF8] != 50 || s.Rejections[etl.MissingField] != 50 || s.Rejections[etl.TooLong] != 50 {
 		t.Errorf("%+v", s)
 	}
-	// Some ten batches are under way at once, each with its messages and three times that as text for COPY.
+	// Some ten batches are under way at once, each with its messages and three times that as text
+	// for COPY.
 	const bound = 256 << 20
 	t.Logf("heap in use at most %d MiB", source.peak>>20)
 	if source.peak > bound {

@@ -19,7 +19,8 @@ type Message struct {
 	Handle any
 }
 
-// namespace is where cloakroom's UUIDv5 ids live (RFC 9562, section 5.5). Changing it would store every file again.
+// namespace is where cloakroom's UUIDv5 ids live (RFC 9562, section 5.5). Changing it would store
+// every file again.
 var namespace = uuid.MustParse("6d9f0c7e-5b0a-5c1e-9a53-0d3b8f3b6a11")
 
 // MessageID is a queue's message id as a UUID: the id itself, or UUIDv5 of an id that is not a UUID.
@@ -32,8 +33,8 @@ func MessageID(id string) uuid.UUID {
 	return uuid.NewSHA1(namespace, []byte("message\x00"+id))
 }
 
-// FileEventID is the id of an event in a file: UUIDv5 of the source's name and the event's position, from 0. So the same
-// file gives the same ids on every run.
+// FileEventID is the id of an event in a file: UUIDv5 of the source's name and the event's
+// position, from 0. So the same file gives the same ids on every run.
 func FileEventID(source string, position int64) uuid.UUID {
 	name := append([]byte("source\x00"+source+"\x00"), strconv.FormatInt(position, 10)...)
 	return uuid.NewSHA1(namespace, name)

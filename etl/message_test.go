@@ -6,8 +6,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// These ids are stored: should one change, every event that is sent or read again would be stored again.
-// They were computed with another implementation of RFC 9562.
+// These ids are stored: should one change, every event that is sent or read again would be stored
+// again. They were computed with another implementation of RFC 9562.
 func TestMessageIDsNeverChange(t *testing.T) {
 	for id, want := range map[string]string{
 		"11111111-2222-4333-8444-555555555555": "11111111-2222-4333-8444-555555555555",

@@ -14,8 +14,8 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// ErrGaveUp reports an outage that lasted longer than Options.MaxOutage, or one that cannot pass by itself. Nothing is lost:
-// what was not committed is still at its source.
+// ErrGaveUp reports an outage that lasted longer than Options.MaxOutage, or one that cannot pass by
+// itself. Nothing is lost: what was not committed is still at its source.
 var ErrGaveUp = errors.New("gave up")
 
 // GaveUp is ErrGaveUp with its cause and how long the outage lasted.
@@ -26,22 +26,22 @@ func GaveUp(cause error, after time.Duration) error {
 // LogEvery is how often an outage that goes on is logged.
 const LogEvery = 30 * time.Second
 
-// pauses are those between two tries while the database or the KEK is away: long enough not to hinder its start, short
-// enough that nobody waits for us after it.
+// pauses are those between two tries while the database or the KEK is away: long enough not to
+// hinder its start, short enough that nobody waits for us after it.
 var pauses = retry.Pauses{First: 100 * time.Millisecond, Max: 10 * time.Second}
 
-// outages is what a run knows of the outages that its goroutines wait for. They are logged as one: several loaders
-// meet the same dead database.
+// outages is what a run knows of the outages that its goroutines wait for. They are logged as one:
+// several loaders meet the same dead database.
 type outages struct {
 	mu      sync.Mutex
 	waiting int       // goroutines that wait
 	began   time.Time // when the first of them began to
-	held    int64     // events that were not committed, at the most
+	held    int64     // most events that were received and not committed
 	logs    map[string]*rate.Sometimes
 }
 
-// outage is one goroutine's waiting for what it does to succeed. It pauses between tries, logs, and gives up after
-// Options.MaxOutage. Call end when the try has succeeded or nothing more is tried.
+// outage is one goroutine's waiting for what it does to succeed. It pauses between tries, logs, and
+// gives up after Options.MaxOutage. Call end when the try has succeeded or nothing more is tried.
 type outage struct {
 	run   *run
 	doing string
@@ -52,19 +52,22 @@ type outage struct {
 
 func (r *run) newOutage(doing string) *outage { return &outage{run: r, doing: doing} }
 
-// wait sleeps before the next try. It returns an error if there is none: the context ended, or the run gives up.
+// wait sleeps before the next try. It returns an error if there is none: the context ended, or the
+// run gives up.
 func (o *outage) wait(ctx context.Context, err error) error {
 	if o.run.Holding != nil && ctx.Err() == nil {
 		o.run.Holding(o.doing, err)
 	}
 	log := o.begin()
 	stop := ctx.Err()
-	if limit, lasted := o.run.MaxOutage, time.Since(o.began); stop == nil && limit > 0 && (!passes(err) || lasted >= limit) {
+	lasted := time.Since(o.began)
+	if limit := o.run.MaxOutage; stop == nil && limit > 0 && (!passes(err) || lasted >= limit) {
 		stop = GaveUp(err, lasted)
 	}
 	if stop == nil {
 		log.Do(func() {
-			o.run.Log.Error("holding events", "doing", o.doing, "error", err, "since", o.began.UTC().Format(time.RFC3339))
+			o.run.Log.Error("holding events",
+				"doing", o.doing, "error", err, "since", o.began.UTC().Format(time.RFC3339))
 		})
 		stop = retry.Sleep(ctx, o.pacer.Next())
 	}
@@ -104,6 +107,6 @@ func (o *outage) end() {
 	}
 }
 
-// passes reports a failure that may pass by itself. Others (a missing grant, a disabled KEK) need an operator: a daemon
-// holds on for them too, a command says so at once.
+// passes reports a failure that may pass by itself. Others (a missing grant, a disabled KEK) need
+// an operator: a daemon holds on for them too, a command says so at once.
 func passes(err error) bool { return pg.IsUnavailable(err) || errors.Is(err, kek.ErrUnavailable) }

@@ -82,7 +82,8 @@ type wrapper struct {
 	private any
 }
 
-// Whatever holds a key prints none of its bytes, under any verb, in any structure, in JSON and in a log.
+// Whatever holds a key prints none of its bytes, under any verb, in any structure, in JSON and in a
+// log.
 func TestKeysDoNotPrint(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)

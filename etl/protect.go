@@ -14,8 +14,8 @@ import (
 	"cloakroom/keys"
 )
 
-// Protector decodes events, makes their tokens, seals them and writes their rows for COPY. It reuses its buffers and is
-// not for concurrent use; each goroutine has its own, over one Writer.
+// Protector decodes events, makes their tokens, seals them and writes their rows for COPY. It
+// reuses its buffers and is not for concurrent use; each goroutine has its own, over one Writer.
 type Protector struct {
 	writer    *Writer
 	decoder   *decoder
@@ -29,7 +29,8 @@ type Protector struct {
 	day       day
 }
 
-// day is a date and its text, kept because most events of a batch share it, and judged anew for each batch.
+// day is a date and its text, kept because most events of a batch share it, and judged again for
+// each batch.
 type day struct {
 	date    time.Time
 	text    string
@@ -56,7 +57,8 @@ func NewProtector(w *Writer) *Protector {
 	return p
 }
 
-// Protect turns messages into a batch; what cannot be stored is in it as a rejection. It fails only if it gets no data key.
+// Protect turns messages into a batch; what cannot be stored is in it as a rejection. It fails only
+// if it gets no data key.
 func (p *Protector) Protect(ctx context.Context, messages []*Message) (*Batch, error) {
 	return p.protect(ctx, messages, nothingRefused)
 }
@@ -128,7 +130,8 @@ func (p *Protector) judge(m *Message) (*event, Reason) {
 // string is the value as a string without a copy: it lives no longer than the event.
 func (v *value) string() string { return unsafe.String(unsafe.SliceData(v.text), len(v.text)) }
 
-// tokenise makes the tokens of all protected members under all live versions, one after another in p.tokens.
+// tokenise makes the tokens of all protected members under all live versions, one after another in
+// p.tokens.
 func (p *Protector) tokenise(e *event) Reason {
 	p.tokens = p.tokens[:0]
 	for v := range p.hashers {
@@ -153,7 +156,8 @@ func (p *Protector) tokenise(e *event) Reason {
 	return ""
 }
 
-// noToken stands in p.tokens where a protected member is null. It is as long as a token, and no token begins with NUL.
+// noToken stands in p.tokens where a protected member is null. It is as long as a token, and no
+// token begins with NUL.
 var noToken = make([]byte, blindindex.TokenLength)
 
 // writeRow writes one row, in the order of dataset.Columns.
@@ -215,11 +219,12 @@ func appendClear(row []byte, m *dataset.Member, v *value) []byte {
 	return appendCopyText(row, v.text)
 }
 
-// reject seals the whole event and writes it to the batch's rejections, in the order of rejectionColumns.
+// reject seals the whole event and writes it to the batch's rejections, in the order of
+// rejectionColumns.
 //
-// Nothing that an event or its server says may make this impossible. Days and counts beyond the column's range are left
-// out or cut; where the database refuses the rejection all the same, it is written once more without subject, date and
-// count.
+// Nothing that an event or its server says may make this impossible. Days and counts beyond the
+// column's range are left out or cut; where the database refuses the rejection all the same, it is
+// written once more without subject, date and count.
 func (p *Protector) reject(
 	ctx context.Context, b *Batch, m *Message, rest []*Message, e *event, reason Reason, refused refusal,
 ) error {

@@ -24,7 +24,8 @@ func benchMessages(n int) []*Message {
 	return out
 }
 
-// BenchmarkProtect decodes, normalises, makes two tokens, seals twice and writes the row for COPY: per event, on one core.
+// BenchmarkProtect decodes, normalises, makes two tokens, seals twice and writes the row for COPY:
+// per event, on one core.
 func BenchmarkProtect(b *testing.B) {
 	w := newWriter(b, keystest.New(b))
 	messages := benchMessages(2000)
@@ -40,8 +41,9 @@ func BenchmarkProtect(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad commits batches of 2,000 sealed rows, one connection: per row. BenchmarkCopy is its yardstick: COPY of the
-// same rows straight into the partitioned table, without staging, fence, checks and order, which a superuser can.
+// BenchmarkLoad commits batches of 2,000 sealed rows, one connection: per row. BenchmarkCopy is its
+// yardstick: COPY of the same rows straight into the partitioned table, without staging, fence,
+// checks and order, which a superuser can.
 func BenchmarkLoad(b *testing.B) {
 	w := newWriter(b, keystest.New(b))
 	l := NewLoader(w)

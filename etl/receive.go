@@ -10,22 +10,24 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Source hands over events. Receive returns the next ones and waits for them if it has to; io.EOF means that there are no
-// more. After a Receive fails with another error, Run commits what it has in hand and ends.
+// Source hands over events. Receive returns the next ones and waits for them if it has to; io.EOF
+// means that there are no more. After a Receive fails with another error, Run commits what it has
+// in hand and ends.
 //
 // Up to Options.Receivers goroutines call it at once.
 type Source interface {
 	Receive(ctx context.Context) ([]*Message, error)
 }
 
-// Committer is a source that wants to know which of its events are committed, so that it can delete them from a queue.
-// The loaders call it, so it must not block for long.
+// Committer is a source that wants to know which of its events are committed, so that it can delete
+// them from a queue. The loaders call it, so it must not block for long.
 type Committer interface {
 	Committed(messages []*Message)
 }
 
-// receivers runs between one and Options.Receivers goroutines that call Receive. It adds one when a full receive went
-// down the pipeline at once, and ends one when there was nothing to receive or the pipeline applied back-pressure.
+// receivers runs between one and Options.Receivers goroutines that call Receive. It adds one when a
+// full receive went down the pipeline at once, and ends one when there was nothing to receive or
+// the pipeline applied back-pressure.
 type receivers struct {
 	*run
 	receiving, work context.Context
@@ -40,12 +42,16 @@ type receivers struct {
 const (
 	// fullReceive is the most that SQS hands over in one call, in messages.
 	fullReceive = 10
-	// slowHandover is when a pipeline that takes a receive is applying back-pressure. A channel with room takes microseconds.
+	// slowHandover is when a pipeline that takes a receive is applying back-pressure. A channel
+	// with room takes microseconds.
 	slowHandover = 10 * time.Millisecond
 )
 
-// receiveAll receives until the source ends or fails, or receiving ends. When it returns, nothing more is sent to out.
-func (r *run) receiveAll(receiving context.Context, stop context.CancelFunc, work context.Context, out chan<- []*Message) error {
+// receiveAll receives until the source ends or fails, or receiving ends. When it returns, nothing
+// more is sent to out.
+func (r *run) receiveAll(
+	receiving context.Context, stop context.CancelFunc, work context.Context, out chan<- []*Message,
+) error {
 	p := &receivers{run: r, receiving: receiving, stop: stop, work: work, out: out, active: 1}
 	p.group.Go(p.receive)
 	return p.group.Wait()
@@ -112,8 +118,8 @@ func (p *receivers) shrink() bool {
 	return true
 }
 
-// collect groups messages into batches. It sends a batch when it is full by rows or bytes, when its first event has waited
-// for BatchDelay, or when the input has ended.
+// collect groups messages into batches. It sends a batch when it is full by rows or bytes, when its
+// first event has waited for BatchDelay, or when the input has ended.
 func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*Message) error {
 	var batch []*Message
 	size := 0

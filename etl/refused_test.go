@@ -79,7 +79,8 @@ func TestBisectAllRefused(t *testing.T) {
 	if s.Rejections[etl.DBData] != 40 || s.Stored != 0 {
 		t.Errorf("%+v", s)
 	}
-	// Once the operator drops the constraint, the same events are known as rejections: replaying is the auditors' work.
+	// Once the operator drops the constraint, the same events are known as rejections: replaying is
+	// the auditors' work.
 	env.Open(t, "").MustExec(`ALTER TABLE cloakroom.user_logins DROP CONSTRAINT no_poison`)
 	if again := etltest.Run(t, etltest.NewWriter(t, env, "ingest2"), etltest.NewSource(messages), etl.Options{}); again.Duplicates != 40 {
 		t.Errorf("again: %+v", again)

@@ -13,8 +13,8 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// Whatever stands in an event, or in what its server says of it, the event becomes a row or a rejection: alone, and inside a
-// full batch, whose other events are stored.
+// Whatever stands in an event, or in what its server says of it, the event becomes a row or a
+// rejection: alone, and inside a full batch, whose other events are stored.
 func TestNothingMakesARejectionImpossible(t *testing.T) {
 	t.Parallel()
 	type event struct {

@@ -23,11 +23,13 @@ type Options struct {
 	BatchBytes int           // most body bytes in a batch, unless one event is larger: 8 MiB
 	BatchDelay time.Duration // how long a batch waits for more events: 100 ms
 	Grace      time.Duration // how long, after ctx ends, to go on committing what was received: 25 s
-	// MaxOutage is how long the database or the KEK may be away before the run gives up; 0: no limit.
+	// MaxOutage is how long the database or the KEK may be away before the run gives up; 0: no
+	// limit.
 	MaxOutage time.Duration
 	Log       *slog.Logger // slog.Default
 	Observe   Observer     // told of each batch; may be nil
-	// Holding is told of each try that failed while the database or the KEK was away or a clock was wrong; may be nil.
+	// Holding is told of each try that failed while the database or the KEK was away or a clock was
+	// wrong; may be nil.
 	Holding func(doing string, err error)
 }
 
@@ -57,7 +59,8 @@ type Summary struct {
 	Duplicates int64            `json:"duplicates"`
 	Rejected   int64            `json:"rejected"`
 	Rejections map[Reason]int64 `json:"rejections"`
-	// Abandoned were received and not committed, because the run was stopped or gave up. Their source still has them.
+	// Abandoned were received and not committed, because the run was stopped or gave up. Their
+	// source still has them.
 	Abandoned int64   `json:"abandoned"`
 	Seconds   float64 `json:"seconds"`
 }
@@ -72,11 +75,12 @@ type run struct {
 	summary Summary
 }
 
-// Run moves events from a source into the database until the source ends or ctx does. When ctx ends it stops
-// receiving and commits what it has in hand, within Options.Grace.
+// Run moves events from a source into the database until the source ends or ctx does. When ctx ends
+// it stops receiving and commits what it has in hand, within Options.Grace.
 //
-// It returns an error if the source failed or an outage outlasted Options.MaxOutage (ErrGaveUp). It returns none if ctx ended,
-// even if the grace was too short: Summary.Abandoned tells. The summary is true in any case.
+// It returns an error if the source failed or an outage outlasted Options.MaxOutage (ErrGaveUp). It
+// returns none if ctx ended, even if the grace was too short: Summary.Abandoned tells. The summary
+// is true in any case.
 func Run(ctx context.Context, w *Writer, source Source, o Options) (Summary, error) {
 	r := &run{Options: o.withDefaults(), writer: w, source: source, summary: Summary{Rejections: map[Reason]int64{}}}
 	began := time.Now()
@@ -93,7 +97,8 @@ func Run(ctx context.Context, w *Writer, source Source, o Options) (Summary, err
 	return s, err
 }
 
-// run is the pipeline. Each stage closes its output when its input has ended, so that what was received drains.
+// run is the pipeline. Each stage closes its output when its input has ended, so that what was
+// received drains.
 func (r *run) run(ctx context.Context) error {
 	work, cancel := afterGrace(ctx, r.Grace)
 	defer cancel()
@@ -198,8 +203,9 @@ func (r *run) held() int64 {
 	return r.summary.Received - r.summary.Stored - r.summary.Duplicates - r.summary.Rejected
 }
 
-// DryRun decodes events, makes their tokens and counts what would become of them, until the source ends. It seals, writes
-// and deletes nothing. Duplicates count as stored: only the database could tell.
+// DryRun decodes events, makes their tokens and counts what would become of them, until the source
+// ends. It seals, writes and deletes nothing. Duplicates count as stored: only the database could
+// tell.
 func DryRun(ctx context.Context, w *Writer, source Source) (Summary, error) {
 	s := Summary{Rejections: map[Reason]int64{}}
 	p := NewProtector(w)

@@ -21,7 +21,8 @@ func session(t *testing.T, env *keystest.Env) *sqlx.DB {
 	return db
 }
 
-// Whoever is granted TEMPORARY can plant something under the staging table's name; load() would read it as the owner.
+// Whoever is granted TEMPORARY can plant something under the staging table's name; load() would
+// read it as the owner.
 func TestPlantedStaging(t *testing.T) {
 	t.Parallel()
 	for name, plant := range map[string]string{
@@ -59,7 +60,8 @@ func TestPlantedStaging(t *testing.T) {
 	}
 }
 
-// The owner's own staging table, tampered with by a superuser, is refused too: rules and triggers run as the owner.
+// The owner's own staging table, tampered with by a superuser, is refused too: rules and triggers
+// run as the owner.
 func TestTamperedStaging(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{

@@ -12,7 +12,8 @@ import (
 	"cloakroom/keys"
 )
 
-// Writer is what all protectors and loaders of a process share: the vault, its state as last read, and the data keys.
+// Writer is what all protectors and loaders of a process share: the vault, its state as last read,
+// and the data keys.
 type Writer struct {
 	vault   *keys.Vault
 	dataset *dataset.Dataset
@@ -21,7 +22,8 @@ type Writer struct {
 	refresh sync.Mutex
 }
 
-// writerState is the vault's state under which events are protected; the load refuses one that has passed.
+// writerState is the vault's state under which events are protected; the load refuses one that has
+// passed.
 type writerState struct {
 	settings keys.Settings
 	index    []keys.IndexKey
@@ -31,14 +33,17 @@ type writerState struct {
 	rejectionColumns []string
 }
 
-// outside reports whether a date lies outside the policy's window. This is the only judge of an event's day: load() compares
-// the clock with the database's, and refuses the batch, never an event, where they differ.
+// outside reports whether a date lies outside the policy's window. This is the only judge of an
+// event's day: load() compares the clock with the database's, and refuses the batch, never an
+// event, where they differ.
 func (s *writerState) outside(date time.Time) bool {
 	today := s.now().UTC().Truncate(24 * time.Hour)
-	return date.Before(today.AddDate(0, 0, -s.settings.DaysBack)) || date.After(today.AddDate(0, 0, s.settings.DaysAhead))
+	first, last := today.AddDate(0, 0, -s.settings.DaysBack), today.AddDate(0, 0, s.settings.DaysAhead)
+	return date.Before(first) || date.After(last)
 }
 
-// NewWriter reads the vault's state and unwraps the index key. It fails where this host's clock and the database's differ.
+// NewWriter reads the vault's state and unwraps the index key. It fails where this host's clock and
+// the database's differ.
 func NewWriter(ctx context.Context, v *keys.Vault, d *dataset.Dataset, caps keys.Caps) (*Writer, error) {
 	w := &Writer{vault: v, dataset: d}
 	state, err := w.read(ctx)
@@ -57,7 +62,8 @@ func (w *Writer) read(ctx context.Context) (*writerState, error) {
 	if err := w.vault.CompareClocks(ctx); err != nil {
 		return nil, err
 	}
-	// The epoch first: if a rotation step comes between, the load refuses the older epoch and all is read again.
+	// The epoch first: if a rotation step comes between, the load refuses the older epoch and all
+	// is read again.
 	s, err := w.vault.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -76,13 +82,15 @@ func (w *Writer) read(ctx context.Context) (*writerState, error) {
 	}, nil
 }
 
-// DataKeys says how old the oldest data key in hand is and how many values those in hand have sealed, for metrics.
+// DataKeys says how old the oldest data key in hand is and how many values those in hand have
+// sealed, for metrics.
 func (w *Writer) DataKeys() (age time.Duration, seals uint64) { return w.issuer.Oldest() }
 
 func (w *Writer) current() *writerState { return w.state.Load() }
 
-// renew reads the vault's state again after the vault refused a batch of the state old. It gives up the data keys in hand,
-// because a raised epoch may have closed them. Of several goroutines refused together, one does it.
+// renew reads the vault's state again after the vault refused a batch of the state old. It gives up
+// the data keys in hand, because a raised epoch may have closed them. Of several goroutines refused
+// together, one does it.
 func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	w.refresh.Lock()
 	defer w.refresh.Unlock()
@@ -100,11 +108,12 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	return nil
 }
 
-// renewTimeout bounds one reading of the vault's state. A KMS that takes the call and never answers must not hold all
-// loaders.
+// renewTimeout bounds one reading of the vault's state. A KMS that takes the call and never answers
+// must not hold all loaders.
 const renewTimeout = time.Minute
 
-// FixSource records a file source in the vault. It returns the date of its events, which the source's first run fixed.
+// FixSource records a file source in the vault. It returns the date of its events, which the
+// source's first run fixed.
 func (w *Writer) FixSource(ctx context.Context, name string, date time.Time) (time.Time, error) {
 	var fixed time.Time
 	err := w.vault.DB.GetContext(ctx, &fixed, `SELECT cloakroom.fix_source($1, $2)`, name, date.Format(time.DateOnly))

@@ -1,4 +1,5 @@
-// Package etltest gives a test of the ETL a source in memory, a writer on a vault of its own, and what is stored, opened.
+// Package etltest gives a test of the ETL a source in memory, a writer on a vault of its own, and
+// what is stored, opened.
 package etltest
 
 import (
@@ -40,7 +41,8 @@ func WriterAt(t testing.TB, env *keystest.Env, url string, caps keys.Caps) *etl.
 // Today is the current date, UTC.
 func Today() time.Time { return time.Now().UTC().Truncate(24 * time.Hour) }
 
-// Message is an event of today whose id follows from n. Not by SHA-1, which a test may run without (fips140=only).
+// Message is an event of today whose id follows from n. Not by SHA-1, which a test may run without
+// (fips140=only).
 func Message(n int, body string) *etl.Message {
 	id := uuid.NewHash(sha256.New(), uuid.Nil, fmt.Appendf(nil, "etltest %d", n), 8)
 	return &etl.Message{ID: id, Date: Today(), Body: []byte(body), Receives: 1}
@@ -101,8 +103,9 @@ func (s *Source) Receive(context.Context) ([]*etl.Message, error) {
 	return s.parts[s.next-1], nil
 }
 
-// Run runs a source to its end and fails the test where that fails, or where the summary does not add up. Unless the
-// options say otherwise it logs nothing, and an outage ends it after ten seconds.
+// Run runs a source to its end and fails the test where that fails, or where the summary does not
+// add up. Unless the options say otherwise it logs nothing, and an outage ends it after ten
+// seconds.
 func Run(t testing.TB, w *etl.Writer, source etl.Source, o etl.Options) etl.Summary {
 	t.Helper()
 	if o.MaxOutage == 0 {

@@ -1,4 +1,5 @@
-// Package metrics keeps the daemon's Prometheus metrics. Units are base units; no label holds an id or a value.
+// Package metrics keeps the daemon's Prometheus metrics. Units are base units; no label holds an id
+// or a value.
 package metrics
 
 import (
@@ -49,17 +50,21 @@ func New() *Metrics {
 		Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 5, 20, 30},
 	}, []string{"op"})
 	m.extensions = counters("visibility_extensions_total", "Messages whose visibility was to be extended.", "outcome")
-	m.lag = histogram("end_to_end_lag_seconds", "From an event's sending to its commit.", []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400})
+	m.lag = histogram("end_to_end_lag_seconds", "From an event's sending to its commit.",
+		[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400})
 	m.batchRows = histogram("batch_rows", "Events in a committed batch.", []float64{1, 10, 50, 100, 500, 1000, 2000, 5000})
-	m.batchSeconds = histogram("batch_commit_duration_seconds", "From the first try to load a batch to its commit.", []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600})
+	m.batchSeconds = histogram("batch_commit_duration_seconds", "From the first try to load a batch to its commit.",
+		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600})
 	m.kmsRequests = counters("kms_requests_total", "Calls to the KEK.", "op", "outcome")
 	m.begin()
 	m.registry.MustRegister(m.received, m.committed, m.duplicates, m.rejected, m.sqsRequests, m.sqsSeconds, m.extensions,
-		m.lag, m.batchRows, m.batchSeconds, m.kmsRequests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.lag, m.batchRows, m.batchSeconds, m.kmsRequests,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// begin makes the series that alerts and dashboards ask for before their first event: a rate over a series that begins at
+// begin makes the series that alerts and dashboards ask for before their first event: a rate over a
+// series that begins at
 // 1 misses the first.
 func (m *Metrics) begin() {
 	for _, reason := range etl.Reasons() {
@@ -77,7 +82,8 @@ func (m *Metrics) begin() {
 	}
 }
 
-// Gauges registers what is read when it is scraped: how many messages are held, and the data keys in hand.
+// Gauges registers what is read when it is scraped: how many messages are held, and the data keys
+// in hand.
 func (m *Metrics) Gauges(held func() int, dataKey func() (age time.Duration, seals uint64)) {
 	gauge := func(name, help string, f func() float64) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cloakroom_" + name, Help: help}, f))

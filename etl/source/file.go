@@ -23,9 +23,10 @@ const MaxEvent = 16 << 20
 // fileBatch is how many events a file source hands over at once.
 const fileBatch = 500
 
-// File is a source that reads JSON Lines or one JSON array. An event's id is etl.FileEventID, its date the source's: the
-// same file stores once, today and tomorrow. An event's body is its bytes in the file: a line without the newline that ends
-// it, or an element of the array without the white space around it.
+// File is a source that reads JSON Lines or one JSON array. An event's id is etl.FileEventID, its
+// date the source's: the same file stores once, today and tomorrow. An event's body is its bytes in
+// the file: a line without the newline that ends it, or an element of the array without the white
+// space around it.
 type File struct {
 	name     string
 	date     time.Time
@@ -33,8 +34,8 @@ type File struct {
 	next     func() ([]byte, error)
 }
 
-// FileOptions name a file source. The name and the date default to the file's SHA-256 and its modification date; for
-// standard input both must be given.
+// FileOptions name a file source. The name and the date default to the file's SHA-256 and its
+// modification date; for standard input both must be given.
 type FileOptions struct {
 	Path   string // "-": standard input
 	Name   string
@@ -43,8 +44,8 @@ type FileOptions struct {
 	DryRun bool // do not record the source in the vault
 }
 
-// OpenFile opens a file source and fixes its name and date in the vault. A later run keeps the first run's date, and is
-// refused if it asks for another. The second result closes the file.
+// OpenFile opens a file source and fixes its name and date in the vault. A later run keeps the
+// first run's date, and is refused if it asks for another. The second result closes the file.
 func OpenFile(ctx context.Context, w *etl.Writer, o FileOptions) (*File, func() error, error) {
 	in, closeFile, name, date, err := openInput(o)
 	if err != nil {
@@ -147,7 +148,8 @@ const byteOrderMark = "\ufeff"
 // jsonSpace is white space by RFC 8259, section 2.
 const jsonSpace = " \t\r\n"
 
-// eventsOf reads a JSON array if the first character that is not white space is '[', else JSON Lines.
+// eventsOf reads a JSON array if the first character that is not white space is '[', else JSON
+// Lines.
 func eventsOf(in io.Reader) (func() ([]byte, error), error) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	if head, _ := r.Peek(len(byteOrderMark)); string(head) == byteOrderMark {
@@ -183,8 +185,8 @@ func eventsOf(in io.Reader) (func() ([]byte, error), error) {
 	}
 }
 
-// arrayEvents reads the elements of one JSON array. What is wrong inside an element is for the decoder to say. If the array
-// itself is broken, reading ends with an error.
+// arrayEvents reads the elements of one JSON array. What is wrong inside an element is for the
+// decoder to say. If the array itself is broken, reading ends with an error.
 func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
 	r := &boundedReader{in: in, limit: MaxEvent}
 	d := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -193,7 +195,8 @@ func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
 	}
 	ended := false
 	return func() ([]byte, error) {
-		// The decoder reads a whole value before it hands it over. Part of what it read may belong to the next one.
+		// The decoder reads a whole value before it hands it over. Part of what it read may belong
+		// to the next one.
 		r.limit = d.InputOffset() + 2*MaxEvent
 		switch {
 		case ended:
@@ -221,8 +224,8 @@ func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
 	}, nil
 }
 
-// boundedReader fails past a limit, in bytes from the start, so that one endless value does not fill the memory. It
-// remembers how reading failed.
+// boundedReader fails past a limit, in bytes from the start, so that one endless value does not
+// fill the memory. It remembers how reading failed.
 type boundedReader struct {
 	in          io.Reader
 	read, limit int64
@@ -249,8 +252,8 @@ func brokenArray(d *jsontext.Decoder) error {
 
 var errTooLong = fmt.Errorf("it is longer than %d MiB", MaxEvent>>20)
 
-// lineEvents reads JSON Lines. Lines of nothing but white space are not events. What else stands in a line is for the decoder
-// to judge: a rejection seals it as it was received.
+// lineEvents reads JSON Lines. Lines of nothing but white space are not events. What else stands in
+// a line is for the decoder to judge: a rejection seals it as it was received.
 func lineEvents(r *bufio.Reader) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		for {

@@ -65,7 +65,8 @@ func TestFileEvents(t *testing.T) {
 		{"space", " \n\r\n\t", nil},
 		{"lines", "{\"a\":1}\n{}\n", []string{`{"a":1}`, `{}`}},
 		{"no newline at the end", "{}\n{\"a\":1}", []string{`{}`, `{"a":1}`}},
-		// A rejection seals the bytes as they were received, so nothing is taken off a line but its newline.
+		// A rejection seals the bytes as they were received, so nothing is taken off a line but its
+		// newline.
 		{"CRLF", "{}\r\n[1]\r\n", []string{"{}\r", "[1]\r"}},
 		{"blank lines", "\n\n{}\n \t\r\n\n{}\n\n", []string{`{}`, `{}`}},
 		{"indented", "  {} \n\t{}\t", []string{"  {} ", "\t{}\t"}},
@@ -181,7 +182,8 @@ func ingest(t *testing.T, w *etl.Writer, o source.FileOptions) (etl.Summary, err
 	return s, err
 }
 
-// The same file stores once, today and tomorrow, whatever its modification date; its events keep the first run's date.
+// The same file stores once, today and tomorrow, whatever its modification date; its events keep
+// the first run's date.
 func TestSameFileStoresOnce(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)

@@ -25,8 +25,8 @@ func NewSlice(messages []*etl.Message) *SliceSource {
 	return &SliceSource{messages: messages, committed: map[*etl.Message]bool{}}
 }
 
-// FromLambda makes a source of what an SQS event source mapping called a Lambda function with. A message's Handle is its
-// id as SQS gave it, a string: the identifier of a failed item.
+// FromLambda makes a source of what an SQS event source mapping called a Lambda function with. A
+// message's Handle is its id as SQS gave it, a string: the identifier of a failed item.
 func FromLambda(event events.SQSEvent) *SliceSource {
 	messages := make([]*etl.Message, len(event.Records))
 	for i := range event.Records {

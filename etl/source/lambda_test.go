@@ -11,7 +11,8 @@ import (
 	"cloakroom/etl/source"
 )
 
-// What Lambda hands over is what the queue would have handed over, and what was not committed can be handed back.
+// What Lambda hands over is what the queue would have handed over, and what was not committed can
+// be handed back.
 func TestFromLambda(t *testing.T) {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	record := func(id, sent, receives string) events.SQSMessage {

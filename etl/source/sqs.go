@@ -1,5 +1,5 @@
-// Package source has the sources of package etl: an SQS queue, a file, and messages at hand, such as the records with
-// which a Lambda function is called.
+// Package source has the sources of package etl: an SQS queue, a file, and messages at hand, such
+// as the records with which a Lambda function is called.
 package source
 
 import (
@@ -21,14 +21,14 @@ import (
 
 // SQSOptions say how a queue is read. Zero fields take the defaults named beside them.
 type SQSOptions struct {
-	// Once ends the source when the queue is empty: two polls of a second in a row brought nothing, and SQS counts no
-	// message visible, invisible or delayed.
+	// Once ends the source when the queue is empty: two polls of a second in a row brought nothing,
+	// and SQS counts no message visible, invisible or delayed.
 	Once bool
-	// DryRun ends the source when two polls of a second in a row brought nothing, or when as much is held as allowed.
-	// Nothing will be committed, and Close gives all of it back.
+	// DryRun ends the source when two polls of a second in a row brought nothing, or when as much
+	// is held as allowed. Nothing will be committed, and Close gives all of it back.
 	DryRun bool
-	// OnceWait is how long Once waits for messages that another process holds, which may have been killed: the
-	// visibility timeout.
+	// OnceWait is how long Once waits for messages that another process holds, which may have been
+	// killed: the visibility timeout.
 	OnceWait time.Duration
 	// MaxOutage is how long the queue may be away before Receive fails; 0: no limit.
 	MaxOutage time.Duration
@@ -72,7 +72,8 @@ func NewSQS(q *queue.Queue, o SQSOptions) *SQS {
 // oncePoll is how long a poll of Once waits.
 const oncePoll = time.Second
 
-// Receive polls once. While the queue is away it pauses and returns nothing, until MaxOutage has passed.
+// Receive polls once. While the queue is away it pauses and returns nothing, until MaxOutage has
+// passed.
 func (s *SQS) Receive(ctx context.Context) ([]*etl.Message, error) {
 	var wait time.Duration
 	if s.Once || s.DryRun {
@@ -119,7 +120,8 @@ func (s *SQS) LastPoll() time.Time {
 	return s.polled
 }
 
-// Full reports that nothing more is received because as much is held as allowed: an outage downstream, not a stuck loop.
+// Full reports that nothing more is received because as much is held as allowed: an outage
+// downstream, not a stuck loop.
 func (s *SQS) Full() bool { return s.consumer.Full() }
 
 // Healthy returns an error while the queue is away.
@@ -136,18 +138,20 @@ func (s *SQS) messages(received []*queue.Message) []*etl.Message {
 	out := make([]*etl.Message, len(received))
 	for i, m := range received {
 		out[i] = &etl.Message{
-			ID: etl.MessageID(m.ID), Date: s.dateOf(m), Body: m.Body, Receives: max(1, m.Receives), Sent: m.Sent, Handle: m,
+			ID: etl.MessageID(m.ID), Date: s.dateOf(m), Body: m.Body,
+			Receives: max(1, m.Receives), Sent: m.Sent, Handle: m,
 		}
 	}
 	return out
 }
 
-// dateOf is the UTC date on which a message was sent. AWS always says it. For a server that does not, it is the date of
-// receipt, and the log says so once.
+// dateOf is the UTC date on which a message was sent. AWS always says it. For a server that does
+// not, it is the date of receipt, and the log says so once.
 func (s *SQS) dateOf(m *queue.Message) time.Time {
 	if m.Sent.IsZero() {
 		s.undated.Do(func() {
-			s.Log.Warn("this server sends no SentTimestamp: create_date is the date of receipt, and a message redelivered after midnight UTC is stored twice; SQS itself always sends it")
+			s.Log.Warn("this server sends no SentTimestamp: create_date is the date of receipt, and a message " +
+				"redelivered after midnight UTC is stored twice; SQS itself always sends it")
 		})
 		return dayOf(time.Now())
 	}
@@ -176,7 +180,8 @@ func (s *SQS) Held() int { return s.consumer.Held() }
 func (s *SQS) Close(ctx context.Context) {
 	undeleted, released := s.consumer.Close(ctx)
 	if undeleted > 0 {
-		s.Log.Warn("some committed messages could not be deleted: they come back and are dropped as duplicates", "messages", undeleted)
+		s.Log.Warn("some committed messages could not be deleted: they come back and are dropped as duplicates",
+			"messages", undeleted)
 	}
 	if released > 0 {
 		s.Log.Info("gave back what was not committed", "messages", released)
@@ -189,7 +194,8 @@ func (s *SQS) ended() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if full && s.drained == nil {
-		s.Log.Warn("a dry run holds all that it looks at: raise --max-in-flight to see more", "messages", s.consumer.Held())
+		s.Log.Warn("a dry run holds all that it looks at: raise --max-in-flight to see more",
+			"messages", s.consumer.Held())
 		s.drained = io.EOF
 	}
 	return s.drained
@@ -228,11 +234,12 @@ func (s *SQS) lookForEnd(ctx context.Context) error {
 	return nil
 }
 
-// countsLag is how long Once goes on polling a queue that counts visible messages and hands over none. SQS says that its
-// counts are consistent a minute after the last change.
+// countsLag is how long Once goes on polling a queue that counts visible messages and hands over
+// none. SQS says that its counts are consistent a minute after the last change.
 const countsLag = time.Minute
 
-// lookStuck gives up if our own messages are neither committed nor deleted for MaxOutage: the deletes fail.
+// lookStuck gives up if our own messages are neither committed nor deleted for MaxOutage: the
+// deletes fail.
 func (s *SQS) lookStuck(held int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,7 +267,8 @@ func (s *SQS) answered() {
 	s.away = nil
 	s.mu.Unlock()
 	if away != nil {
-		s.Log.Info("the queue answers again", "lasted", time.Since(away.began).Round(time.Millisecond), "held", s.consumer.Held())
+		s.Log.Info("the queue answers again",
+			"lasted", time.Since(away.began).Round(time.Millisecond), "held", s.consumer.Held())
 	}
 }
 

@@ -91,7 +91,8 @@ func TestQueueOnce(t *testing.T) {
 	}
 }
 
-// A server that sends no SentTimestamp leaves the date of receipt, and an id that is no UUID becomes one.
+// A server that sends no SentTimestamp leaves the date of receipt, and an id that is no UUID
+// becomes one.
 func TestQueueWithoutTimestampsOrUUIDs(t *testing.T) {
 	env := keystest.New(t)
 	w := etltest.NewWriter(t, env, "ingest")

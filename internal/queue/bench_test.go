@@ -25,13 +25,14 @@ import (
 	"cloakroom/internal/sandbox/sqsserver"
 )
 
-// asServer in the environment makes the test program the queue's server, so that its CPU is not the client's. Its value
-// is a directory for the certificate.
+// asServer in the environment makes the test program the queue's server, so that its CPU is not the
+// client's. Its value is a directory for the certificate.
 const asServer = "CLOAKROOM_TEST_AS_SQS"
 
 const benchWorkers = 16
 
-// serveBench prints the plain endpoint, the TLS endpoint and the queue's URL, then puts n messages for each line "n".
+// serveBench prints the plain endpoint, the TLS endpoint and the queue's URL, then puts n messages
+// for each line "n".
 func serveBench(dir string, in io.Reader, out io.Writer) error {
 	server := sqsserver.New(sqsserver.Config{CallLog: -1})
 	if err := server.Start(); err != nil {
@@ -65,8 +66,8 @@ func serveBench(dir string, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// BenchmarkClients compares what one message costs the client, from its receipt to its delete: CPU of this process by
-// rusage, and allocations. The SDK's bare loop and the two clients take turns.
+// BenchmarkClients compares what one message costs the client, from its receipt to its delete: CPU
+// of this process by rusage, and allocations. The SDK's bare loop and the two clients take turns.
 func BenchmarkClients(b *testing.B) {
 	dir := b.TempDir()
 	child := exec.Command(os.Args[0])

@@ -49,7 +49,8 @@ var awkward = []string{
 	strings.Repeat(`"`, 512<<10), strings.Repeat("x", 1<<20),
 }
 
-// Both clients receive and delete the same, from the sandbox's server or from the one that AWS_ENDPOINT_URL_SQS names.
+// Both clients receive and delete the same, from the sandbox's server or from the one that
+// AWS_ENDPOINT_URL_SQS names.
 func TestBothClientsDoTheSame(t *testing.T) {
 	for _, client := range clients {
 		t.Run(client, func(t *testing.T) {

@@ -7,16 +7,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Close deletes what is done, makes the rest visible at once for others, and ends the consumer's goroutines, all within
-// ctx. It returns how many messages it could not delete and how many it gave back. Nothing may be received or done any
-// more when it is called.
+// Close deletes what is done, makes the rest visible at once for others, and ends the consumer's
+// goroutines, all within ctx. It returns how many messages it could not delete and how many it gave
+// back. Nothing may be received or done any more when it is called.
 func (c *Consumer) Close(ctx context.Context) (undeleted, released int) {
 	// No beat may hide again what is given back.
 	c.stopBeat()
 	c.beating.Wait()
 	back := c.end()
 
-	// Side by side: a queue that refuses deletes must not use up the time in which messages are given back.
+	// Side by side: a queue that refuses deletes must not use up the time in which messages are
+	// given back.
 	var releasing errgroup.Group
 	releasing.Go(func() error {
 		released = c.release(ctx, back)
@@ -50,7 +51,8 @@ func (c *Consumer) end() []*hold {
 	return back
 }
 
-// finishDeletes waits until nothing is left to delete, but no longer than ctx, and ends the deleters.
+// finishDeletes waits until nothing is left to delete, but no longer than ctx, and ends the
+// deleters.
 func (c *Consumer) finishDeletes(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() {
 		c.mu.Lock()

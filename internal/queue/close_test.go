@@ -50,7 +50,8 @@ func TestCloseWhileSQSHangs(t *testing.T) {
 	}
 }
 
-// Everything at once, for the race detector: receivers, deliveries twice, refusals, and a close in the middle.
+// Everything at once, for the race detector: receivers, deliveries twice, refusals, and a close in
+// the middle.
 func TestConcurrentUse(t *testing.T) {
 	b := newBench(t, queue.Config{MaxHeld: 200}, 3000)
 	b.server.DeliverTwice(name, 300)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Consumer receives from a queue, holds what it received, and deletes what is done. Start it with Consume, end it with
-// Close.
+// Consumer receives from a queue, holds what it received, and deletes what is done. Start it with
+// Consume, end it with Close.
 type Consumer struct {
 	queue *Queue
 	log   *slog.Logger
@@ -69,8 +69,9 @@ const warnEvery = 30 * time.Second
 
 var errClosed = errors.New("receiving messages: the consumer is closed")
 
-// pollGrace is how long a poll may go on after its context has ended. What SQS hands over while the connection is cut stays
-// invisible with nobody to handle it, and counts as a receive. A busy queue answers well within it.
+// pollGrace is how long a poll may go on after its context has ended. What SQS hands over while the
+// connection is cut stays invisible with nobody to handle it, and counts as a receive. A busy queue
+// answers well within it.
 const pollGrace = time.Second
 
 // inGrace is a context that outlives ctx by pollGrace.
@@ -83,8 +84,8 @@ func inGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// Receive waits for room, then polls once for up to wait (0: Config.Wait). It may return no message, and it may return
-// messages although ctx has ended meanwhile.
+// Receive waits for room, then polls once for up to wait (0: Config.Wait). It may return no
+// message, and it may return messages although ctx has ended meanwhile.
 func (c *Consumer) Receive(ctx context.Context, wait time.Duration) ([]*Message, error) {
 	if wait == 0 {
 		wait = c.queue.config.Wait
@@ -94,7 +95,8 @@ func (c *Consumer) Receive(ctx context.Context, wait time.Duration) ([]*Message,
 	}
 	poll, cancel := inGrace(ctx)
 	defer cancel()
-	// Visibility counts from when SQS answers, which is no earlier than the call and no later than its answer.
+	// Visibility counts from when SQS answers, which is no earlier than the call and no later than
+	// its answer.
 	asked := time.Now()
 	messages, damaged, err := c.queue.receive(poll, wait)
 	if damaged > 0 {
@@ -138,7 +140,8 @@ func (c *Consumer) Full() bool {
 	return c.full()
 }
 
-// take holds what was received. A message that is held already was delivered again: its newest handle counts.
+// take holds what was received. A message that is held already was delivered again: its newest
+// handle counts.
 func (c *Consumer) take(messages []*Message, asked time.Time) {
 	now := time.Now()
 	c.mu.Lock()

@@ -7,9 +7,10 @@ import (
 	"cloakroom/internal/retry"
 )
 
-// maxDeleteAttempts bounds how often SQS may refuse to delete one message. A message that stays comes back after its
-// visibility timeout and is dropped as a duplicate: late, not lost. Calls that fail as a whole do not count. During an
-// outage what is done stays held, which in time stops receiving; else it would be received and dropped again and again.
+// maxDeleteAttempts bounds how often SQS may refuse to delete one message. A message that stays
+// comes back after its visibility timeout and is dropped as a duplicate: late, not lost. Calls that
+// fail as a whole do not count. During an outage what is done stays held, which in time stops
+// receiving; else it would be received and dropped again and again.
 const maxDeleteAttempts = 20
 
 // linger is how long a deleter waits for a batch to fill.
@@ -30,8 +31,8 @@ func (c *Consumer) deleteLoop(ctx context.Context) {
 	}
 }
 
-// nextDeletes waits for up to 10 messages to delete. It returns nil when the consumer has ended and nothing is left, or when
-// Close no longer waits.
+// nextDeletes waits for up to 10 messages to delete. It returns nil when the consumer has ended and
+// nothing is left, or when Close no longer waits.
 func (c *Consumer) nextDeletes() []*hold {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,7 +62,8 @@ func (c *Consumer) nextDeletes() []*hold {
 	}
 }
 
-// deleteHolds deletes a batch. What failed goes back to the queue of deletes. It reports whether all went well.
+// deleteHolds deletes a batch. What failed goes back to the queue of deletes. It reports whether
+// all went well.
 func (c *Consumer) deleteHolds(ctx context.Context, batch []*hold) bool {
 	handles := c.handles(batch)
 	failed, err := c.queue.deleteBatch(ctx, handles)
@@ -88,7 +90,8 @@ func (c *Consumer) deleteHolds(ctx context.Context, batch []*hold) bool {
 		f, isRefused := refused[i]
 		switch {
 		case h.handle != handles[i]:
-			// Received again meanwhile: SQS may call a delete with the older handle a success and do nothing.
+			// Received again meanwhile: SQS may call a delete with the older handle a success and
+			// do nothing.
 			c.deleteAgain(h)
 		case !isRefused:
 			c.drop(h)

@@ -13,8 +13,9 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// explain says what failed and what to do about it, without the SDK's own preamble. Only context.Canceled can be unwrapped: a
-// network error of the queue must not pass for one of the database.
+// explain says what failed and what to do about it, without the SDK's own preamble. Only
+// context.Canceled can be unwrapped: a network error of the queue must not pass for one of the
+// database.
 func explain(doing string, err error) error {
 	if err == nil {
 		return nil

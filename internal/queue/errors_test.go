@@ -9,8 +9,8 @@ import (
 	"cloakroom/internal/queue"
 )
 
-// What an operator reads about a queue that does not answer says what is wrong and what to check, and nothing of the SDK's
-// own: no operation error, no request id.
+// What an operator reads about a queue that does not answer says what is wrong and what to check,
+// and nothing of the SDK's own: no operation error, no request id.
 func TestErrorsSayWhatToCheck(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)

@@ -26,8 +26,9 @@ func (c *Consumer) beat(ctx context.Context) {
 	}
 }
 
-// due lists what will pass half of its visibility before the next beat, the most urgent first. What has been held longer than
-// MaxHold is left to become visible: a message that nobody can process must reach the dead-letter queue.
+// due lists what will pass half of its visibility before the next beat, the most urgent first. What
+// has been held longer than MaxHold is left to become visible: a message that nobody can process
+// must reach the dead-letter queue.
 func (c *Consumer) due(every time.Duration) []*hold {
 	type urgent struct {
 		*hold
@@ -52,8 +53,8 @@ func (c *Consumer) due(every time.Duration) []*hold {
 	return due
 }
 
-// extend extends what is due. A call that fails as a whole ends the round: the next beat begins with what is then the most
-// urgent.
+// extend extends what is due. A call that fails as a whole ends the round: the next beat begins
+// with what is then the most urgent.
 func (c *Consumer) extend(ctx context.Context, due []*hold) {
 	group, round := errgroup.WithContext(ctx)
 	group.SetLimit(concurrentExtensions)
@@ -70,7 +71,8 @@ func (c *Consumer) extend(ctx context.Context, due []*hold) {
 	}
 }
 
-// extendTimeout bounds one call. One that hangs must leave time for another before the messages are visible.
+// extendTimeout bounds one call. One that hangs must leave time for another before the messages are
+// visible.
 func (c *Consumer) extendTimeout() time.Duration {
 	return min(callTimeout, max(c.queue.config.Visibility/4, time.Second))
 }

@@ -10,12 +10,14 @@ import (
 
 // plainBody makes the SDK send bodies that cannot write themselves (io.WriterTo).
 //
-// net/http asks a body that it has sent whether there is more. Where the answer came first, the SDK has closed the body by
-// then, and a closed body that can write itself calls that a failure (io.EOF, smithy-go 1.28; one that can only be read
-// says that it has ended). net/http then cuts the connection, under the answer that is being read: the SDK receives anew,
-// and the ten messages of that answer stay invisible to everybody until their visibility timeout.
+// net/http asks a body that it has sent whether there is more. Where the answer came first, the SDK
+// has closed the body by then, and a closed body that can write itself calls that a failure
+// (io.EOF, smithy-go 1.28; one that can only be read says that it has ended). net/http then cuts
+// the connection, under the answer that is being read: the SDK receives again, and the ten messages
+// of that answer stay invisible to everybody until their visibility timeout.
 //
-// It comes after the SDK has hashed the body, which takes a buffer of 32 KiB where the body cannot write itself.
+// It comes after the SDK has hashed the body, which takes a buffer of 32 KiB where the body cannot
+// write itself.
 func plainBody(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("PlainBody", hideWriteTo), "Signing", middleware.After)
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// late is an HTTP client whose transport looks at a body once more after the answer has come, as net/http's may.
+// late is an HTTP client whose transport looks at a body once more after the answer has come, as
+// net/http's may.
 type late struct {
 	bodies []io.ReadCloser
 	sent   []string
@@ -29,7 +30,8 @@ func (l *late) Do(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// A body that is read again after its end has ended: an error would cut the connection under the answer.
+// A body that is read again after its end has ended: an error would cut the connection under the
+// answer.
 func TestBodiesEndQuietly(t *testing.T) {
 	client := &late{}
 	config, err := Config{URL: "http://queue.test/000000000000/logins"}.withDefaults()

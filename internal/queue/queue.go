@@ -8,8 +8,9 @@
 //   - A delete that fails is tried again, entry by entry, with the newest receipt handle of the message.
 //   - Close deletes what is done, and makes visible at once what is not.
 //
-// Receiving, deleting and extending go through SDK clients of their own, because the SDK's retry budget is shared by all
-// calls of one client: a queue that refuses deletes would starve the heartbeat.
+// Receiving, deleting and extending go through SDK clients of their own, because the SDK's retry
+// budget is shared by all calls of one client: a queue that refuses deletes would starve the
+// heartbeat.
 package queue
 
 import (
@@ -81,7 +82,8 @@ func (c Config) withDefaults() (Config, error) {
 	case c.MaxHold < c.Visibility || c.MaxHold > 12*time.Hour:
 		return c, fmt.Errorf("the hold lasts from the visibility timeout (%v) to 12 h, not %v", c.Visibility, c.MaxHold)
 	case c.MaxHeld < 1, c.MaxBytes < 1, c.Deleters < 1:
-		return c, fmt.Errorf("a queue needs room for 1 message and 1 byte and 1 deleter or more, not %d, %d and %d", c.MaxHeld, c.MaxBytes, c.Deleters)
+		return c, fmt.Errorf("a queue needs room for 1 message, 1 byte and 1 deleter or more, not %d, %d and %d",
+			c.MaxHeld, c.MaxBytes, c.Deleters)
 	}
 	return c, nil
 }
@@ -98,8 +100,9 @@ type Queue struct {
 	why               error
 }
 
-// Open prepares the clients; region, credentials and endpoint come from the AWS SDK's own configuration (AWS_REGION,
-// AWS_PROFILE, AWS_ENDPOINT_URL_SQS, instance roles and so on). It makes no call.
+// Open prepares the clients; region, credentials and endpoint come from the AWS SDK's own
+// configuration (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_SQS, instance roles and so on). It makes
+// no call.
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -155,8 +158,9 @@ const callTimeout = 10 * time.Second
 
 // receive makes one call: a long poll for up to 10 messages.
 //
-// damaged counts those whose body is not the one that SQS made its MD5 of. They are left to be delivered again: the SDK, if
-// it checked, would fail the whole call, and nobody would see the other nine until their visibility timeout.
+// damaged counts those whose body is not the one that SQS made its MD5 of. They are left to be
+// delivered again: the SDK, if it checked, would fail the whole call, and nobody would see the
+// other nine until their visibility timeout.
 func (q *Queue) receive(ctx context.Context, wait time.Duration) (messages []*Message, damaged int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
@@ -174,7 +178,8 @@ func (q *Queue) receive(ctx context.Context, wait time.Duration) (messages []*Me
 	out, err := q.receiver.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl: &q.config.URL, MaxNumberOfMessages: maxBatch,
 		WaitTimeSeconds: int32(wait.Seconds()), VisibilityTimeout: int32(q.config.Visibility.Seconds()),
-		// Nothing that is not needed: the SDK's parsing of a response is the larger part of an event's cost.
+		// Nothing that is not needed: the SDK's parsing of a response is the larger part of an
+		// event's cost.
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{
 			types.MessageSystemAttributeNameSentTimestamp, types.MessageSystemAttributeNameApproximateReceiveCount,
 		},
@@ -257,7 +262,8 @@ type entryError struct {
 	gone  bool // no retry will help: the handle is no longer good
 }
 
-// deleteBatch deletes up to 10 messages and says which entries failed. Entries and results are matched by index.
+// deleteBatch deletes up to 10 messages and says which entries failed. Entries and results are
+// matched by index.
 func (q *Queue) deleteBatch(ctx context.Context, handles []string) ([]entryError, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

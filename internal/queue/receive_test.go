@@ -70,9 +70,9 @@ func TestReceiveReportsErrors(t *testing.T) {
 	}
 }
 
-// A body that was damaged on its way fails the whole receive; the messages come back.
-// The SDK fails a receive of ten for one damaged body, and all of them are invisible to everybody until their visibility
-// timeout: here nine come.
+// A body that was damaged on its way fails the whole receive; the messages come back. The SDK fails
+// a receive of ten for one damaged body, and all of them are invisible to everybody until their
+// visibility timeout: here nine come.
 func TestReceiveLeavesWhatIsDamaged(t *testing.T) {
 	b := newBench(t, queue.Config{Visibility: 2 * time.Second}, 10)
 	b.server.CorruptMD5(name, 1)
@@ -96,7 +96,8 @@ func TestReceiveHasADeadline(t *testing.T) {
 	}
 }
 
-// A message that SQS hands over while the daemon is told to stop is handed on: cut off, it would stay invisible.
+// A message that SQS hands over while the daemon is told to stop is handed on: cut off, it would
+// stay invisible.
 func TestStopDoesNotCutAPollOff(t *testing.T) {
 	b := newBench(t, queue.Config{}, 0)
 	ctx, cancel := context.WithCancel(t.Context())

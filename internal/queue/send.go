@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// Send puts bodies on the queue, 10 a call. It returns the message ids of those that were taken, in order; an error names
-// the first that was not.
+// Send puts bodies on the queue, 10 a call. It returns the message ids of those that were taken, in
+// order; an error names the first that was not.
 func (q *Queue) Send(ctx context.Context, bodies []string) ([]string, error) {
 	var sent []string
 	for len(bodies) > 0 {

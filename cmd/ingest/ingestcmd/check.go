@@ -29,8 +29,8 @@ func newCheckCommand(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Connect to queue, database and KEK, and say what is wrong; changes nothing",
-		Long: `Connect to queue, database and KEK, and say what is wrong. It changes nothing, but for one id of a data key that is
-reserved and not used. Warnings (warn) do not fail it.`,
+		Long: `Connect to queue, database and KEK, and say what is wrong. It changes nothing, but for one id of a
+data key that is reserved and not used. Warnings (warn) do not fail it.`,
 		Example: "  ingest check --config /etc/cloakroom/ingest.yaml",
 		Args:    cli.Args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,14 +56,16 @@ func (c *checker) fail(err error) {
 	cli.Printf(c.out, "FAIL  %s\n", err)
 }
 
+// timing looks at settings that are valid each and do not fit together.
 func (c *checker) timing(s *settings) {
 	if s.visibility < 4*s.batchDelay+10*time.Second {
-		c.warn("a visibility timeout of %s is short for batches that wait %s and loads that may take seconds: 30s or more",
-			cli.FormatDuration(s.visibility), cli.FormatDuration(s.batchDelay))
+		c.warn("a visibility timeout of %s is short for batches that wait %s and loads that may take seconds: "+
+			"30s or more", cli.FormatDuration(s.visibility), cli.FormatDuration(s.batchDelay))
 	}
 }
 
-// fewReceives is the redrive count below which outages alone may send messages to the dead-letter queue.
+// fewReceives is the redrive count below which outages alone may send messages to the dead-letter
+// queue.
 const fewReceives = 5
 
 func (c *checker) queue(ctx context.Context, s *settings) {
@@ -82,8 +84,9 @@ func (c *checker) queue(ctx context.Context, s *settings) {
 	case a.DeadLetterARN == "":
 		c.warn("queue: no dead-letter queue: a message that no version of ingest can take would come back without end")
 	case a.MaxReceiveCount < fewReceives:
-		c.warn("queue: it moves a message to the dead-letter queue after %d receives; receives count also when a process dies "+
-			"or an outage outlasts --max-hold: set maxReceiveCount to %d or more", a.MaxReceiveCount, fewReceives)
+		c.warn("queue: it moves a message to the dead-letter queue after %d receives; receives count also when a "+
+			"process dies or an outage outlasts --max-hold: set maxReceiveCount to %d or more",
+			a.MaxReceiveCount, fewReceives)
 	default:
 		c.ok("queue: dead-letter queue after %d receives", a.MaxReceiveCount)
 	}
@@ -126,6 +129,7 @@ func (c *checker) schema(ctx context.Context, v *keys.Vault) {
 	}
 }
 
+// transport looks at whether the network could read what is loaded, or answer in the database's place.
 func (c *checker) transport(url string) {
 	mode := pg.SSLMode(url)
 	switch {
@@ -138,6 +142,10 @@ func (c *checker) transport(url string) {
 	}
 }
 
+const ownLogin = "give ingest a login of its own (keys grant LOGIN --role ingest)"
+
+// login looks at what the login may do: no less than the API's listing gives to the role ingest, and no more. One line
+// names all that is missing, since one grant mends it.
 func (c *checker) login(ctx context.Context, v *keys.Vault) {
 	var missing, denied pq.StringArray
 	if err := v.DB.QueryRowxContext(ctx, `
@@ -171,19 +179,23 @@ func (c *checker) login(ctx context.Context, v *keys.Vault) {
 	}
 	switch {
 	case too.Super:
-		c.warn("database: the login is a superuser: give ingest a login of its own (keys grant LOGIN --role ingest)")
+		c.warn("database: the login is a superuser: " + ownLogin)
 	case too.Owner:
-		c.warn("database: the login is a member of cloakroom_owner: give ingest a login of its own (keys grant LOGIN --role ingest)")
+		c.warn("database: the login is a member of cloakroom_owner: " + ownLogin)
 	case too.Tokens:
-		c.warn("database: the login reads tokens and holds the index key: together they give back every address (docs/threat-model.md)")
+		c.warn("database: the login reads tokens and holds the index key: together they give back every address " +
+			"(docs/threat-model.md)")
 	default:
 		c.ok("database: the login may do what ingest needs, and no more")
 	}
 }
 
+// durability looks at what "committed" means: a message is deleted once its event is.
 func (c *checker) durability(ctx context.Context, v *keys.Vault) {
 	var fsync, commit string
-	if err := v.DB.QueryRowxContext(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).Scan(&fsync, &commit); err != nil {
+	err := v.DB.QueryRowxContext(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).
+		Scan(&fsync, &commit)
+	if err != nil {
 		c.fail(pg.Redact(err))
 		return
 	}
@@ -205,7 +217,8 @@ func (c *checker) keys(ctx context.Context, v *keys.Vault, s keys.Settings) {
 	} else {
 		c.ok("KEK: unwraps %s", cli.Count(len(index), "live index key"))
 	}
-	// A data key whose id is reserved and never registered: it seals nothing and leaves a gap in the ids.
+	// A data key whose id is reserved and never registered: it seals nothing and leaves a gap in
+	// the ids.
 	var id uint32
 	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.reserve_data_key()`); err != nil {
 		c.fail(pg.Redact(err))

@@ -18,8 +18,8 @@ import (
 	"cloakroom/keys"
 )
 
-// health answers /livez and /readyz. It observes the run: an outage downstream stops the receiving loop, and that is no
-// reason to restart the daemon.
+// health answers /livez and /readyz. It observes the run: an outage downstream stops the receiving
+// loop, and that is no reason to restart the daemon.
 type health struct {
 	etl.Observer
 	ask    func(context.Context) error // the database whether it answers
@@ -62,7 +62,8 @@ func (h *health) live(context.Context) error {
 	return nil
 }
 
-// ready reports whether the database answers, the queue did so last, and no event waits for the database or the KEK.
+// ready reports whether the database answers, the queue did so last, and no event waits for the
+// database or the KEK.
 func (h *health) ready(ctx context.Context) error {
 	h.mu.Lock()
 	holding := h.holding
@@ -70,8 +71,8 @@ func (h *health) ready(ctx context.Context) error {
 	if holding != "" {
 		return fmt.Errorf("holding events: %s", holding)
 	}
-	// The driver does not always honour a context, so a probe may outlast the request that began it. Later requests join
-	// it: a database that hangs is asked by one connection.
+	// The driver does not always honour a context, so a probe may outlast the request that began
+	// it. Later requests join it: a database that hangs is asked by one connection.
 	answer := h.probes.DoChan("database", func() (any, error) {
 		probing, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
@@ -122,8 +123,8 @@ func serve(addr string, m *metrics.Metrics, h *health) (func(), error) {
 	return func() { server.Close() }, nil
 }
 
-// newServer serves metrics and health. No client holds a connection for longer than it needs one: who says nothing, reads
-// slowly, or has had its answer, is cut off.
+// newServer serves metrics and health. No client holds a connection for longer than it needs one:
+// who says nothing, reads slowly, or has had its answer, is cut off.
 func newServer(metrics http.Handler, h *health) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)

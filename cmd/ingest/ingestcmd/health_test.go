@@ -29,7 +29,8 @@ func probe(h *health, path string) (status int, said string) {
 	return answer.Code, strings.TrimSpace(answer.Body.String())
 }
 
-// Probes that come while one is under way share its answer: none is refused because another came first.
+// Probes that come while one is under way share its answer: none is refused because another came
+// first.
 func TestReadinessProbesShareAnAnswer(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer error

@@ -34,8 +34,8 @@ type settings struct {
 	date                         time.Time
 }
 
-// What a data key may seal at least. One batch takes its share at once, so a smaller cap would let no batch pass: 10,000
-// rows of 64 protected members, and 8 MiB of them with one event of 16 MiB.
+// What a data key may seal at least. One batch takes its share at once, so a smaller cap would let
+// no batch pass: 10,000 rows of 64 protected members, and 8 MiB of them with one event of 16 MiB.
 const (
 	leastSeals = 1 << 20
 	leastBytes = 64 << 20
@@ -46,11 +46,12 @@ func newRoot() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ingest",
 		Short: "Take events from a queue or a file, seal them and load them",
-		Long: `Take events from an SQS queue (or, with --from, a file), seal what is personal in them and load them into Postgres.
+		Long: `Take events from an SQS queue (or, with --from, a file), seal what is personal in them and load them
+into Postgres.
 
-Without --once or --from it runs until it is stopped. Then it stops receiving, commits and deletes what it has in hand,
-and gives back the rest. Started as an AWS Lambda function it handles the calls of an SQS event source mapping with
-ReportBatchItemFailures.`,
+Without --once or --from it runs until it is stopped. Then it stops receiving, commits and deletes what it
+has in hand, and gives back the rest. Started as an AWS Lambda function it handles the calls of an SQS event
+source mapping with ReportBatchItemFailures.`,
 		Example: `  ingest --once
   ingest --from events.jsonl --dry-run
   zcat old.gz | ingest --from - --source old --date 2026-01-05`,
@@ -72,40 +73,53 @@ ReportBatchItemFailures.`,
 	return cmd
 }
 
+// declareShared declares what ingest check, config and probe look at, too.
 func (s *settings) declareShared(f cli.Flags) {
 	f.String(&s.queueURL, "queue-url", "", "URL of the SQS queue")
-	f.Duration(&s.wait, "poll-wait", 20*time.Second, cli.Between(time.Second, 20*time.Second), "how long a poll of the queue waits")
+	// SQS's limits: a poll of 20 s, 12 h of invisibility, 120,000 messages in flight.
+	f.Duration(&s.wait, "poll-wait", 20*time.Second, cli.Between(time.Second, 20*time.Second),
+		"how long a poll of the queue waits")
 	f.Duration(&s.visibility, "visibility-timeout", 30*time.Second, cli.Between(time.Second, 12*time.Hour),
 		"how long a received message is invisible to others; extended while it is held")
-	f.Duration(&s.maxHold, "max-hold", 6*time.Hour, cli.Between(time.Second, 12*time.Hour), "how long to keep a message invisible")
+	f.Duration(&s.maxHold, "max-hold", 6*time.Hour, cli.Between(time.Second, 12*time.Hour),
+		"how long to keep a message invisible")
 	f.Int(&s.maxHeld, "max-in-flight", 20_000, cli.Between(10, 120_000), "most messages to hold")
-	f.Int(&s.receivers, "receivers", 16, cli.Between(1, 256), "most receive calls at once; it starts with one and adds more while the load keeps up")
+	f.Int(&s.receivers, "receivers", 16, cli.Between(1, 256),
+		"most receive calls at once; it starts with one and adds more while the load keeps up")
 	f.Int(&s.deleters, "deleters", 8, cli.Between(1, 64), "most delete calls at once")
 	f.OneOf(&s.sqsClient, "sqs-client", queue.ClientDirect, []string{queue.ClientDirect, queue.ClientSDK},
 		"who receives and deletes: direct, at a third of the CPU, or sdk, the AWS SDK's client alone")
-	f.Int64(&s.seals, "data-key-seals", 1<<28, cli.Between[int64](leastSeals, 1<<28), "most values to seal under one data key")
-	f.Size(&s.sealBytes, "data-key-bytes", 64<<30, cli.Between[int64](leastBytes, 64<<30), "most bytes to seal under one data key")
-	f.Duration(&s.keyAge, "data-key-age", time.Hour, cli.Between(time.Second, time.Hour), "how long to seal under one data key")
+	f.Int64(&s.seals, "data-key-seals", 1<<28, cli.Between[int64](leastSeals, 1<<28),
+		"most values to seal under one data key")
+	f.Size(&s.sealBytes, "data-key-bytes", 64<<30, cli.Between[int64](leastBytes, 64<<30),
+		"most bytes to seal under one data key")
+	f.Duration(&s.keyAge, "data-key-age", time.Hour, cli.Between(time.Second, time.Hour),
+		"how long to seal under one data key")
 	f.Int(&s.batchRows, "batch-rows", 2000, cli.Between(1, 10_000), "most events in a batch")
 	f.Duration(&s.batchDelay, "batch-delay", 100*time.Millisecond, cli.Between(time.Millisecond, 10*time.Second),
 		"how long a batch waits for more events")
 	f.Int(&s.loaders, "loaders", 2, cli.Between(1, 64), "database connections that load")
 	f.Duration(&s.grace, "grace", 25*time.Second, cli.Between(time.Second, 10*time.Minute),
-		"when stopped: how long to commit what is in hand; deletes then take up to "+cli.FormatDuration(closeTimeout)+" more")
+		"when stopped: how long to commit what is in hand; deletes then take up to "+
+			cli.FormatDuration(closeTimeout)+" more")
 	f.Check(&s.httpAddr, "http-addr", "address for /metrics, /livez and /readyz, such as :9464; empty: none", checkAddr)
 }
 
+// declareOwn declares what one run alone uses.
 func (s *settings) declareOwn(f cli.Flags) {
 	f.Bool(&s.once, "once", "end when the queue is empty")
 	f.Duration(&s.onceWait, "once-wait", 0, cli.Between(time.Second, 12*time.Hour).OrZero("the visibility timeout"),
 		"with --once: how long to wait for messages that another process holds")
 	f.Duration(&s.maxOutage, "max-outage", time.Minute, cli.Between(time.Second, 24*time.Hour).OrZero("no limit"),
 		"with --once or --from: how long queue, database or KMS may be away before it gives up")
-	f.String(&s.from, "from", "", "read JSON Lines or a JSON array from FILE, or from standard input (-), instead of the queue")
-	f.String(&s.source, "source", "", "with --from: the source's name, which makes the events' ids; empty: the file's SHA-256")
+	f.String(&s.from, "from", "",
+		"read JSON Lines or a JSON array from FILE, or from standard input (-), instead of the queue")
+	f.String(&s.source, "source", "",
+		"with --from: the source's name, which makes the events' ids; empty: the file's SHA-256")
 	f.Date(&s.date, "date", "with --from: create_date of the events; empty: the file's modification date, UTC")
 	f.Bool(&s.dryRun, "dry-run", "say what would be stored or rejected; write and delete nothing")
 	f.Bool(&s.asJSON, "json", "print the summary as JSON")
+	// What would be ignored is refused: somebody meant something by it.
 	f.Needs("once-wait", "once")
 	f.Needs("max-outage", "once", "from")
 	f.Needs("source", "from")
@@ -124,6 +138,8 @@ func checkAddr(addr string) error {
 	return nil
 }
 
+// options are those of a run. A daemon waits through every outage: its events are safe in the queue, and a restart would
+// mend nothing. A command that somebody waits for gives up.
 func (s *settings) options() etl.Options {
 	o := etl.Options{
 		Receivers: s.receivers, Loaders: s.loaders, BatchRows: s.batchRows, BatchDelay: s.batchDelay, Grace: s.grace,
@@ -137,20 +153,23 @@ func (s *settings) options() etl.Options {
 
 func (s *settings) queueConfig() queue.Config {
 	return queue.Config{
-		URL: s.queueURL, Wait: s.wait, Visibility: s.visibility, MaxHold: s.maxHold, MaxHeld: s.maxHeld, Deleters: s.deleters,
-		Client: s.sqsClient,
+		URL: s.queueURL, Wait: s.wait, Visibility: s.visibility,
+		MaxHold: s.maxHold, MaxHeld: s.maxHeld, Deleters: s.deleters, Client: s.sqsClient,
 	}
 }
 
-// statementTimeout is about a hundred times what a batch takes. A server that hangs, or a dead route to it, then holds a
-// batch, and everybody who waits for a data key, for little longer than this.
+// statementTimeout is about a hundred times what a batch takes. A server that hangs, or a dead
+// route to it, then holds a batch, and everybody who waits for a data key, for little longer than
+// this.
 const statementTimeout = 20 * time.Second
 
+// vaultConfig: the loaders keep a connection each. The rest is for data keys, the vault's state, and probes.
 func (s *settings) vaultConfig() cli.VaultConfig {
 	return cli.VaultConfig{Program: "ingest", StatementTimeout: statementTimeout, MaxConns: s.loaders + 3}
 }
 
-// openWriter opens the vault for writing: it reads the vault's state and unwraps the index key. The last result closes it.
+// openWriter opens the vault for writing: it reads the vault's state and unwraps the index key. The
+// last result closes it.
 func (s *settings) openWriter(cmd *cobra.Command) (*etl.Writer, *keys.Vault, func(), error) {
 	v, closeVault, err := s.Open(cmd.Context(), s.vaultConfig())
 	if err != nil {

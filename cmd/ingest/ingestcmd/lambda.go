@@ -20,8 +20,9 @@ const lambdaVariable = "AWS_LAMBDA_RUNTIME_API"
 
 func inLambda() bool { return os.Getenv(lambdaVariable) != "" }
 
-// function handles what an SQS event source mapping calls it with; it needs ReportBatchItemFailures. Lambda receives,
-// extends and deletes: an event that could not be committed is a failed item, whatever the cause, and comes back.
+// function handles what an SQS event source mapping calls it with; it needs
+// ReportBatchItemFailures. Lambda receives, extends and deletes: an event that could not be
+// committed is a failed item, whatever the cause, and comes back.
 type function struct {
 	cmd      *cobra.Command
 	settings *settings
@@ -38,6 +39,7 @@ func serveLambda(cmd *cobra.Command, s *settings) error {
 // lambdaMargin is what is left of a call's time for its answer.
 const lambdaMargin = 2 * time.Second
 
+// handle never fails: an error would hand back the whole batch, with what is stored already.
 func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -50,7 +52,8 @@ func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQ
 	}
 	var answer events.SQSEventResponse
 	for _, m := range records.Uncommitted() {
-		answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.Handle.(string)})
+		failed := events.SQSBatchItemFailure{ItemIdentifier: m.Handle.(string)}
+		answer.BatchItemFailures = append(answer.BatchItemFailures, failed)
 	}
 	return answer, nil
 }

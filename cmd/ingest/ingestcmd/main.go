@@ -1,5 +1,5 @@
-// Package ingestcmd is the program ingest: its flags, its settings and what it prints. It is a package of its own so that
-// cmd/demo, which is one binary, can run it under its name.
+// Package ingestcmd is the program ingest: its flags, its settings and what it prints. It is a
+// package of its own so that cmd/demo, which is one binary, can run it under its name.
 package ingestcmd
 
 import (

@@ -19,8 +19,9 @@ func newProbeCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probe",
 		Short: "Ask the daemon at --http-addr whether it is ready; for health checks",
-		Long: `Ask the daemon at --http-addr, on this machine, whether it is ready (with --live: whether it moves at all). Exits 0 if so,
-else 1 and says what the daemon said. It calls nothing else: neither queue nor database nor KEK.`,
+		Long: `Ask the daemon at --http-addr, on this machine, whether it is ready (with --live: whether it moves at
+all). Exits 0 if so, else 1 and says what the daemon said. It calls nothing else: neither queue nor database
+nor KEK.`,
 		Example: "  ingest probe --http-addr :9464\n  ingest probe --live",
 		Args:    cli.Args(),
 	}

@@ -59,7 +59,8 @@ func ingestQueue(cmd *cobra.Command, s *settings) error {
 	if err == nil {
 		defer closeVault()
 		v.KEK.Observe = m
-		// A queue that is not there, or not ours, is said now. A daemon would wait for it without end.
+		// A queue that is not there, or not ours, is said now. A daemon would wait for it without
+		// end.
 		_, err = q.Attributes(ctx)
 	}
 	switch {
@@ -100,15 +101,19 @@ func ingestQueue(cmd *cobra.Command, s *settings) error {
 	return finish(cmd, s, done, err)
 }
 
-// closeQueue deletes what is committed and gives back the rest, although the process may have been asked to stop.
+// closeQueue deletes what is committed and gives back the rest, although the process may have been
+// asked to stop.
 func closeQueue(ctx context.Context, queued *source.SQS) {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	queued.Close(closing)
 }
 
-// move takes events from a source into the database, or only judges them, and shows how far it has come.
-func move(cmd *cobra.Command, s *settings, w *etl.Writer, from etl.Source, o etl.Options, held func() int) (etl.Summary, error) {
+// move takes events from a source into the database, or only judges them, and shows how far it has
+// come.
+func move(
+	cmd *cobra.Command, s *settings, w *etl.Writer, from etl.Source, o etl.Options, held func() int,
+) (etl.Summary, error) {
 	p := &progress{Observer: o.Observe}
 	o.Observe = p
 	shown := cli.StartProgress(cmd)

@@ -17,7 +17,8 @@ import (
 	"cloakroom/internal/cli"
 )
 
-// progress writes the line on a terminal: rate, lag, in flight, rejected. It passes on what it is told.
+// progress writes the line on a terminal: rate, lag, in flight, rejected. It passes on what it is
+// told.
 type progress struct {
 	etl.Observer // may be nil
 
