@@ -6,19 +6,26 @@ import (
 	"strings"
 )
 
-// fewValues is how many values an index should have at least. Below it, the frequencies of the tokens tell which is which.
+// fewValues is how many values an index should have at least. Below it, the frequencies of the tokens tell which is
+// which.
 const fewValues = 1000
 
 // lengthSteps is how many lengths a sealed value may have before they tell the values apart: five bits.
 const lengthSteps = 32
 
-// personal are words in the names of members that usually hold personal data, and what they hold.
-var personal = []struct{ word, what string }{
-	{"email", "an e-mail address"}, {"mail", "an e-mail address"}, {"phone", "a phone number"}, {"mobile", "a phone number"},
-	{"msisdn", "a phone number"}, {"address", "an address"}, {"street", "an address"}, {"card", "a card number"}, {"iban", "a bank account"},
-	{"pan", "a card number"}, {"ip", "an IP address"}, {"ssn", "a social security number"}, {"birthday", "a date of birth"},
-	{"birthdate", "a date of birth"}, {"dob", "a date of birth"}, {"surname", "a name"}, {"firstname", "a name"}, {"lastname", "a name"},
-	{"passport", "a passport number"}, {"imei", "a device's number"}, {"mac", "a device's number"},
+// personal are what members with such words in their names usually hold.
+var personal = []struct{ what, words string }{
+	{"an e-mail address", "email mail"},
+	{"a phone number", "phone mobile msisdn"},
+	{"an address", "address street"},
+	{"a card number", "card pan"},
+	{"a bank account", "iban"},
+	{"an IP address", "ip"},
+	{"a social security number", "ssn"},
+	{"a passport number", "passport"},
+	{"a date of birth", "birthday birthdate dob"},
+	{"a name", "surname firstname lastname"},
+	{"a device's number", "imei mac"},
 }
 
 // advise warns of what can be used and is probably not meant.
@@ -36,14 +43,17 @@ func (r *report) advise(d *Dataset) {
 		}
 		if m.Type == Text && m.Enum == nil && m.Max/m.Protect.Pad > lengthSteps {
 			r.warn(at+".pad", "pad_shows_length", "raise pad, or lower max",
-				"a value of %s has up to %d characters: with pad %d its sealed length is one of %d", m.Name, m.Max, m.Protect.Pad, m.Max/m.Protect.Pad+1)
+				"a value of %s has up to %d characters: with pad %d its sealed length is one "+
+					"of %d", m.Name, m.Max, m.Protect.Pad, m.Max/m.Protect.Pad+1)
 		}
 		if n := enumLengths(m); n > 1 {
-			r.warn(at+".pad", "pad_shows_length", "raise pad above the longest value", "with pad %d the sealed length tells the values of %s apart", m.Protect.Pad, m.Name)
+			r.warn(at+".pad", "pad_shows_length", "raise pad above the longest value",
+				"with pad %d the sealed length tells the values of %s apart", m.Protect.Pad, m.Name)
 		}
 	}
 	if d.Subject == "" {
-		r.warn("", "no_subject", "name the clear member that says whose the row is, if there is one", "without a subject nobody can be forgotten, and requests by user find nothing")
+		r.warn("", "no_subject", "name the clear member that says whose the row is, if there is one",
+			"without a subject nobody can be forgotten, and requests by user find nothing")
 	}
 }
 
@@ -57,24 +67,27 @@ func (r *report) adviseClear(at string, d *Dataset, m *Member) {
 	}
 	for _, word := range strings.Split(m.Name, "_") {
 		for _, p := range personal {
-			if word == p.word {
+			if slices.Contains(strings.Fields(p.words), word) {
 				what = p.what
 			}
 		}
 	}
 	if what != "" {
-		r.warn(at+".name", "clear_looks_personal", "add protect:, unless you are sure", "%s looks like %s, and stands in clear", m.Name, what)
+		r.warn(at+".name", "clear_looks_personal", "add protect:, unless you are sure",
+			"%s looks like %s, and stands in clear", m.Name, what)
 	}
 }
 
 func (r *report) adviseIndex(at string, m *Member, kind string) {
 	if n := valuesOf(m, kind); n > 0 && n < fewValues {
-		r.warn(at, "index_few_values", "whoever knows how often each value occurs reads the tokens: leave the index out",
+		r.warn(at, "index_few_values",
+			"whoever knows how often each value occurs reads the tokens: leave the index out",
 			"index %s of %s has at most %d values", kind, m.Name, n)
 	}
 	same := map[string]string{revealDomain: "domain", revealLast4: "last/4", revealNetwork: "prefix/24"}
 	if same[m.Protect.Reveal] == kind {
-		r.warn(at, "index_equals_reveal", "leave one of them out", "index %s of %s hides what reveal %s shows", kind, m.Name, m.Protect.Reveal)
+		r.warn(at, "index_equals_reveal", "leave one of them out", "index %s of %s hides what reveal %s shows", kind,
+			m.Name, m.Protect.Reveal)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Canonical is the definition as JSON in the form of RFC 8785, with every default written out: what the vault stores. Two
-// definitions that mean the same have the same canonical form.
+// Canonical is the definition as JSON in the form of RFC 8785, with every default written out: what the vault
+// stores. Two definitions that mean the same have the same canonical form.
 func (d *Dataset) Canonical() []byte {
 	var b bytes.Buffer
 	w := &writer{json: jsontext.NewEncoder(&b)}
@@ -140,13 +140,14 @@ func ParseCanonical(text []byte) (*Dataset, error) {
 		return nil, problems.Errors()
 	}
 	if !bytes.Equal(d.Canonical(), text) {
-		return nil, errors.New("parsing dataset: the definition is not in canonical form: it was changed after keys dataset apply")
+		return nil, errors.New("parsing dataset: the definition is not in canonical form: it was changed after " +
+			"keys dataset apply")
 	}
 	return d, nil
 }
 
-// jsonNode reads a JSON value as the YAML node it is, so that one reader serves both. JSON is not a subset of the YAML that
-// our parser reads: it knows no surrogate pairs.
+// jsonNode reads a JSON value as the YAML node it is, so that one reader serves both. JSON is not a subset of the
+// YAML that our parser reads: it knows no surrogate pairs.
 func jsonNode(decoder *jsontext.Decoder) (*yaml.Node, error) {
 	token, err := decoder.ReadToken()
 	if err != nil {

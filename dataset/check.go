@@ -44,8 +44,8 @@ var systemColumns = []string{
 	"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax", "oid",
 }
 
-// fillDefaults makes explicit what was left out, so that the canonical form does not depend on the defaults of the program
-// that reads it.
+// fillDefaults makes explicit what was left out, so that the canonical form does not depend on the defaults of the
+// program that reads it.
 func (d *Dataset) fillDefaults() {
 	if d.Partition == "" {
 		d.Partition = Monthly
@@ -81,8 +81,8 @@ func (d *Dataset) fillDefaults() {
 	}
 }
 
-// impliedSteps are the steps of a type that has one canonical form. The token of a uuid, number, date or timestamp is made
-// of that form, which text leaves as it is.
+// impliedSteps are the steps of a type that has one canonical form. The token of a uuid, number, date or timestamp
+// is made of that form, which text leaves as it is.
 func impliedSteps(t Type) []string {
 	if t == IP {
 		return []string{string(blindindex.IP)}
@@ -94,8 +94,11 @@ func impliedSteps(t Type) []string {
 func (r *report) check(d *Dataset) {
 	r.name("dataset", d.Name, maxTable)
 	r.name("table", d.Table, maxTable)
-	if strings.HasSuffix(d.Table, "_duplicates") || partitionName.MatchString(d.Table) || strings.HasPrefix(d.Table, "pg_") {
-		r.wrong("table", "name_reserved", "pg_ at the begin and _duplicates, _2026_01 or _2026_01_31 at the end are taken", "the table cannot be called %q", d.Table)
+	if strings.HasSuffix(d.Table, "_duplicates") || partitionName.MatchString(d.Table) || strings.HasPrefix(d.Table,
+		"pg_") {
+		r.wrong("table", "name_reserved",
+			"pg_ at the begin and _duplicates, _2026_01 or _2026_01_31 at the end are taken", "the table cannot be "+
+				"called %q", d.Table)
 	}
 	if d.Partition != Monthly && d.Partition != Daily {
 		r.wrong("partition", "partition", "write month or day", "there is no partition %q", string(d.Partition))
@@ -112,7 +115,8 @@ func (r *report) check(d *Dataset) {
 		r.columnsTaken(at, m, taken)
 		for j := range d.Members[:i] {
 			if other := &d.Members[j]; overlaps(other.Path, m.Path) {
-				r.wrong(at+".from", "path_taken", "each part of the event is read once: else a value protected here could stand in clear there",
+				r.wrong(at+".from", "path_taken",
+					"each part of the event is read once: else a value protected here could stand in clear there",
 					"%s and %s overlap: %s, %s", m.Name, other.Name, m.From(), other.From())
 			}
 		}
@@ -128,14 +132,17 @@ func (r *report) name(at, name string, most int) {
 	case len(name) > most:
 		r.wrong(at, "name_length", "", "%q has %d characters, more than %d", name, len(name), most)
 	case strings.Contains(name, "__") || strings.HasSuffix(name, "_"):
-		r.wrong(at, "name_reserved", "columns are called <member>__<index>", "%q has two _ in a row, or one at its end", name)
+		r.wrong(at, "name_reserved", "columns are called <member>__<index>",
+			"%q has two _ in a row, or one at its end", name)
 	}
 }
 
 // columnsTaken finds two members that would have the same column.
 func (r *report) columnsTaken(at string, m *Member, taken map[string]string) {
-	if slices.Contains(systemColumns, m.Name) || strings.HasPrefix(m.Name, "sealed_") || strings.HasPrefix(m.Name, "masked_") {
-		r.wrong(at+".name", "name_reserved", "choose another name, and say with from where the value stands", "a member cannot be called %q", m.Name)
+	if slices.Contains(systemColumns, m.Name) || strings.HasPrefix(m.Name, "sealed_") || strings.HasPrefix(m.Name,
+		"masked_") {
+		r.wrong(at+".name", "name_reserved", "choose another name, and say with from where the value stands",
+			"a member cannot be called %q", m.Name)
 	}
 	names := []string{m.Name}
 	if m.Type == Version {
@@ -169,7 +176,8 @@ func (r *report) member(at string, m *Member) {
 	r.bounds(at, m)
 	if m.Pattern != "" {
 		if _, err := compilePattern(m.Pattern); err != nil {
-			r.wrong(at+".pattern", "pattern", "it is RE2's syntax: no look-around, no back-references", "the pattern is no regular expression")
+			r.wrong(at+".pattern", "pattern", "it is RE2's syntax: no look-around, no back-references",
+				"the pattern is no regular expression")
 		}
 	}
 	r.enum(at+".enum", m)
@@ -197,7 +205,8 @@ func (r *report) lengths(at string, m *Member) {
 		return
 	}
 	if m.Max < 1 || m.Max > most {
-		r.wrong(at+".max", "range", "max is a number of characters", "max %d of %s is not between 1 and %d", m.Max, m.Name, most)
+		r.wrong(at+".max", "range", "max is a number of characters", "max %d of %s is not between 1 and %d", m.Max,
+			m.Name, most)
 	}
 	if m.Min < 0 || m.Min > m.Max {
 		r.wrong(at+".min", "range", "", "min %d of %s is not between 0 and max", m.Min, m.Name)
@@ -246,7 +255,8 @@ func (r *report) roles(d *Dataset) {
 			}
 			r.wrong(key, key, nearestOf(name, names), "the %s %q is no member", key, name)
 		case m.Protect != nil:
-			r.wrong(key, key, "it stands in the row in clear; take a pseudonym, such as a customer number", "the %s %q is protected", key, name)
+			r.wrong(key, key, "it stands in the row in clear; take a pseudonym, such as a customer number",
+				"the %s %q is protected", key, name)
 		case !slices.Contains(allowed, m.Type):
 			r.wrong(key, key, "", "the %s %q is of type %s", key, name, m.Type)
 		case required && !m.Required:
@@ -257,7 +267,8 @@ func (r *report) roles(d *Dataset) {
 	role("id", d.ID, true, Text, Integer, UUID)
 	role("time", d.Time, true, Timestamp)
 	if d.ID != "" && d.Time == "" {
-		r.wrong("id", "id_needs_time", "add time: and the member that says when the event was: the key of a row holds it, "+
-			"and a delivery's time differs each time an event is sent", "id needs time")
+		r.wrong("id", "id_needs_time",
+			"add time: and the member that says when the event was: the key of a row holds it, "+
+				"and a delivery's time differs each time an event is sent", "id needs time")
 	}
 }

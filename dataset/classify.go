@@ -24,7 +24,8 @@ func classify(body []byte, err error) Reason {
 	}
 	// The library does not export its errors for a lone surrogate and for depth: find out by reading again,
 	// leniently and token by token.
-	lenient := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	lenient := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true),
+		jsontext.AllowDuplicateNames(true))
 	for {
 		_, again := lenient.ReadToken()
 		if again == io.EOF {

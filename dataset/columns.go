@@ -33,12 +33,12 @@ type Column struct {
 	Version uint32 // of a token: the index key's
 }
 
-// tokenType is the type of a token. C is the collation by which bytes are compared: tokens have no language, and equality
-// and order are several times quicker.
+// tokenType is the type of a token. C is the collation by which bytes are compared: tokens have no language, and
+// equality and order are several times quicker.
 const tokenType = `varchar(256) COLLATE "C"`
 
-// TableColumns lists the columns of the row table in the order in which a row is written, with tokens for each version of
-// the index key, oldest first.
+// TableColumns lists the columns of the row table in the order in which a row is written, with tokens for each
+// version of the index key, oldest first.
 func (d *Dataset) TableColumns(versions []uint32) []Column {
 	columns := []Column{
 		{Name: "sent", Type: "timestamptz", NotNull: true, Role: RoleSent, Member: -1},
@@ -46,7 +46,8 @@ func (d *Dataset) TableColumns(versions []uint32) []Column {
 		{Name: "create_date", Type: "date", NotNull: true, Role: RoleDate, Member: -1},
 	}
 	if d.ID != "" {
-		columns = append(columns, Column{Name: "message_id", Type: "uuid", NotNull: true, Role: RoleMessage, Member: -1})
+		columns = append(columns, Column{Name: "message_id", Type: "uuid", NotNull: true, Role: RoleMessage,
+			Member: -1})
 	}
 	for i := range d.Members {
 		if d.Members[i].Protect == nil {
@@ -76,7 +77,8 @@ func (d *Dataset) tokenColumns(version uint32) []Column {
 	var columns []Column
 	for i, ix := range d.Indexes() {
 		columns = append(columns, Column{
-			Name: ix.TokenColumn(version), Type: tokenType, Role: RoleToken, Member: d.index(ix.Member.Name), Index: i, Version: version,
+			Name: ix.TokenColumn(version), Type: tokenType, Role: RoleToken, Member: d.index(ix.Member.Name),
+			Index: i, Version: version,
 		})
 	}
 	return columns
@@ -88,7 +90,8 @@ func (m *Member) clearColumns(at int) []Column {
 	if m.Type != Version {
 		return []Column{column}
 	}
-	text := Column{Name: m.TextColumn(), Type: fmt.Sprintf("varchar(%d)", m.Max), NotNull: m.Required, Role: RoleText, Member: at, Index: -1}
+	text := Column{Name: m.TextColumn(), Type: fmt.Sprintf("varchar(%d)", m.Max), NotNull: m.Required, Role: RoleText,
+		Member: at, Index: -1}
 	return []Column{column, text}
 }
 

@@ -62,7 +62,8 @@ type Dataset struct {
 	Name string
 	// Table is the table in schema cloakroom_data, and the view in schema public.
 	Table string
-	// Subject names the clear member that says whose event it is; it is bound into the associated data. Empty: nobody's.
+	// Subject names the clear member that says whose event it is; it is bound into the associated data. Empty:
+	// nobody's.
 	Subject string
 	// ID names the member that makes two events the same one. Empty: the delivery's id does.
 	ID string
@@ -83,7 +84,8 @@ type Member struct {
 	Required  bool // absent, null or empty is a rejection
 	Precision int  // of a decimal: digits in all
 	Scale     int  // of a decimal: digits after the point
-	// Least and Most bound the value of an integer, decimal, date or timestamp. They are in canonical form; empty: none.
+	// Least and Most bound the value of an integer, decimal, date or timestamp. They are in canonical form; empty:
+	// none.
 	Least, Most string
 	Enum        []string // of a text or integer: the values allowed; nil: all
 	Pattern     string   // of a text: RE2, must match the whole value; empty: none

@@ -17,8 +17,8 @@ const analysts = "cloakroom_analyst"
 // NoToken stands in a token column where a value is sealed and has no token. No token is as short.
 const NoToken = "-"
 
-// brinSince is the first server whose BRIN indexes leave room for HOT updates. Before, one on data_key costs three times
-// the update of a reseal.
+// brinSince is the first server whose BRIN indexes leave room for HOT updates. Before, one on data_key costs three
+// times the update of a reseal.
 const brinSince = 160000
 
 // DuplicatesView is the name of the view of tokens seen more than once.
@@ -33,8 +33,9 @@ func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "'
 // qualified is the row table, or one of its partitions or indexes.
 func qualified(name string) string { return Schema + "." + quote(name) }
 
-// CreateSQL makes the row table, its indexes and the analysts' views in a database that has schema cloakroom_data and role
-// cloakroom_analyst. server is the server's version number (server_version_num). The text depends on nothing else.
+// CreateSQL makes the row table, its indexes and the analysts' views in a database that has schema cloakroom_data
+// and role cloakroom_analyst. server is the server's version number (server_version_num). The text depends on
+// nothing else.
 func (d *Dataset) CreateSQL(version uint32, server int) string {
 	var b strings.Builder
 	b.WriteString(d.tableSQL(version))
@@ -42,7 +43,8 @@ func (d *Dataset) CreateSQL(version uint32, server int) string {
 		b.WriteString(d.indexSQL(c.Name))
 	}
 	if server >= brinSince {
-		fmt.Fprintf(&b, "CREATE INDEX %s ON %s USING brin (data_key);\n", quote(d.indexName("data_key")), qualified(d.Table))
+		fmt.Fprintf(&b, "CREATE INDEX %s ON %s USING brin (data_key);\n", quote(d.indexName("data_key")),
+			qualified(d.Table))
 	}
 	b.WriteString(d.viewsSQL("CREATE VIEW", version)) // Which fails where the name is somebody else's.
 	return b.String()
@@ -61,8 +63,10 @@ func (d *Dataset) tableSQL(version uint32) string {
 			lines = append(lines, "CONSTRAINT "+quote(c.name)+" CHECK ("+c.condition+")")
 		}
 	}
-	return fmt.Sprintf("CREATE TABLE %s (\n  %s\n) PARTITION BY RANGE (create_date);\nCOMMENT ON TABLE %[1]s IS %[3]s;\n",
-		qualified(d.Table), strings.Join(lines, ",\n  "), literal("one row an event of dataset "+d.Name+", a partition a "+string(d.Partition)+" of create_date"))
+	return fmt.Sprintf("CREATE TABLE %s (\n  %s\n) PARTITION BY RANGE (create_date);\nCOMMENT ON TABLE %[1]s IS "+
+		"%[3]s;\n",
+		qualified(d.Table), strings.Join(lines, ",\n  "),
+		literal("one row an event of dataset "+d.Name+", a partition a "+string(d.Partition)+" of create_date"))
 }
 
 func columnSQL(c Column) string {
@@ -76,15 +80,16 @@ func columnSQL(c Column) string {
 // check is a CHECK of the row table.
 type check struct{ name, condition string }
 
-// checks hold a protected member to what the rest relies on. The id within a sealed value is the id beside it, so that
-// "no row refers to this key" can be counted. A row has a token where it has a sealed value, so that a reindex ends. What
-// is erased reveals nothing. Each CHECK has the name of its column.
+// checks hold a protected member to what the rest relies on. The id within a sealed value is the id beside it, so
+// that "no row refers to this key" can be counted. A row has a token where it has a sealed value, so that a reindex
+// ends. What is erased reveals nothing. Each CHECK has the name of its column.
 func (m *Member) checks(version uint32) []check {
 	sealed := quote(m.SealedColumn())
 	out := []check{{m.SealedColumn(), fmt.Sprintf(
 		"%s IS NULL OR (data_key IS NOT NULL AND substring(%[1]s FROM 2 FOR 4) = int4send(data_key))", sealed)}}
 	if m.Protect.Reveal != "" {
-		out = append(out, check{m.RevealColumn(), fmt.Sprintf("%s IS NULL OR %s IS NOT NULL", quote(m.RevealColumn()), sealed)})
+		out = append(out, check{m.RevealColumn(), fmt.Sprintf("%s IS NULL OR %s IS NOT NULL", quote(m.RevealColumn()),
+			sealed)})
 	}
 	for _, ix := range m.Indexes() {
 		out = append(out, tokenCheck(ix, version))
@@ -97,7 +102,8 @@ func tokenCheck(ix Index, version uint32) check {
 	return check{column, fmt.Sprintf("(%s IS NULL) = (%s IS NULL)", quote(column), quote(ix.Member.SealedColumn()))}
 }
 
-// indexSQL makes the B-tree on a token column. Not a hash index: that degrades without bound once one token has many rows.
+// indexSQL makes the B-tree on a token column. Not a hash index: that degrades without bound once one token has
+// many rows.
 func (d *Dataset) indexSQL(column string) string {
 	return fmt.Sprintf("CREATE INDEX %s ON %s (%s);\n", quote(d.indexName(column)), qualified(d.Table), quote(column))
 }
@@ -112,8 +118,8 @@ func (d *Dataset) indexName(column string) string {
 	return name[:54] + "_" + hex.EncodeToString(sum[:4])
 }
 
-// ViewsSQL makes or replaces the analysts' views, which show the tokens of one version of the index key. A replaced view
-// keeps its columns: what adds or renames one is for [Plan].
+// ViewsSQL makes or replaces the analysts' views, which show the tokens of one version of the index key. A replaced
+// view keeps its columns: what adds or renames one is for [Plan].
 func (d *Dataset) ViewsSQL(version uint32) string {
 	return d.viewsSQL("CREATE OR REPLACE VIEW", version)
 }
@@ -128,8 +134,10 @@ func (d *Dataset) viewsSQL(create string, version uint32) string {
 		columns = append(columns, text)
 	}
 	view, duplicates := "public."+quote(d.Table), "public."+quote(d.DuplicatesView())
-	return fmt.Sprintf("%s %s AS\n  SELECT %s\n    FROM %s AS r;\n", create, view, strings.Join(columns, ",\n         "), qualified(d.Table)) +
-		fmt.Sprintf("COMMENT ON VIEW %s IS %s;\n", view, literal("events of dataset "+d.Name+" as analysts see them: tokens where personal data was")) +
+	return fmt.Sprintf("%s %s AS\n  SELECT %s\n    FROM %s AS r;\n", create, view, strings.Join(columns,
+		",\n         "), qualified(d.Table)) +
+		fmt.Sprintf("COMMENT ON VIEW %s IS %s;\n", view,
+			literal("events of dataset "+d.Name+" as analysts see them: tokens where personal data was")) +
 		fmt.Sprintf("%s %s AS\n%s;\n", create, duplicates, d.duplicatesSQL(view)) +
 		fmt.Sprintf("COMMENT ON VIEW %s IS 'tokens seen more than once';\n", duplicates) +
 		fmt.Sprintf("GRANT SELECT ON %s, %s TO %s;\n", view, duplicates, analysts)
@@ -151,7 +159,8 @@ func (d *Dataset) duplicatesSQL(view string) string {
 			literal(ix.Member.Name), literal(ix.Kind), token, subjects, view, literal(NoToken)))
 	}
 	if len(parts) == 0 {
-		return "  SELECT NULL::text AS field, NULL::text AS index, NULL::varchar(256) COLLATE \"C\" AS token, NULL::bigint AS rows,\n" +
+		return "  SELECT NULL::text AS field, NULL::text AS index, NULL::varchar(256) COLLATE \"C\" AS token, " +
+			"NULL::bigint AS rows,\n" +
 			"         NULL::bigint AS subjects, NULL::date AS first_date, NULL::date AS last_date\n   WHERE false"
 	}
 	return strings.Join(parts, "\n  UNION ALL\n")
@@ -168,16 +177,17 @@ func (d *Dataset) PartitionOf(day time.Time) (name string, from, to time.Time) {
 	return d.Table + from.Format("_2006_01"), from, from.AddDate(0, 1, 0)
 }
 
-// PartitionSQL makes the partition that holds a day. It is made apart and then attached, so that the parent is locked for
-// no longer than it takes; an empty table need not be scanned.
+// PartitionSQL makes the partition that holds a day. It is made apart and then attached, so that the parent is
+// locked for no longer than it takes; an empty table need not be scanned.
 func (d *Dataset) PartitionSQL(day time.Time) string {
 	name, from, to := d.PartitionOf(day)
-	return fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL);\nALTER TABLE %[2]s ATTACH PARTITION %[1]s FOR VALUES FROM ('%[3]s') TO ('%[4]s');\n",
+	return fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL);\nALTER TABLE %[2]s ATTACH PARTITION %[1]s FOR "+
+		"VALUES FROM ('%[3]s') TO ('%[4]s');\n",
 		qualified(name), qualified(d.Table), from.Format(time.DateOnly), to.Format(time.DateOnly))
 }
 
-// AddVersionSQL adds the token columns of another version of the index key, as a reindex begins: no CHECK yet, because the
-// rows that are there have no token under it.
+// AddVersionSQL adds the token columns of another version of the index key, as a reindex begins: no CHECK yet,
+// because the rows that are there have no token under it.
 func (d *Dataset) AddVersionSQL(version uint32) string {
 	var adds []string
 	for _, c := range d.tokenColumns(version) {
@@ -194,7 +204,8 @@ func (d *Dataset) AddVersionSQL(version uint32) string {
 func (d *Dataset) CheckVersionSQL(version uint32) (add, validate string) {
 	for _, ix := range d.Indexes() {
 		c := tokenCheck(ix, version)
-		add += fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID;\n", qualified(d.Table), quote(c.name), c.condition)
+		add += fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID;\n", qualified(d.Table),
+			quote(c.name), c.condition)
 		validate += fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s;\n", qualified(d.Table), quote(c.name))
 	}
 	return add, validate

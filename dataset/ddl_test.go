@@ -15,7 +15,8 @@ import (
 
 func TestSQLIsGolden(t *testing.T) {
 	t.Parallel()
-	for name, d := range map[string]*dataset.Dataset{"login": dataset.Login(), "order": order(t), "small": parse(t, small)} {
+	for name, d := range map[string]*dataset.Dataset{"login": dataset.Login(), "order": order(t), "small": parse(t,
+		small)} {
 		golden(t, "testdata/"+name+".sql", []byte(d.CreateSQL(1, 150000)))
 	}
 	if sql := order(t).CreateSQL(1, 160000); !strings.Contains(sql, "USING brin (data_key)") {
@@ -56,7 +57,8 @@ func TestViews(t *testing.T) {
 		t.Errorf("public.user_logins (-promised +SQL):\n%s", diff)
 	}
 	for _, d := range []*dataset.Dataset{dataset.Login(), order(t)} {
-		for view, want := range map[string][]string{d.Table: d.ViewColumns(), d.DuplicatesView(): dataset.DuplicatesColumns()} {
+		for view, want := range map[string][]string{d.Table: d.ViewColumns(),
+			d.DuplicatesView(): dataset.DuplicatesColumns()} {
 			var got []string
 			for _, c := range columns(t, db, "public", view) {
 				name, _, _ := strings.Cut(c, " ")
@@ -69,8 +71,8 @@ func TestViews(t *testing.T) {
 	}
 }
 
-// The partitions that cannot hold the date are not read: for a constant, for a date reckoned when the query begins, and for
-// a parameter of a plan that was made before.
+// The partitions that cannot hold the date are not read: for a constant, for a date reckoned when the query begins,
+// and for a parameter of a plan that was made before.
 func TestViewPrunes(t *testing.T) {
 	t.Parallel()
 	today := time.Now().UTC()
@@ -101,7 +103,8 @@ func scanned(t *testing.T, db *sqlx.DB, query string) (int, string) {
 		t.Fatal(err)
 	}
 	plan := strings.Join(lines, "\n")
-	return strings.Count(plan, "Seq Scan on ") + strings.Count(plan, "Bitmap Heap Scan on ") + strings.Count(plan, "Index Scan using "), plan
+	return strings.Count(plan, "Seq Scan on ") + strings.Count(plan, "Bitmap Heap Scan on ") + strings.Count(plan,
+		"Index Scan using "), plan
 }
 
 // An equality on a token uses its index.
@@ -112,7 +115,8 @@ func TestViewUsesTokenIndexes(t *testing.T) {
 	db.MustExec(`SET enable_seqscan = off`)
 	for _, ix := range d.Indexes() {
 		var plan []string
-		if err := db.Select(&plan, `EXPLAIN SELECT * FROM public.orders WHERE "`+ix.ViewColumn()+`" = 'AAAAAAAAAAAAAAAAAAAAAA' AND create_date = current_date`); err != nil {
+		if err := db.Select(&plan,
+			`EXPLAIN SELECT * FROM public.orders WHERE "`+ix.ViewColumn()+`" = 'AAAAAAAAAAAAAAAAAAAAAA' AND create_date = current_date`); err != nil {
 			t.Fatal(err)
 		}
 		if text := strings.Join(plan, "\n"); !strings.Contains(text, "Index Cond: (("+ix.TokenColumn(1)+")::text = ") {
@@ -159,7 +163,8 @@ func TestTableRefuses(t *testing.T) {
 		Field, Index, Token string
 		Rows, Subjects      int
 	}
-	if err := db.Select(&found, `SELECT field, index, token, rows, subjects FROM public.parcels_duplicates`); err != nil {
+	if err := db.Select(&found,
+		`SELECT field, index, token, rows, subjects FROM public.parcels_duplicates`); err != nil {
 		t.Fatal(err)
 	}
 	if len(found) != 1 || found[0].Token != "A" || found[0].Rows != 2 || found[0].Subjects != 2 || found[0].Field != "serial" || found[0].Index != "exact" {

@@ -19,8 +19,8 @@ type Value struct {
 	Null bool
 	// Text is what is sealed: a string decoded, another value as its JSON text.
 	Text []byte
-	// Canonical is what a clear column gets: a text that Postgres reads as the column's type. A protected address has its
-	// text here.
+	// Canonical is what a clear column gets: a text that Postgres reads as the column's type. A protected address
+	// has its text here.
 	Canonical []byte
 	// Nothing says that the definition lists the value as one that means "none".
 	Nothing    bool
@@ -103,11 +103,11 @@ func NewDecoder(d *Dataset) *Decoder {
 	return dec
 }
 
-// Decode reads one event strictly. If it returns a rejection, the event holds the subject where that could be read. body is
-// not kept and not changed.
+// Decode reads one event strictly. If it returns a rejection, the event holds the subject where that could be read.
+// body is not kept and not changed.
 //
-// An event has one reason, the first that applies: first the text as a whole, then the members in the definition's order,
-// whatever their order in the event.
+// An event has one reason, the first that applies: first the text as a whole, then the members in the definition's
+// order, whatever their order in the event.
 func (d *Decoder) Decode(body []byte) (*Event, Rejection) {
 	e := &d.event
 	clear(e.Values)

@@ -39,9 +39,11 @@ func TestDecode(t *testing.T) {
 		t.Fatalf("%+v, %+v", rejection, e.Dropped)
 	}
 	want := map[string][2]string{ // sealed and canonical
-		"order_id": {"o-1", "o-1"}, "customer_id": {"6F1C8E0A3B524D179A405C2E7D9B1F08", "6f1c8e0a-3b52-4d17-9a40-5c2e7d9b1f08"},
+		"order_id": {"o-1", "o-1"}, "customer_id": {"6F1C8E0A3B524D179A405C2E7D9B1F08",
+			"6f1c8e0a-3b52-4d17-9a40-5c2e7d9b1f08"},
 		"placed_at": {"2026-03-14T10:20:30.1234567+02:00", "2026-03-14T08:20:30.123456Z"},
-		"amount":    {"12.50", "12.5"}, "items": {"3", "3"}, "gift": {"true", "true"}, "deliver_on": {"2026-03-20", "2026-03-20"},
+		"amount":    {"12.50", "12.5"}, "items": {"3", "3"}, "gift": {"true", "true"}, "deliver_on": {"2026-03-20",
+			"2026-03-20"},
 		"status": {"paid", "paid"}, "coupon": {"SPRING26", "SPRING26"}, "shop_app": {"2.10", "2.10"},
 		"tags": {`{"a":[1,"b"]}`, `{"a":[1,"b"]}`}, "relay": {"::FFFF:203.0.113.9", "203.0.113.9"},
 		"email": {" Ann@Example.com ", " Ann@Example.com "}, "card": {"4929 1234 5678 9012", "4929 1234 5678 9012"},
@@ -53,7 +55,8 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: %q and %q, want %q", m.Name, v.Text, v.Canonical, want[m.Name])
 		}
 	}
-	if string(e.Subject) != "6f1c8e0a-3b52-4d17-9a40-5c2e7d9b1f08" || !e.Time.Equal(time.Date(2026, 3, 14, 8, 20, 30, 123456000, time.UTC)) {
+	if string(e.Subject) != "6f1c8e0a-3b52-4d17-9a40-5c2e7d9b1f08" || !e.Time.Equal(time.Date(2026, 3, 14, 8, 20, 30,
+		123456000, time.UTC)) {
 		t.Errorf("subject %q, time %v", e.Subject, e.Time)
 	}
 	space := uuid.NewSHA1(uuid.MustParse("3d2c7a52-6f0b-5d1e-9c53-0f4b8a6e2d17"), []byte("order"))
@@ -88,8 +91,10 @@ func TestRejections(t *testing.T) {
 		{with(t, `"o-1"`, `7`), dataset.WrongType, "order_id"},
 		{with(t, `"o-1"`, `"\u0000"`), dataset.NUL, "order_id"},
 		{with(t, `"o-1"`, `"`+strings.Repeat("é", 65)+`"`), dataset.TooLong, "order_id"},
-		{with(t, `{"id":"6F1C8E0A3B524D179A405C2E7D9B1F08","email":" Ann@Example.com "}`, `null`), dataset.NullField, "customer_id"},
-		{with(t, `{"id":"6F1C8E0A3B524D179A405C2E7D9B1F08","email":" Ann@Example.com "}`, `[]`), dataset.WrongType, "customer_id"},
+		{with(t, `{"id":"6F1C8E0A3B524D179A405C2E7D9B1F08","email":" Ann@Example.com "}`, `null`), dataset.NullField,
+			"customer_id"},
+		{with(t, `{"id":"6F1C8E0A3B524D179A405C2E7D9B1F08","email":" Ann@Example.com "}`, `[]`), dataset.WrongType,
+			"customer_id"},
 		{with(t, `6F1C8E0A`, `6F1C8E0-`), dataset.BadFormat, "customer_id"},
 		{with(t, `+02:00`, ``), dataset.BadFormat, "placed_at"},
 		{with(t, `2026-03-14`, `2026-02-29`), dataset.BadFormat, "placed_at"},
@@ -178,7 +183,8 @@ func TestSubjectOfRejection(t *testing.T) {
 	t.Parallel()
 	dec := dataset.NewDecoder(parse(t, small))
 	for body, want := range map[string]string{
-		`{"owner":"u","serial":`: "u", `{"owner":"u","owner":"v"}`: "u", `{"owner":"u"} x`: "u", `{"owner":7}`: "", `{"owner":""}`: "",
+		`{"owner":"u","serial":`: "u", `{"owner":"u","owner":"v"}`: "u", `{"owner":"u"} x`: "u", `{"owner":7}`: "",
+		`{"owner":""}`:        "",
 		`{"owner":"a\u0000"}`: "", `{"owner":"12345678901"}`: "", `[]`: "", `{"owner":"u`: "",
 	} {
 		if e, rejection := dec.Decode([]byte(body)); rejection.Reason == "" || string(e.Subject) != want {
@@ -200,7 +206,8 @@ func tokeniser(t testing.TB, d *dataset.Dataset) *dataset.Tokeniser {
 func tokeniserOf(d *dataset.Dataset) *dataset.Tokeniser {
 	var subkeys []*blindindex.Subkey
 	for _, ix := range d.Indexes() {
-		s, err := blindindex.Derive(bytes.Repeat([]byte{7}, blindindex.KeySize), d.Name, ix.Member.Name, ix.Transform, 1)
+		s, err := blindindex.Derive(bytes.Repeat([]byte{7}, blindindex.KeySize), d.Name, ix.Member.Name, ix.Transform,
+			1)
 		if err != nil {
 			return nil
 		}
@@ -250,8 +257,10 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	for _, c := range [][4]string{
-		{"email", "exact", " NONE@example.com", "-"}, {"email", "domain", "none@example.com", "-"}, {"email", "domain", "ann", "-"},
-		{"email", "exact", " ", "-"}, {"client", "exact", "unknown", "-"}, {"client", "prefix/24", "::ffff:0.0.0.0", "-"},
+		{"email", "exact", " NONE@example.com", "-"}, {"email", "domain", "none@example.com", "-"}, {"email",
+			"domain", "ann", "-"},
+		{"email", "exact", " ", "-"}, {"client", "exact", "unknown", "-"}, {"client", "prefix/24", "::ffff:0.0.0.0",
+			"-"},
 		{"card", "exact", "n/a", "missing_field"}, {"client", "exact", "none", "bad_ip"},
 	} {
 		if got := token(c[0], c[1], c[2]); got != c[3] {
@@ -284,7 +293,8 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 		tokens = tokens[:0]
 		for i := range indexes {
 			var err error
-			if tokens, _, err = tok.AppendToken(tokens, i, e.Values[slicesIndex(d, indexes[i].Member.Name)].Text); err != nil {
+			if tokens, _, err = tok.AppendToken(tokens, i, e.Values[slicesIndex(d,
+				indexes[i].Member.Name)].Text); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -304,8 +314,10 @@ func FuzzDecode(f *testing.F) {
 	}
 	d := parse(f, string(text))
 	for _, seed := range []string{
-		full, "", "null", "[" + full + "]", full + full, full[:90], "\ufeff" + full, `{"customer":[]}`, `{"customer":{"id":1,"id":2}}`,
-		with(f, "12.50", "1e-3"), with(f, "12.50", `"-0.0e+0"`), with(f, "+02:00", "Z"), with(f, `"2.10"`, "2.1e1"), with(f, "2001:DB8::1", "unknown"),
+		full, "", "null", "[" + full + "]", full + full, full[:90], "\ufeff" + full, `{"customer":[]}`,
+		`{"customer":{"id":1,"id":2}}`,
+		with(f, "12.50", "1e-3"), with(f, "12.50", `"-0.0e+0"`), with(f, "+02:00", "Z"), with(f, `"2.10"`, "2.1e1"),
+		with(f, "2001:DB8::1", "unknown"),
 	} {
 		f.Add([]byte(seed))
 	}

@@ -71,19 +71,20 @@ func (e Evolution) Refused() []Change {
 	return out
 }
 
-// Plan compares two definitions of one dataset and says how to get from the first to the second without stopping anything.
-// version is the index key's; no reindex may be under way.
+// Plan compares two definitions of one dataset and says how to get from the first to the second without stopping
+// anything. version is the index key's; no reindex may be under way.
 //
-// The views are made anew where their columns change: CREATE OR REPLACE VIEW can neither change a column's type nor put one
-// in the middle, and a cast to the old type would hide the token's index from the planner. What depends on a view is named
-// and stops the change; what was granted on it is granted again.
+// The views are made anew where their columns change: CREATE OR REPLACE VIEW can neither change a column's type nor
+// put one in the middle, and a cast to the old type would hide the token's index from the planner. What depends on
+// a view is named and stops the change; what was granted on it is granted again.
 func Plan(old, new *Dataset, version uint32) Evolution {
 	p := &planner{old: old, new: new, version: version}
 	p.datasetChanges()
 	for i := range old.Members {
 		m := &old.Members[i]
 		if _, kept := new.Member(m.Name); !kept {
-			p.refuse("drop_member", m.Name, m.Name+" is dropped", "rows hold it: keep the member, and make it optional if events no longer have it")
+			p.refuse("drop_member", m.Name, m.Name+" is dropped",
+				"rows hold it: keep the member, and make it optional if events no longer have it")
 		}
 	}
 	for i := range new.Members {

@@ -32,12 +32,18 @@ func (p *planner) refuse(code, member, what, why string) {
 // datasetChanges refuses what is bound into rows, keys or partitions.
 func (p *planner) datasetChanges() {
 	for _, c := range []struct{ key, old, new, why string }{
-		{"dataset", p.old.Name, p.new.Name, "the name is in the associated data of every sealed value and in every subkey: declare a second dataset"},
-		{"table", p.old.Table, p.new.Table, "partitions and indexes have its name: declare a second dataset, or make a view of another name"},
+		{"dataset", p.old.Name, p.new.Name,
+			"the name is in the associated data of every sealed value and in every subkey: declare a second dataset"},
+		{"table", p.old.Table, p.new.Table,
+			"partitions and indexes have its name: declare a second dataset, or make a view of another name"},
 		{"subject", p.old.Subject, p.new.Subject, "the subject is in the associated data of every sealed value"},
-		{"id", p.old.ID, p.new.ID, "the row id is in the associated data of every sealed value: an event that is sent again would be a second row"},
-		{"time", p.old.Time, p.new.Time, "the time is in the key of every row: an event that is sent again would be a second row"},
-		{"partition", string(p.old.Partition), string(p.new.Partition), "partitions cannot be parted or joined without moving their rows"},
+		{"id", p.old.ID, p.new.ID,
+			"the row id is in the associated data of every sealed value: an event that is sent again would be a " +
+				"second row"},
+		{"time", p.old.Time, p.new.Time,
+			"the time is in the key of every row: an event that is sent again would be a second row"},
+		{"partition", string(p.old.Partition), string(p.new.Partition),
+			"partitions cannot be parted or joined without moving their rows"},
 	} {
 		if c.old != c.new {
 			p.refuse(c.key, "", fmt.Sprintf("%s: %q becomes %q", c.key, c.old, c.new), c.why)
@@ -68,8 +74,8 @@ func (p *planner) alter(format string, args ...any) string {
 	return fmt.Sprintf("ALTER TABLE %s "+format+";\n", append([]any{qualified(p.new.Table)}, args...)...)
 }
 
-// addColumns adds what a member needs that is not in the table. A column that is added is NULL in the rows that are there,
-// so it is never NOT NULL; the decoder holds new events to required.
+// addColumns adds what a member needs that is not in the table. A column that is added is NULL in the rows that are
+// there, so it is never NOT NULL; the decoder holds new events to required.
 func (p *planner) addColumns(columns []Column) string {
 	var b strings.Builder
 	for _, c := range columns {
@@ -105,21 +111,26 @@ func (p *planner) prepare(sql string) {
 	p.step(phasePrepare, ByOwner, "prepare the table", sql)
 }
 
-// hold adds CHECKs without looking at the rows that are there, which would lock the table for as long as they are read, and
-// then looks.
+// hold adds CHECKs without looking at the rows that are there, which would lock the table for as long as they are
+// read, and then looks.
 func (p *planner) hold(checks []check) {
 	for _, c := range checks {
-		p.step(phaseHold, ByOwner, "hold rows to it", p.alter("ADD CONSTRAINT %s CHECK (%s) NOT VALID", quote(c.name), c.condition))
-		p.step(phaseValidate, ByOwner, "look at the rows that are there", p.alter("VALIDATE CONSTRAINT %s", quote(c.name)))
+		p.step(phaseHold, ByOwner, "hold rows to it", p.alter("ADD CONSTRAINT %s CHECK (%s) NOT VALID", quote(c.name),
+			c.condition))
+		p.step(phaseValidate, ByOwner, "look at the rows that are there", p.alter("VALIDATE CONSTRAINT %s",
+			quote(c.name)))
 	}
 }
 
-// makeIndexes makes the indexes of token columns. On the parent there is a name alone at first, so that no writer waits.
+// makeIndexes makes the indexes of token columns. On the parent there is a name alone at first, so that no writer
+// waits.
 func (p *planner) makeIndexes(indexes []Index) {
 	for _, ix := range indexes {
 		column := ix.TokenColumn(p.version)
-		p.prepare(fmt.Sprintf("CREATE INDEX %s ON ONLY %s (%s);\n", quote(p.new.indexName(column)), qualified(p.new.Table), quote(column)))
-		p.steps = append(p.steps, Step{By: ByRotation, Title: "make the index on each partition", Indexes: []string{column}, phase: phaseIndex})
+		p.prepare(fmt.Sprintf("CREATE INDEX %s ON ONLY %s (%s);\n", quote(p.new.indexName(column)),
+			qualified(p.new.Table), quote(column)))
+		p.steps = append(p.steps, Step{By: ByRotation, Title: "make the index on each partition",
+			Indexes: []string{column}, phase: phaseIndex})
 	}
 }
 
@@ -132,14 +143,18 @@ func (p *planner) memberChanges(old, new *Member) {
 	name := new.Name
 	switch {
 	case old.Type != new.Type:
-		p.refuse("type", name, fmt.Sprintf("type %s becomes %s", old.Type, new.Type), "what is stored has the old type: add a member with another name that reads the same place once this one is gone")
+		p.refuse("type", name, fmt.Sprintf("type %s becomes %s", old.Type, new.Type),
+			"what is stored has the old type: add a member with another name that reads the same place once this "+
+				"one is gone")
 		return
 	case old.Protect != nil && new.Protect == nil:
-		p.refuse("unprotect", name, name+" loses its protection", "opening every value would be a recovery that nobody requested or approved")
+		p.refuse("unprotect", name, name+" loses its protection",
+			"opening every value would be a recovery that nobody requested or approved")
 		return
 	}
 	if from := new.From(); from != old.From() {
-		p.add("from", name, "%s is read from %s; rows that are there keep what was read from %s", name, from, old.From())
+		p.add("from", name, "%s is read from %s; rows that are there keep what was read from %s", name, from,
+			old.From())
 	}
 	p.required(old, new)
 	p.lengths(old, new)
@@ -179,10 +194,12 @@ func (p *planner) lengths(old, new *Member) {
 	case old.Max == new.Max && old.Precision == new.Precision && old.Scale == new.Scale:
 		return
 	case new.Max < old.Max || new.Scale < old.Scale || whole(new) < whole(old):
-		p.refuse("narrow", new.Name, new.Name+" gets narrower", "rows may hold longer values: use min, max of a number, enum or pattern to hold new events to less")
+		p.refuse("narrow", new.Name, new.Name+" gets narrower",
+			"rows may hold longer values: use min, max of a number, enum or pattern to hold new events to less")
 		return
 	case new.Scale != old.Scale:
-		p.refuse("scale", new.Name, new.Name+" gets more digits after the point", "Postgres would write every row again, and lock the table for it: add a member")
+		p.refuse("scale", new.Name, new.Name+" gets more digits after the point",
+			"Postgres would write every row again, and lock the table for it: add a member")
 		return
 	}
 	p.add("widen", new.Name, "%s takes longer values", new.Name)
@@ -193,13 +210,15 @@ func (p *planner) lengths(old, new *Member) {
 	for i, c := range new.clearColumns(0) {
 		if c.Type != before[i].Type {
 			// A view stands in the way of its column's type.
-			p.step(phaseWiden, ByOwner, "widen columns, and make the views anew", p.alter("ALTER COLUMN %s TYPE %s", quote(c.Name), c.Type))
+			p.step(phaseWiden, ByOwner, "widen columns, and make the views anew", p.alter("ALTER COLUMN %s TYPE %s",
+				quote(c.Name), c.Type))
 		}
 	}
 }
 
 func (p *planner) checks(old, new *Member) {
-	if old.Min != new.Min || old.Least != new.Least || old.Most != new.Most || old.Pattern != new.Pattern || !slices.Equal(old.Enum, new.Enum) {
+	bounds := func(m *Member) [3]string { return [3]string{m.Least, m.Most, m.Pattern} }
+	if old.Min != new.Min || bounds(old) != bounds(new) || !slices.Equal(old.Enum, new.Enum) {
 		p.add("checks", new.Name, "new events are held to other values of %s; rows that are there stay", new.Name)
 	}
 }
@@ -208,10 +227,12 @@ func (p *planner) checks(old, new *Member) {
 func (p *planner) protection(old, new *Member) {
 	a, b := old.Protect, new.Protect
 	if a.Pad != b.Pad {
-		p.refuse("pad", new.Name, fmt.Sprintf("pad %d becomes %d", a.Pad, b.Pad), "values that are sealed open only with the pad they were sealed with")
+		p.refuse("pad", new.Name, fmt.Sprintf("pad %d becomes %d", a.Pad, b.Pad),
+			"values that are sealed open only with the pad they were sealed with")
 	}
 	if !slices.Equal(a.Normalise, b.Normalise) && len(a.Indexes) > 0 {
-		p.refuse("normalise", new.Name, new.Name+" is normalised otherwise", "tokens of old and new rows would not meet: add an index of the other kind, or a member")
+		p.refuse("normalise", new.Name, new.Name+" is normalised otherwise",
+			"tokens of old and new rows would not meet: add an index of the other kind, or a member")
 		return
 	}
 	if a.Reveal != b.Reveal {
@@ -228,14 +249,17 @@ func (p *planner) protection(old, new *Member) {
 		}
 	}
 	if !slices.Equal(a.Nothing, b.Nothing) {
-		p.add("nothing", new.Name, "other values of %s mean \"none\"; rows that are there keep their tokens until keys reindex", new.Name)
+		p.add("nothing", new.Name,
+			"other values of %s mean \"none\"; rows that are there keep their tokens until keys reindex", new.Name)
 	}
 }
 
 func (p *planner) addIndex(ix Index) {
-	p.add("add_index", ix.Member.Name, "index %s of %s is added, and made for the rows that are there", ix.Kind, ix.Member.Name)
+	p.add("add_index", ix.Member.Name, "index %s of %s is added, and made for the rows that are there", ix.Kind,
+		ix.Member.Name)
 	p.prepare(p.alter("ADD COLUMN %s %s", quote(ix.TokenColumn(p.version)), tokenType))
-	p.step(phaseBackfill, ByRotation, "make the tokens of "+ix.TokenColumn(p.version)+" in rows that have a sealed value and no token", "")
+	p.step(phaseBackfill, ByRotation,
+		"make the tokens of "+ix.TokenColumn(p.version)+" in rows that have a sealed value and no token", "")
 	p.makeIndexes([]Index{ix})
 	p.hold([]check{tokenCheck(ix, p.version)})
 	p.views("")
@@ -255,7 +279,8 @@ func (p *planner) reveal(old, new *Member) {
 	if new.Protect.Reveal != "" {
 		p.prepare(p.addColumns(p.columnsOf(new, RoleReveal)))
 		p.hold(slices.DeleteFunc(new.checks(p.version), func(c check) bool { return c.name != new.RevealColumn() }))
-		p.step(phaseBackfill, ByRotation, "open "+new.Name+" in the rows that are there, and fill "+new.RevealColumn(), "")
+		p.step(phaseBackfill, ByRotation,
+			"open "+new.Name+" in the rows that are there, and fill "+new.RevealColumn(), "")
 		p.views("")
 	}
 }
@@ -263,12 +288,14 @@ func (p *planner) reveal(old, new *Member) {
 // protect takes a member out of the clear. Until the daemons have read the definition, events still come in clear; from
 // then on a row has the sealed value alone, so that the backfill ends.
 func (p *planner) protect(old, new *Member) {
-	p.add("protect", new.Name, "%s is sealed from now on, then in the rows that are there; its column in clear is dropped", new.Name)
+	p.add("protect", new.Name,
+		"%s is sealed from now on, then in the rows that are there; its column in clear is dropped", new.Name)
 	p.prepare(p.addColumns(p.columnsOf(new, RoleSealed, RoleReveal, RoleToken)))
 	if old.Required {
 		p.allowNull(old)
 	}
-	p.step(phaseBackfill, ByRotation, "seal "+new.Name+" in the rows that have it in clear, with its tokens, and set "+old.Name+" to NULL", "")
+	p.step(phaseBackfill, ByRotation,
+		"seal "+new.Name+" in the rows that have it in clear, with its tokens, and set "+old.Name+" to NULL", "")
 	p.makeIndexes(new.Indexes())
 	p.hold(new.checks(p.version))
 	p.step(phaseProve, ByOwner, "refuse to go on if a value is left in clear", p.noneLeft(old))
@@ -281,11 +308,15 @@ func (p *planner) erase() {
 	p.remain()
 	table := qualified(p.new.Table)
 	for _, s := range []Step{
-		{By: ByOwner, Title: "gather the statistics of partitions and parent again", SQL: "ANALYZE " + table + ";\n", phase: phaseAnalyze},
-		{By: ByOperator, Title: "write each partition again, one after the other, each locked meanwhile: dropped bytes stay in the heap until then",
+		{By: ByOwner, Title: "gather the statistics of partitions and parent again", SQL: "ANALYZE " + table + ";\n",
+			phase: phaseAnalyze},
+		{By: ByOperator,
+			Title: "write each partition again, one after the other, each locked meanwhile: dropped bytes stay in " +
+				"the heap until then",
 			SQL: "VACUUM (FULL, ANALYZE) " + table + ";\n", phase: phaseRewrite},
-		{By: ByOperator, Title: "as a superuser, write the catalogue of statistics again: it held the most common values",
-			SQL: "VACUUM FULL pg_catalog.pg_statistic;\n", phase: phaseStatistics},
+		{By: ByOperator,
+			Title: "as a superuser, write the catalogue of statistics again: it held the most common values",
+			SQL:   "VACUUM FULL pg_catalog.pg_statistic;\n", phase: phaseStatistics},
 	} {
 		s.Apart = true
 		if !slices.ContainsFunc(p.steps, func(other Step) bool { return other.phase == s.phase }) {

@@ -28,8 +28,8 @@ END $cloakroom$;
 `, qualified(p.new.Table), quote(old.Name))
 }
 
-// PartitionIndexSQL makes the index of a token column on one partition without locking writers out, and then makes it a part
-// of the parent's. Each of the two runs alone.
+// PartitionIndexSQL makes the index of a token column on one partition without locking writers out, and then makes
+// it a part of the parent's. Each of the two runs alone.
 func (d *Dataset) PartitionIndexSQL(column, partition string) (create, attach string) {
 	part := &Dataset{Table: partition}
 	name := part.indexName(column)
@@ -38,7 +38,8 @@ func (d *Dataset) PartitionIndexSQL(column, partition string) (create, attach st
 }
 
 // ReplaceViewsSQL drops the analysts' views, changes the table and makes them anew, in one statement. DROP VIEW without
-// CASCADE names what depends on them, and stops. Grants on the views and on columns that still are there are made again.
+// CASCADE names what depends on them, and stops. Grants on the views and on columns that still are there are made
+// again.
 func (d *Dataset) ReplaceViewsSQL(version uint32, change string) string {
 	view, duplicates := "public."+quote(d.Table), "public."+quote(d.DuplicatesView())
 	var b strings.Builder

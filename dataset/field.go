@@ -56,8 +56,8 @@ func setOf(list []string) map[string]bool {
 	return set
 }
 
-// check holds a value that is there, and not null, to the definition. It appends the canonical form to room, and where the
-// text is that form already, lets it be the text.
+// check holds a value that is there, and not null, to the definition. It appends the canonical form to room, and
+// where the text is that form already, lets it be the text.
 func (f *field) check(v *Value, room []byte) ([]byte, Reason) {
 	if strings.IndexByte(f.kinds, byte(v.Kind)) < 0 {
 		return room, WrongType
@@ -91,14 +91,18 @@ func (f *field) check(v *Value, room []byte) ([]byte, Reason) {
 
 // kindsOf are the JSON types that a member's type allows.
 func kindsOf(t Type) string {
-	const text, number = string(jsontext.KindString), string(jsontext.KindNumber)
+	const (
+		text, number = string(jsontext.KindString), string(jsontext.KindNumber)
+		boolean      = string(jsontext.KindTrue) + string(jsontext.KindFalse)
+		nested       = string(jsontext.KindBeginArray) + string(jsontext.KindBeginObject)
+	)
 	switch t {
 	case JSON:
-		return text + number + string(jsontext.KindTrue) + string(jsontext.KindFalse) + string(jsontext.KindBeginArray) + string(jsontext.KindBeginObject)
+		return text + number + boolean + nested
 	case Integer:
 		return number
 	case Boolean:
-		return string(jsontext.KindTrue) + string(jsontext.KindFalse)
+		return boolean
 	case Version, Decimal:
 		return text + number
 	}

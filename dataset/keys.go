@@ -23,7 +23,8 @@ func schemaName(most int) string {
 
 var datasetKeys = []key[Dataset]{
 	{name: "dataset", needed: true, schema: schemaName(maxTable),
-		doc:  "The name. It enters the associated data of each sealed value and the derivation of each key: it never changes.",
+		doc: "The name. It enters the associated data of each sealed value and the derivation of each key: it " +
+			"never changes.",
 		read: text(func(d *Dataset) *string { return &d.Name })},
 	{name: "table", needed: true, schema: schemaName(maxTable),
 		doc:  "The table in schema cloakroom_data, and the view in schema public.",
@@ -32,16 +33,19 @@ var datasetKeys = []key[Dataset]{
 		doc:  "The clear member that says whose the row is. Without one, nobody can be forgotten.",
 		read: text(func(d *Dataset) *string { return &d.Subject })},
 	{name: "id", schema: schemaName(maxMember),
-		doc:  "The clear, required member that makes two events the same one. It needs time. Without one, the delivery's id does.",
+		doc: "The clear, required member that makes two events the same one. It needs time. Without one, the " +
+			"delivery's id does.",
 		read: text(func(d *Dataset) *string { return &d.ID })},
 	{name: "time", schema: schemaName(maxMember),
-		doc:  "The clear, required member of type timestamp that says when the event was. Without one, the delivery's time does.",
+		doc: "The clear, required member of type timestamp that says when the event was. Without one, the " +
+			"delivery's time does.",
 		read: text(func(d *Dataset) *string { return &d.Time })},
 	{name: "partition", schema: `{"enum": ["month", "day"], "default": "month"}`,
 		doc:  "How long a partition of the table is.",
 		read: text(func(d *Dataset) *string { return (*string)(&d.Partition) })},
-	{name: "members", needed: true, schema: `{"type": "array", "minItems": 1, "maxItems": 200, "items": {"$ref": "#/$defs/member"}}`,
-		doc: "The members that are read from an event. Others are ignored.",
+	{name: "members", needed: true,
+		schema: `{"type": "array", "minItems": 1, "maxItems": 200, "items": {"$ref": "#/$defs/member"}}`,
+		doc:    "The members that are read from an event. Others are ignored.",
 		read: func(r *reader, at string, node *yaml.Node, d *Dataset) {
 			for i, item := range r.sequence(at, node) {
 				d.Members = append(d.Members, readMapping(r, element(at, i), item, memberKeys))
@@ -54,12 +58,14 @@ var memberKeys = []key[Member]{
 		doc:  "The name of the member's column, and of its field in sealed values.",
 		read: text(func(m *Member) *string { return &m.Name })},
 	{name: "from", schema: `{"type": "string", "minLength": 1}`,
-		doc: "Where the member stands in the event: customer.email, or a JSON Pointer (/customer/e.mail). The default is its name.",
+		doc: "Where the member stands in the event: customer.email, or a JSON Pointer (/customer/e.mail). The " +
+			"default is its name.",
 		read: func(r *reader, at string, node *yaml.Node, m *Member) {
 			if from, ok := r.text(at, node); ok {
 				path, err := parsePath(from)
 				if err != nil {
-					r.wrong(at, "from", "write names with dots between them, or a JSON Pointer that begins with /", "%q is no path: %v", from, err)
+					r.wrong(at, "from", "write names with dots between them, or a JSON Pointer that begins with /",
+						"%q is no path: %v", from, err)
 				}
 				m.Path = path
 			}
@@ -68,12 +74,15 @@ var memberKeys = []key[Member]{
 		schema: `{"enum": ["text", "integer", "decimal", "boolean", "date", "timestamp", "uuid", "ip", "json", "version"]}`,
 		doc:    "How the JSON value is read, and the SQL type it is stored in.",
 		read:   text(func(m *Member) *string { return (*string)(&m.Type) })},
-	{name: "max", schema: `{"type": ["integer", "string", "number"]}`, types: []Type{Text, Version, JSON, IP, Integer, Decimal, Date, Timestamp},
-		doc: "The most characters of a text, version, json or ip; the greatest value of an integer, decimal, date or timestamp.",
+	{name: "max", schema: `{"type": ["integer", "string", "number"]}`, types: []Type{Text, Version, JSON, IP, Integer,
+		Decimal, Date, Timestamp},
+		doc: "The most characters of a text, version, json or ip; the greatest value of an integer, decimal, date " +
+			"or timestamp.",
 		read: func(r *reader, at string, node *yaml.Node, m *Member) {
 			r.bound(at, node, m.Type, &m.Max, &m.Most)
 		}},
-	{name: "min", schema: `{"type": ["integer", "string", "number"]}`, types: []Type{Text, Integer, Decimal, Date, Timestamp},
+	{name: "min", schema: `{"type": ["integer", "string", "number"]}`, types: []Type{Text, Integer, Decimal, Date,
+		Timestamp},
 		doc: "The fewest characters of a text; the least value of an integer, decimal, date or timestamp.",
 		read: func(r *reader, at string, node *yaml.Node, m *Member) {
 			r.bound(at, node, m.Type, &m.Min, &m.Least)
@@ -89,8 +98,9 @@ var memberKeys = []key[Member]{
 	{name: "scale", schema: `{"type": "integer", "minimum": 0, "maximum": 1000, "default": 0}`, types: []Type{Decimal},
 		doc:  "The most digits after the point.",
 		read: number(func(m *Member) *int { return &m.Scale })},
-	{name: "enum", schema: `{"type": "array", "minItems": 1, "items": {"type": ["string", "integer"]}}`, types: []Type{Text, Integer},
-		doc: "The values allowed.",
+	{name: "enum", schema: `{"type": "array", "minItems": 1, "items": {"type": ["string", "integer"]}}`,
+		types: []Type{Text, Integer},
+		doc:   "The values allowed.",
 		read: func(r *reader, at string, node *yaml.Node, m *Member) {
 			m.Enum = []string{}
 			for i, item := range r.sequence(at, node) {
@@ -112,16 +122,20 @@ var memberKeys = []key[Member]{
 }
 
 var protectKeys = []key[Protection]{
-	{name: "normalise", schema: `{"anyOf": [{"$ref": "#/$defs/step"}, {"type": "array", "minItems": 1, "maxItems": 4, "items": {"$ref": "#/$defs/step"}}]}`,
-		doc: "The steps that make two spellings of one value equal, before it is indexed. The sealed value stays as it came.",
+	{name: "normalise",
+		schema: `{"anyOf": [{"$ref": "#/$defs/step"}, {"type": "array", "minItems": 1, "maxItems": 4, "items": {"$ref": "#/$defs/step"}}]}`,
+		doc: "The steps that make two spellings of one value equal, before it is indexed. The sealed value " +
+			"stays as it came.",
 		read: func(r *reader, at string, node *yaml.Node, p *Protection) {
 			p.Normalise = r.texts(at, node, true)
 		}},
 	{name: "pad", schema: `{"type": "integer", "minimum": 16, "maximum": 4096, "default": 32}`,
 		doc:  "Sealed lengths are multiples of it, in bytes.",
 		read: number(func(p *Protection) *int { return &p.Pad })},
-	{name: "index", schema: `{"type": "array", "items": {"type": "string", "pattern": "^(exact|domain|(prefix|last)/[1-9][0-9]?)$"}, "default": ["exact"]}`,
-		doc: "The blind indexes, each a column of tokens: exact; prefix/24, a network or the first characters; last/4; domain.",
+	{name: "index",
+		schema: `{"type": "array", "items": {"type": "string", "pattern": "^(exact|domain|(prefix|last)/[1-9][0-9]?)$"}, "default": ["exact"]}`,
+		doc: "The blind indexes, each a column of tokens: exact; prefix/24, a network or the first characters; " +
+			"last/4; domain.",
 		read: func(r *reader, at string, node *yaml.Node, p *Protection) {
 			p.Indexes = r.texts(at, node, false)
 		}},

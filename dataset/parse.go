@@ -25,8 +25,8 @@ func Parse(text []byte) (*Dataset, error) {
 	return d, nil
 }
 
-// Lint reads a dataset from YAML and lists every mistake and warning in the order of the text. The dataset is nil if there
-// is a mistake.
+// Lint reads a dataset from YAML and lists every mistake and warning in the order of the text. The dataset is nil
+// if there is a mistake.
 func Lint(text []byte) (*Dataset, Problems) {
 	r := &reader{report: report{places: places{"": {line: 1, column: 1}}}}
 	node, ok := r.document(text)
@@ -170,7 +170,8 @@ func known[T any](keys []key[T], name string) bool {
 	return false
 }
 
-// unusable refuses aliases, and anchors with them: nobody needs them here, and a few lines of them hold billions of nodes.
+// unusable refuses aliases, and anchors with them: nobody needs them here, and a few lines of them hold billions of
+// nodes.
 func (r *reader) unusable(at string, node *yaml.Node) bool {
 	if node.Kind == yaml.AliasNode || node.Anchor != "" {
 		r.at(at, node)

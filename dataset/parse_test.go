@@ -48,7 +48,8 @@ func TestParse(t *testing.T) {
 	if d.SubjectIndex() != 0 || len(d.Protected()) != 1 || d.Protected()[0].Name != "serial" || d.Partition != dataset.Monthly {
 		t.Errorf("%+v", d)
 	}
-	want := []string{"message_id", "create_date", "owner", "firmware", "firmware_text", "sealed_serial", "masked_serial_v3", "masked_serial_v4", "data_key"}
+	want := []string{"message_id", "create_date", "owner", "firmware", "firmware_text", "sealed_serial",
+		"masked_serial_v3", "masked_serial_v4", "data_key"}
 	if got := d.Columns([]uint32{3, 4}); !slices.Equal(got, want) {
 		t.Errorf("columns %v, want %v", got, want)
 	}
@@ -73,7 +74,8 @@ func TestMistakes(t *testing.T) {
 		"not a mapping":             {small, "[dataset]", "not_mapping", 1, 1},
 		"empty":                     {small, " ", "yaml", 1, 1},
 		"not UTF-8":                 {"parcels", "\xff", "yaml", 1, 1},
-		"alias":                     {"{name: firmware, type: version, max: 12}", "&a {name: firmware, type: version, max: 12}\n  - *a", "alias", 6, 5},
+		"alias": {"{name: firmware, type: version, max: 12}",
+			"&a {name: firmware, type: version, max: 12}\n  - *a", "alias", 6, 5},
 		"name with a quote":         {"name: serial", `name: "se\"rial"`, "name", 7, 11},
 		"name with a capital":       {"name: serial", "name: Serial", "name", 7, 11},
 		"name too long":             {"name: serial", "name: " + strings.Repeat("s", 33), "name_length", 7, 11},
@@ -184,17 +186,21 @@ func TestWarnings(t *testing.T) {
 		"personal by its name": {"{name: home_phone, type: text, max: 9}", "clear_looks_personal"},
 		"personal by its type": {"{name: gate, type: ip}", "clear_looks_personal"},
 		"few values by type":   {"{name: x, type: boolean, protect: {}}", "index_few_values"},
-		"few values by enum":   {"{name: x, type: text, max: 9, enum: [a, b], protect: {normalise: [text]}}", "index_few_values"},
-		"few values by range":  {"{name: x, type: integer, min: 1, max: 9, protect: {}}", "index_few_values"},
-		"few networks":         {"{name: x, type: ip, protect: {index: [prefix/8]}}", "index_few_values"},
-		"few digits":           {"{name: x, type: text, max: 9, protect: {normalise: [digits], index: [last/2]}}", "index_few_values"},
-		"length":               {"{name: x, type: text, max: 1000, protect: {normalise: [text], pad: 16}}", "pad_shows_length"},
-		"length of an enum":    {"{name: x, type: text, max: 99, enum: [a, bbbbbbbbbbbbbbbbbbbb], protect: {normalise: [text], pad: 16, index: []}}", "pad_shows_length"},
-		"index and reveal":     {"{name: x, type: text, max: 99, protect: {normalise: [text], index: [domain], reveal: domain}}", "index_equals_reveal"},
+		"few values by enum": {"{name: x, type: text, max: 9, enum: [a, b], protect: {normalise: [text]}}",
+			"index_few_values"},
+		"few values by range": {"{name: x, type: integer, min: 1, max: 9, protect: {}}", "index_few_values"},
+		"few networks":        {"{name: x, type: ip, protect: {index: [prefix/8]}}", "index_few_values"},
+		"few digits": {"{name: x, type: text, max: 9, protect: {normalise: [digits], index: [last/2]}}",
+			"index_few_values"},
+		"length": {"{name: x, type: text, max: 1000, protect: {normalise: [text], pad: 16}}",
+			"pad_shows_length"},
+		"length of an enum": {"{name: x, type: text, max: 99, enum: [a, bbbbbbbbbbbbbbbbbbbb], protect: {normalise: [text], pad: 16, index: []}}", "pad_shows_length"},
+		"index and reveal":  {"{name: x, type: text, max: 99, protect: {normalise: [text], index: [domain], reveal: domain}}", "index_equals_reveal"},
 	} {
 		text := small + "  - " + c.member + "\n"
 		d, problems := dataset.Lint([]byte(text))
-		if d == nil || !slices.ContainsFunc(problems, func(p dataset.Problem) bool { return p.Warning && p.Code == c.code && p.Line == 11 && p.Hint != "" }) {
+		if d == nil || !slices.ContainsFunc(problems,
+			func(p dataset.Problem) bool { return p.Warning && p.Code == c.code && p.Line == 11 && p.Hint != "" }) {
 			t.Errorf("%s: %v, want %s on line 11", name, problems, c.code)
 		}
 	}
@@ -206,7 +212,8 @@ func TestWarnings(t *testing.T) {
 // The canonical form says every default, is read back to itself, and does not depend on how the YAML was written.
 func TestCanonical(t *testing.T) {
 	t.Parallel()
-	for name, d := range map[string]*dataset.Dataset{"small": parse(t, small), "order": order(t), "login": dataset.Login()} {
+	for name, d := range map[string]*dataset.Dataset{"small": parse(t, small), "order": order(t),
+		"login": dataset.Login()} {
 		again, err := dataset.ParseCanonical(d.Canonical())
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -231,9 +238,12 @@ members:
 	}
 	canonical := string(dataset.Login().Canonical())
 	for name, text := range map[string]string{
-		"a space": strings.Replace(canonical, ":", ": ", 1), "a second text": canonical + canonical, "cut off": canonical[:len(canonical)-1],
-		"a default left out": strings.Replace(canonical, `"partition":"month",`, "", 1), "nothing": "", "an array": "[]",
-		"a mistake": strings.Replace(canonical, `"pad":48`, `"pad":4`, 1), "a key twice": strings.Replace(canonical, `{"dataset"`, `{"dataset":"x","dataset"`, 1),
+		"a space": strings.Replace(canonical, ":", ": ", 1), "a second text": canonical + canonical,
+		"cut off":            canonical[:len(canonical)-1],
+		"a default left out": strings.Replace(canonical, `"partition":"month",`, "", 1), "nothing": "",
+		"an array":  "[]",
+		"a mistake": strings.Replace(canonical, `"pad":48`, `"pad":4`, 1), "a key twice": strings.Replace(canonical,
+			`{"dataset"`, `{"dataset":"x","dataset"`, 1),
 	} {
 		if _, err := dataset.ParseCanonical([]byte(text)); text == canonical || err == nil {
 			t.Errorf("%s: accepted", name)

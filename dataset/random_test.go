@@ -15,9 +15,11 @@ import (
 
 // definition draws a valid definition as YAML, with keys in any order and defaults left out or not.
 func definition(t *rapid.T) string {
-	names := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-z]([a-z0-9]{0,5}|[a-z]_[a-z0-9]{1,3})`), 1, 8, rapid.ID[string]).Filter(func(names []string) bool {
+	names := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-z]([a-z0-9]{0,5}|[a-z]_[a-z0-9]{1,3})`), 1, 8,
+		rapid.ID[string]).Filter(func(names []string) bool {
 		for _, n := range names {
-			if n == "body" || n == "sent" || n == "oid" || n == "ctid" || slices.Contains([]string{"xmin", "xmax", "cmin", "cmax"}, n) || slices.Contains(names, n+"_text") {
+			if n == "body" || n == "sent" || n == "oid" || n == "ctid" || slices.Contains([]string{"xmin", "xmax",
+				"cmin", "cmax"}, n) || slices.Contains(names, n+"_text") {
 				return false
 			}
 		}
@@ -30,7 +32,8 @@ func definition(t *rapid.T) string {
 	members := "members:"
 	subject := ""
 	for i, name := range names {
-		kind := rapid.SampledFrom([]string{"text", "integer", "decimal", "boolean", "date", "timestamp", "uuid", "ip", "json", "version"}).Draw(t, "type")
+		kind := rapid.SampledFrom([]string{"text", "integer", "decimal", "boolean", "date", "timestamp", "uuid", "ip",
+			"json", "version"}).Draw(t, "type")
 		keys := []string{"name: " + name, "type: " + kind}
 		switch kind {
 		case "text":
@@ -39,7 +42,8 @@ func definition(t *rapid.T) string {
 			keys = append(keys, "max: 20")
 		case "decimal":
 			scale := rapid.IntRange(0, 5).Draw(t, "scale")
-			keys = append(keys, fmt.Sprintf("precision: %d", scale+rapid.IntRange(1, 9).Draw(t, "whole")), fmt.Sprintf("scale: %d", scale))
+			keys = append(keys, fmt.Sprintf("precision: %d", scale+rapid.IntRange(1, 9).Draw(t, "whole")),
+				fmt.Sprintf("scale: %d", scale))
 		case "integer":
 			if rapid.Bool().Draw(t, "bounds") {
 				keys = append(keys, "min: -5", "max: 5")
@@ -76,7 +80,8 @@ func protection(t *rapid.T, kind string) string {
 	case "ip":
 		indexes, reveals = append(indexes, "prefix/24", "prefix/16"), []string{"network"}
 	case "text":
-		steps := rapid.SampledFrom([]string{"[text]", "trim", "[trim, casefold]", "[alnum]", "[casefold, digits]", "[digits]"}).Draw(t, "steps")
+		steps := rapid.SampledFrom([]string{"[text]", "trim", "[trim, casefold]", "[alnum]", "[casefold, digits]",
+			"[digits]"}).Draw(t, "steps")
 		keys = append(keys, "normalise: "+steps)
 		indexes, reveals = append(indexes, "prefix/3", "last/4"), []string{"last4"}
 		if !strings.Contains(steps, "digits") && !strings.Contains(steps, "alnum") {
@@ -84,7 +89,8 @@ func protection(t *rapid.T, kind string) string {
 		}
 	}
 	if rapid.Bool().Draw(t, "index") {
-		keys = append(keys, "index: ["+strings.Join(rapid.SliceOfDistinct(rapid.SampledFrom(indexes), rapid.ID[string]).Draw(t, "indexes"), ", ")+"]")
+		keys = append(keys, "index: ["+strings.Join(rapid.SliceOfDistinct(rapid.SampledFrom(indexes),
+			rapid.ID[string]).Draw(t, "indexes"), ", ")+"]")
 	}
 	if len(reveals) > 0 && rapid.Bool().Draw(t, "reveal") {
 		keys = append(keys, "reveal: "+rapid.SampledFrom(reveals).Draw(t, "form"))
@@ -104,7 +110,8 @@ func jsonValue(t *rapid.T) string {
 	case 3:
 		return rapid.StringMatching(`-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,9})?([eE][+-]?[0-9]{1,4})?`).Draw(t, "number")
 	case 4:
-		return rapid.SampledFrom([]string{`"2026-02-28"`, `"2026-02-28T10:00:00.5+01:00"`, `"203.0.113.9"`, `"2001:db8::1"`, `"6f1c8e0a3b524d179a405c2e7d9b1f08"`, `"a@b.example"`}).Draw(t, "good")
+		return rapid.SampledFrom([]string{`"2026-02-28"`, `"2026-02-28T10:00:00.5+01:00"`, `"203.0.113.9"`,
+			`"2001:db8::1"`, `"6f1c8e0a3b524d179a405c2e7d9b1f08"`, `"a@b.example"`}).Draw(t, "good")
 	case 5:
 		return rapid.SampledFrom([]string{"true", "false", "null"}).Draw(t, "word")
 	case 6:
@@ -144,8 +151,8 @@ func event(t *rapid.T, d *dataset.Dataset) []byte {
 	return []byte("{" + strings.Join(parts, ",") + "}")
 }
 
-// Random valid definitions are read, say the same in canonical form, and plan nothing against themselves; whatever events
-// come, decoding is total, and what is accepted has tokens.
+// Random valid definitions are read, say the same in canonical form, and plan nothing against themselves; whatever
+// events come, decoding is total, and what is accepted has tokens.
 func TestRandomDefinitions(t *testing.T) {
 	t.Parallel()
 	accepted := 0

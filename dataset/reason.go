@@ -9,7 +9,7 @@ type Reason string
 const (
 	NotJSON         Reason = "not_json"         // not one JSON text (RFC 8259), or empty
 	NotObject       Reason = "not_object"       // JSON, but no object
-	DuplicateMember Reason = "duplicate_member" // a member name twice in one object: which one counts is anybody's guess
+	DuplicateMember Reason = "duplicate_member" // a member name twice in one object: which one counts, nobody knows
 	InvalidUTF8     Reason = "invalid_utf8"     // not UTF-8, or an escaped lone surrogate
 	TooDeep         Reason = "too_deep"         // nested deeper than 10,000; a json in clear deeper than 100
 	NUL             Reason = "nul"              // a value holds U+0000, which Postgres cannot store as text
@@ -29,7 +29,8 @@ const (
 // Reasons are all reasons that reading an event can give.
 func Reasons() []Reason {
 	return []Reason{
-		NotJSON, NotObject, DuplicateMember, InvalidUTF8, TooDeep, NUL, MissingField, NullField, WrongType, TooLong, TooShort,
+		NotJSON, NotObject, DuplicateMember, InvalidUTF8, TooDeep, NUL, MissingField, NullField, WrongType,
+		TooLong, TooShort,
 		BadIP, BadVersion, BadFormat, OutOfRange, NotListed, NoMatch,
 	}
 }

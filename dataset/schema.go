@@ -9,8 +9,8 @@ import (
 
 //go:generate go test -run TestJSONSchema . -update
 
-// JSONSchema describes the YAML for editors, which complete and check with it. It comes from the tables that Parse reads by;
-// Lint knows more than a schema can say.
+// JSONSchema describes the YAML for editors, which complete and check with it. It comes from the tables that Parse
+// reads by; Lint knows more than a schema can say.
 func JSONSchema() []byte {
 	text := fmt.Sprintf(`{
 "$schema": "https://json-schema.org/draft/2020-12/schema",

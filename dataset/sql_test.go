@@ -92,7 +92,8 @@ func TestTableAgreesWithDataset(t *testing.T) {
 		t.Errorf("the order of cloakroom.%s (-rows as written +SQL):\n%s", d.Table, diff)
 	}
 	subject, _ := d.Member(d.Subject)
-	if rejections := columns(t, db, "cloakroom", "rejections"); !slices.Contains(rejections, fmt.Sprintf("%s varchar(%d)", subject.Name, subject.Max)) {
+	if rejections := columns(t, db, "cloakroom", "rejections"); !slices.Contains(rejections,
+		fmt.Sprintf("%s varchar(%d)", subject.Name, subject.Max)) {
 		t.Errorf("the subject of a rejection: %v", rejections)
 	}
 }
@@ -108,7 +109,8 @@ func TestViewsKeepThePromise(t *testing.T) {
 	if diff := cmp.Diff(want, columns(t, db, "public", "user_logins")); diff != "" {
 		t.Errorf("public.user_logins (-promised +SQL):\n%s", diff)
 	}
-	want = []string{"field text", "token varchar(256)", "logins bigint", "users bigint", "first_date date", "last_date date"}
+	want = []string{"field text", "token varchar(256)", "logins bigint", "users bigint", "first_date date",
+		"last_date date"}
 	if diff := cmp.Diff(want, columns(t, db, "public", "user_login_duplicates")); diff != "" {
 		t.Errorf("public.user_login_duplicates (-promised +SQL):\n%s", diff)
 	}
@@ -119,7 +121,10 @@ func TestViewsKeepThePromise(t *testing.T) {
 		if m.Protect != nil {
 			name = m.ViewColumn()
 		}
-		if !slices.ContainsFunc(columns(t, db, "public", d.Table), func(c string) bool { return strings.HasPrefix(c, name+" ") }) {
+		if !slices.ContainsFunc(columns(t, db, "public", d.Table), func(c string) bool {
+			return strings.HasPrefix(c,
+				name+" ")
+		}) {
 			t.Errorf("the view lacks %s", name)
 		}
 	}
@@ -134,10 +139,12 @@ func TestViewUsesTheIndexes(t *testing.T) {
 	for _, column := range []string{"masked_ip", "masked_device_id"} {
 		db.MustExec(`SELECT cloakroom.make_month('2026-01-01')`)
 		var plan []string
-		if err := db.Select(&plan, `EXPLAIN SELECT * FROM public.user_logins WHERE `+column+` = 'AAAAAAAAAAAAAAAAAAAAAA' AND create_date = '2026-01-01'`); err != nil {
+		if err := db.Select(&plan,
+			`EXPLAIN SELECT * FROM public.user_logins WHERE `+column+` = 'AAAAAAAAAAAAAAAAAAAAAA' AND create_date = '2026-01-01'`); err != nil {
 			t.Fatal(err)
 		}
-		if text := strings.Join(plan, "\n"); !strings.Contains(text, column+"_v1_idx") || !strings.Contains(text, "Index Cond: (("+column+"_v1)::text = ") {
+		if text := strings.Join(plan, "\n"); !strings.Contains(text, column+"_v1_idx") || !strings.Contains(text,
+			"Index Cond: (("+column+"_v1)::text = ") {
 			t.Errorf("equality on %s:\n%s", column, text)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"cloakroom/crypto/blindindex"
 )
 
-// Tokeniser makes the tokens of protected members under one version of the index key, and the forms that they reveal. What
-// it takes is the text that is sealed, so that the same function serves ingest, verification and reindex. It is not for
-// concurrent use.
+// Tokeniser makes the tokens of protected members under one version of the index key, and the forms that they
+// reveal. What it takes is the text that is sealed, so that the same function serves ingest, verification and
+// reindex. It is not for concurrent use.
 type Tokeniser struct {
 	fields  []field
 	indexes []Index
@@ -25,11 +25,13 @@ type Tokeniser struct {
 	normal  []byte
 }
 
-// NewTokeniser takes one subkey for each of [Dataset.Indexes], in their order. Without subkeys it reveals and makes no tokens.
+// NewTokeniser takes one subkey for each of [Dataset.Indexes], in their order. Without subkeys it reveals and makes
+// no tokens.
 func NewTokeniser(d *Dataset, subkeys []*blindindex.Subkey) (*Tokeniser, error) {
 	t := &Tokeniser{indexes: d.Indexes()}
 	if len(subkeys) != 0 && len(subkeys) != len(t.indexes) {
-		return nil, fmt.Errorf("preparing tokens: dataset %s has %d indexes, and there are %d subkeys", d.Name, len(t.indexes), len(subkeys))
+		return nil, fmt.Errorf("preparing tokens: dataset %s has %d indexes, and there are %d subkeys", d.Name,
+			len(t.indexes), len(subkeys))
 	}
 	for _, s := range subkeys {
 		t.hashers = append(t.hashers, s.NewHasher())
@@ -68,8 +70,9 @@ func NewTokeniser(d *Dataset, subkeys []*blindindex.Subkey) (*Tokeniser, error) 
 	return t, nil
 }
 
-// AppendToken appends the token of a value for the index at a position among [Dataset.Indexes]: [blindindex.TokenLength]
-// bytes, or [NoToken] for a value that means "none" or lacks the part that is indexed. text is what is sealed.
+// AppendToken appends the token of a value for the index at a position among [Dataset.Indexes]:
+// [blindindex.TokenLength] bytes, or [NoToken] for a value that means "none" or lacks the part that is indexed.
+// text is what is sealed.
 //
 // A reason says that the value cannot be stored: a required member of which normalising leaves nothing, or one that
 // [Decoder] would not have let pass. dst is then as it was.
@@ -103,8 +106,9 @@ func (t *Tokeniser) AppendToken(dst []byte, index int, text []byte) ([]byte, Rea
 // minLast4 is the fewest characters of which the last four are shown: of less they would be half of the value or more.
 const minLast4 = 9
 
-// AppendReveal appends what a member, by its position, shows of a value in clear. It reports false where that is NULL: the
-// member reveals nothing, the value means "none", it has no such part, or it is too short to show four characters of it.
+// AppendReveal appends what a member, by its position, shows of a value in clear. It reports false where that is
+// NULL: the member reveals nothing, the value means "none", it has no such part, or it is too short to show four
+// characters of it.
 func (t *Tokeniser) AppendReveal(dst []byte, member int, text []byte) ([]byte, bool) {
 	if t.reveal[member] == "" {
 		return dst, false

@@ -11,8 +11,8 @@ import (
 	"unsafe"
 )
 
-// This file reads values: their check and their one canonical form, which is what a clear column gets and what a token of
-// a type other than text is made of.
+// This file reads values: their check and their one canonical form, which is what a clear column gets and what a
+// token of a type other than text is made of.
 
 // stringOf is b as a string that must not outlive it: no copy.
 func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
@@ -206,7 +206,8 @@ func compareDecimals(a, b string) int {
 	}
 	wholeA, fractionA, _ := strings.Cut(a, ".")
 	wholeB, fractionB, _ := strings.Cut(b, ".")
-	return cmp.Or(cmp.Compare(len(wholeA), len(wholeB)), strings.Compare(wholeA, wholeB), strings.Compare(fractionA, fractionB))
+	return cmp.Or(cmp.Compare(len(wholeA), len(wholeB)), strings.Compare(wholeA, wholeB), strings.Compare(fractionA,
+		fractionB))
 }
 
 // parseDate reads YYYY-MM-DD, of the years 1 to 9999.

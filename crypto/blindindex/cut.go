@@ -19,7 +19,8 @@ const (
 // maxCut is the longest prefix or suffix of a text, in characters: more is hardly a part.
 const maxCut = 64
 
-// appendPart replaces the normal form in buf[begin:] by the part that the cut takes. Networks are made by appendNetwork.
+// appendPart replaces the normal form in buf[begin:] by the part that the cut takes. Networks are made by
+// appendNetwork.
 func (p *pipeline) appendPart(buf []byte, begin int) ([]byte, error) {
 	normal := buf[begin:]
 	switch p.cut {
@@ -46,9 +47,9 @@ func (p *pipeline) appendPart(buf []byte, begin int) ([]byte, error) {
 
 // appendNetwork appends the network of an address: bits are those of IPv4.
 //
-// A network is written with its length ("203.0.113.0/24"), so that no address is mistaken for it. An IPv6 network has
-// twice as many bits as an IPv4 one: /16 and /32 are what registries give to providers, /24 and /48 what these give to a
-// site, /32 and /64 one host and one subnet.
+// A network is written with its length ("203.0.113.0/24"), so that no address is mistaken for it. An IPv6 network
+// has twice as many bits as an IPv4 one: /16 and /32 are what registries give to providers, /24 and /48 what these
+// give to a site, /32 and /64 one host and one subnet.
 func appendNetwork(dst []byte, value string, bits int) ([]byte, error) {
 	addr, err := parseAddress(value)
 	if err != nil {
