@@ -30,7 +30,7 @@ import (
 )
 
 var (
-	chaosKills = flag.Int("chaos.kills", 30, "how often TestChaos kills a rotator, spread over all steps; 0: at every place of each, and TestEveryState to its end")
+	chaosKills = flag.Int("chaos.kills", 15, "how often TestChaos kills a rotator, spread over all steps; 0 is the long form (make chaos): at every place of each, and every state of TestEveryState")
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "repeats a run of TestChaos or TestEveryState; 0: another each time")
 )
 
@@ -128,6 +128,7 @@ var chaosSteps = []string{"shred", "rotate", "reindex", "forget", "rewrap"}
 // TestChaos kills a rotator before and after its statements, now here and now there, then runs the steps to their end: every
 // row opens, tokens are right, no key is gone that a row needs, who was to be forgotten is.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	c := newChaos(t)
 	killed := map[string]int{}
 	for n, o := range c.plan(c.countPlaces(t)) {
@@ -148,6 +149,9 @@ func TestChaos(t *testing.T) {
 	}
 	c.converge(t)
 	t.Logf("seed %d: killed %v, %d rows, %d forgotten", c.seed, killed, c.stored, c.forgotten)
+	if *chaosKills > 0 {
+		t.Logf("short form: %d kills; -chaos.kills=0 (make chaos) kills at every place", *chaosKills)
+	}
 }
 
 // plan says where rotators are killed: at every place, or at some of each step, evenly spread, others each time.

@@ -20,6 +20,7 @@ import (
 // A batch does not wait for the disk, so a crash of the server undoes the last ones: whole, with their watermarks, so that
 // the job, which waits for the server to come back, does them again.
 func TestServerCrashUndoesBatches(t *testing.T) {
+	t.Parallel()
 	const rows = 1000
 	server := pgtest.Server(t, pgserver.Config{})
 	url := func(login string) string { return server.URL(login, "postgres") }

@@ -37,6 +37,7 @@ func (s *stock) count(t testing.TB, query string, args ...any) int {
 }
 
 func TestShred(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 200)
 	var messages []*etl.Message
 	for n := range 300 {
@@ -74,6 +75,7 @@ func TestShred(t *testing.T) {
 
 // TestShredGoesOn resumes a shred that was cut short before a late event came under a new key: it goes, too.
 func TestShredGoesOn(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 10)
 	before := keys.MonthOf(etltest.Today()).AddDate(0, -1, 0)
 	s.ingest(t, []*etl.Message{old(1000, 2)})
@@ -94,6 +96,7 @@ func TestShredGoesOn(t *testing.T) {
 }
 
 func TestForget(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 50)
 	s.ingest(t, []*etl.Message{
 		etltest.Message(100, strings.Replace(etltest.LoginBody(100), `"user-100"`, `"user-7"`, 1)),
@@ -174,6 +177,7 @@ func (s *stock) approve(t testing.TB, login string, request uuid.UUID) {
 
 // TestManyKeys closes, retires and shreds more data keys than one leaf of the audit log takes.
 func TestManyKeys(t *testing.T) {
+	t.Parallel()
 	const made = 45_000
 	s := newStock(t, 0)
 	before := s.count(t, `SELECT count(*) FROM cloakroom.data_keys`)

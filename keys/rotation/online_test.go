@@ -66,6 +66,7 @@ func reader(ctx context.Context, db *sqlx.DB) (looks int, wrong string) {
 
 // TestOnline reindexes and reseals while a daemon ingests and analysts count, with two rotators at once.
 func TestOnline(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 0)
 	source := &endless{}
 	ingested := make(chan etl.Summary, 1)
@@ -92,10 +93,10 @@ func TestOnline(t *testing.T) {
 		var rotators sync.WaitGroup
 		for _, v := range vaults {
 			rotators.Go(func() {
-				if _, err := rotation.Reindex(t.Context(), v, dataset.Login(), rotation.Options{Owner: owner, BatchRows: 100}); err != nil {
+				if _, err := rotation.Reindex(t.Context(), v, dataset.Login(), rotation.Options{Owner: owner, BatchRows: 100, Rest: -1}); err != nil {
 					t.Error(err)
 				}
-				if _, err := rotation.Reseal(t.Context(), v, dataset.Login(), rotation.Options{Force: true, BatchRows: 100}); err != nil {
+				if _, err := rotation.Reseal(t.Context(), v, dataset.Login(), rotation.Options{Force: true, BatchRows: 100, Rest: -1}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -112,6 +113,7 @@ func TestOnline(t *testing.T) {
 
 // A REPEATABLE READ reader whose snapshot is older than the backfill holds up the swap, and sees every token.
 func TestOldSnapshotHoldsUpSwap(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 100)
 	db := s.Open(t, "")
 	tx := db.MustBegin()
@@ -140,6 +142,7 @@ func TestOldSnapshotHoldsUpSwap(t *testing.T) {
 
 // A row that does not open stays as it is, is named, and keeps its key from being retired.
 func TestQuarantine(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 100)
 	db := s.Open(t, "")
 	var id string
@@ -163,6 +166,7 @@ func TestQuarantine(t *testing.T) {
 
 // The rotator's login has no privilege on any table: it may only execute functions.
 func TestRotatorHasNoTablePrivilege(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 1)
 	s.As(t, "bare", "rotator")
 	var tables []string

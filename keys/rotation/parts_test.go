@@ -22,6 +22,7 @@ func parts(old, new [][2][]byte) (ends pq.Int32Array, parts []byte) {
 
 // A resealed value is written over the one that it was made from, and over no other.
 func TestResealWritesOverWhatItRead(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 5)
 	admin := s.Open(t, "")
 	admin.MustExec(`UPDATE cloakroom.user_logins SET sealed_device_id = NULL
@@ -59,6 +60,7 @@ func TestResealWritesOverWhatItRead(t *testing.T) {
 
 // What a client sends wrong is not written in part.
 func TestResealTakesWholePartsOnly(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 1)
 	stored := s.sealed(t)
 	value := stored.values[0]

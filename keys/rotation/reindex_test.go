@@ -27,8 +27,10 @@ func (s *stock) owner(t testing.TB) *sqlx.DB {
 }
 
 func TestReindex(t *testing.T) {
+	t.Parallel()
 	for name, concurrently := range map[string]bool{"in functions": false, "concurrently": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newStock(t, 3000)
 			o := rotation.Options{}
 			if concurrently {

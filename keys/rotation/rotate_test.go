@@ -73,6 +73,7 @@ func (s *stock) states(t testing.TB) map[uint32]string {
 }
 
 func TestRotateForce(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 5000)
 	report, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true})
 	if err != nil {

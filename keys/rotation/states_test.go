@@ -47,19 +47,23 @@ func everyState() []state {
 	return all
 }
 
-// statesFor bounds the short form of TestEveryState. What it does not come to, another run does: their order is random.
-const statesFor = 15 * time.Second
+// statesFor bounds the short form of TestEveryState. The order is random, so another run tries other states.
+const (
+	statesFor   = 8 * time.Second
+	leastStates = 9
+)
 
 // TestEveryState goes through 81 states (Asherah's idea: cache × vault × rotation). In each, a rotator, an ingester and an
 // auditor act at once, while an analyst counts; then everything is opened: nothing is lost, nothing twice, every token is
 // right, equal values have equal tokens at every instant, and a look-up by value finds every row.
 func TestEveryState(t *testing.T) {
+	t.Parallel()
 	w := newStates(t)
 	all := everyState()
 	w.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	began, done := time.Now(), 0
 	for _, at := range all {
-		if *chaosKills > 0 && time.Since(began) > statesFor {
+		if *chaosKills > 0 && time.Since(began) > statesFor && done >= leastStates {
 			break
 		}
 		if w.act(at); t.Failed() {
@@ -67,10 +71,7 @@ func TestEveryState(t *testing.T) {
 		}
 		done++
 	}
-	if done < len(all)/9 {
-		t.Errorf("only %d states in %v", done, statesFor)
-	}
-	t.Logf("seed %d: %d of %d states, %d logins, %d keys rotated away", w.seed, done, len(all), len(w.there),
+	t.Logf("seed %d: %d of %d states (-chaos.kills=0 tries all), %d rows, %d keys rotated away", w.seed, done, len(all), len(w.there),
 		w.count(t, `SELECT count(*) FROM cloakroom.data_keys WHERE state = 'retired'`))
 }
 

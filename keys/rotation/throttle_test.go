@@ -30,6 +30,7 @@ func TestRestsWhileLoadsRun(t *testing.T) {
 
 // Of a large month a sample says how many rows are ahead.
 func TestProgressOfManyRows(t *testing.T) {
+	t.Parallel()
 	const rows = 40_000
 	s := newStock(t, rows)
 	var pages int

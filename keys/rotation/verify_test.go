@@ -10,6 +10,7 @@ import (
 
 // A running reindex is no fault in any phase, nor is a closed key that nothing needs.
 func TestVerifyAllowsForRotation(t *testing.T) {
+	t.Parallel()
 	s := newStock(t, 60)
 	looked := map[string]bool{}
 	verify := func(string) {
