@@ -73,6 +73,8 @@ func (r *Report) AddKMSLog(vault string, log io.Reader, expected []string) error
 	return nil
 }
 
+// addEvent counts one event. Only a Decrypt under this vault's encryption context concerns data
+// keys; the context is authenticated by KMS, so nobody can decrypt a data key under another one.
 func (r *Report) addEvent(vault string, e trailEvent, expected []string) error {
 	c := e.RequestParameters.EncryptionContext
 	ours := c["app"] == "cloakroom" && c["vault"] == vault && c["purpose"] == "seal"

@@ -150,6 +150,9 @@ func (c *Client) beginHandOut(ctx context.Context, id uuid.UUID, wait time.Durat
 	}
 }
 
+// tryHandOut runs T3 up to its cursor. It begins the transaction without ctx's cancellation,
+// because database/sql would roll it back on Ctrl-C; a cancelled statement before the savepoint
+// still ends it.
 func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handOut, err error) {
 	tx, err := c.Vault.DB.BeginTxx(context.WithoutCancel(ctx), nil)
 	if err != nil {
@@ -174,6 +177,7 @@ func (c *Client) tryHandOut(ctx context.Context, id uuid.UUID) (_ *handOut, err 
 	if err := tx.SelectContext(ctx, &list, `SELECT * FROM cloakroom.hand_out($1, 'handed_rows')`, id); err != nil {
 		return nil, err
 	}
+	// What the database has handed out up to here stays handed out, whatever a FETCH does.
 	if _, err := tx.ExecContext(ctx, `SAVEPOINT handed_out`); err != nil {
 		return nil, err
 	}
@@ -273,6 +277,7 @@ type wrappedKey struct {
 	KeyCheck []byte         `db:"key_check"`
 }
 
+// key is the wrapped key as package keys takes it.
 func (w wrappedKey) key() keys.WrappedKey {
 	return keys.WrappedKey{KEK: w.KEK.String, KEKID: w.KEKID.String, Wrapped: w.Wrapped, KeyCheck: w.KeyCheck}
 }
@@ -307,7 +312,7 @@ func (c *Client) logOutcome(ctx context.Context, id uuid.UUID, rows int64, resul
 func (c *Client) logFailure(ctx context.Context, id uuid.UUID, failure error) error {
 	if _, err := c.logOutcome(ctx, id, 0, failureResult(failure)); err != nil {
 		// %v: the failure alone decides the exit code.
-		return fmt.Errorf("%w; its outcome is not in the log, so recover report will list it as unfinished: %v", failure, err)
+		return fmt.Errorf("%w; its outcome is not in the log, so recover report lists it as unfinished: %v", failure, err)
 	}
 	return failure
 }

@@ -71,6 +71,7 @@ var ownColumns = map[string]origin{
 	columnKind: fromKind, columnID: fromID, columnDate: fromDate, columnReason: fromReason, dataset.BodyField: fromBody,
 }
 
+// newRowOpener makes an opener with hashers of its own, because a hasher is for one goroutine.
 func newRowOpener(job *openJob) *rowOpener {
 	o := &rowOpener{openJob: job, id: make([]byte, 36)}
 	var places []int
@@ -114,6 +115,8 @@ func (job *openJob) layout() (layout []columnSource, nClear int) {
 	return layout, len(clearAt)
 }
 
+// openBlock opens every row of a block, or fails as a whole. On its way out it zeroes the opened
+// values in its buffers; those in b.opened belong to the spool.
 func (o *rowOpener) openBlock(ctx context.Context, b *block) error {
 	defer func() {
 		for i := range o.texts {
@@ -142,6 +145,9 @@ func (o *rowOpener) openBlock(ctx context.Context, b *block) error {
 	return nil
 }
 
+// openRow opens a stored row. The associated data holds dataset, field, row id, date and subject,
+// so a value that was moved from another row, column, day or person does not open. A row without a
+// data key was erased: its protected fields are nil.
 func (o *rowOpener) openRow(ctx context.Context) error {
 	if o.row.keyID != 0 {
 		key, err := o.ring.Key(ctx, o.row.keyID)
@@ -165,8 +171,9 @@ func (o *rowOpener) openRow(ctx context.Context) error {
 	return nil
 }
 
-// openField opens one sealed value into texts and compares its tokens. A token that one version
-// lacks means a reindex is under way. A token that all versions lack was taken away.
+// openField opens one sealed value into texts and compares its tokens: a token that somebody
+// changed would make a request for one value open another's rows. A token that one version lacks
+// means a reindex is under way. A token that all versions lack was taken away.
 func (o *rowOpener) openField(key *envelope.Key, place *envelope.Place, i int) error {
 	sealed := o.row.value(o.nClear + i)
 	var err error
@@ -193,7 +200,8 @@ func (o *rowOpener) openField(key *envelope.Key, place *envelope.Place, i int) e
 	return nil
 }
 
-// openRejection opens a rejected event: its values are the reason code and the sealed body.
+// openRejection opens a rejected event: its values are the reason code and the sealed body. A body
+// is sealed for its message id alone, and has no tokens.
 func (o *rowOpener) openRejection(ctx context.Context) error {
 	var body []byte
 	if o.row.keyID != 0 {

@@ -49,6 +49,8 @@ const (
 	unwraps  = 16
 )
 
+// newOpenJob unwraps the index keys. A KEK that is unavailable or refuses them fails here, before
+// the approval is spent.
 func (c *Client) newOpenJob(ctx context.Context, d *Details, o OpenOptions) (*openJob, error) {
 	s, index, err := c.indexKeys(ctx)
 	if err != nil {
@@ -62,6 +64,7 @@ func (c *Client) newOpenJob(ctx context.Context, d *Details, o OpenOptions) (*op
 	return job, nil
 }
 
+// destroyKeys zeroes the index keys and forgets the data keys.
 func (job *openJob) destroyKeys() {
 	job.ring.Close()
 	keys.DestroyIndexKeys(job.index)
@@ -95,6 +98,8 @@ func (job *openJob) run(ctx context.Context, total int64, o OpenOptions) (err er
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
+	// The capacities bound memory: some thousand rows are under way, whatever the size of the
+	// request.
 	todo := make(chan *block, workers)
 	ordered := make(chan *block, 4*workers)
 	group.Go(func() error {
@@ -159,6 +164,7 @@ func (job *openJob) loadNewVersions(ctx context.Context) error {
 	return nil
 }
 
+// hasVersions reports whether there is an index key for every version of the tokens.
 func (job *openJob) hasVersions() bool {
 	for _, v := range job.handed.versions {
 		if _, ok := job.indexKey(v); !ok {
@@ -199,6 +205,7 @@ func (job *openJob) unwrapAhead(ctx context.Context, group *errgroup.Group) {
 	}
 }
 
+// openBlocks opens blocks until there are no more, or one fails: then the whole opening fails.
 func (job *openJob) openBlocks(ctx context.Context, todo <-chan *block) error {
 	var o *rowOpener
 	for b := range todo {

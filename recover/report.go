@@ -28,7 +28,7 @@ type Report struct {
 	Frozen        int64             `json:"frozen"`     // rows of all intents: the most that can have been seen
 	Rows          int64             `json:"rows"`       // rows opened, according to the clients
 	Openings      []*Opening        `json:"openings"`   // that began between From and To, oldest first
-	Unfinished    []string          `json:"unfinished"` // requests whose intent has no outcome: their rows may have been seen
+	Unfinished    []string          `json:"unfinished"` // requests whose intent has no outcome: rows may have been seen
 	BreakGlass    []BreakGlass      `json:"breakglass"`
 	PolicyChanges []PolicyChange    `json:"policy_changes"`
 	Keys          []KeyAge          `json:"keys"`
@@ -111,6 +111,7 @@ type KeyAge struct {
 	Overdue    bool       `json:"overdue"`        // older than the policy lets it be, and still needed
 }
 
+// newReport makes an empty report. Its lists are not nil, so that JSON has [] and not null.
 func newReport(from, to time.Time) *Report {
 	return &Report{
 		From: from, To: to, Purposes: map[string]*Tally{}, People: map[string]*Tally{},
@@ -158,6 +159,7 @@ func (c *Client) MakeReport(
 	return r, c.keyAges(ctx, r)
 }
 
+// within reports whether a time is in the report's span.
 func (r *Report) within(t time.Time) bool { return !t.Before(r.From) && t.Before(r.To) }
 
 func text(s *string) string {
@@ -200,6 +202,8 @@ func (r *Report) add(l auditlog.Leaf) {
 	}
 }
 
+// addIntent begins an opening. A second intent of the same request never comes from an honest log;
+// it replaces the first, and both count in Frozen.
 func (r *Report) addIntent(request string, l auditlog.Leaf) {
 	o := &Opening{
 		Request: request, Began: l.TS, Requester: l.Actor, Approvers: append([]string{}, r.approvers[request]...),
@@ -235,6 +239,8 @@ func policyChange(l auditlog.Leaf) PolicyChange {
 	return change
 }
 
+// count adds a leaf between From and To to the sums. What no case names is about keys: a new type
+// of leaf shows up in Rotation instead of being dropped.
 func (r *Report) count(l auditlog.Leaf, person *Tally) {
 	rows := number(l.Rows)
 	switch l.Type {
@@ -278,6 +284,8 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 	}
 }
 
+// keyAges lists every key with its state. A key is overdue only while it is in use: a closed key
+// still opens, so its age still matters.
 func (c *Client) keyAges(ctx context.Context, r *Report) error {
 	err := c.Vault.DB.SelectContext(ctx, &r.Keys, `
 		SELECT kind, id, month, state, kek, created_at, closed_at, retired_at, shredded_at,

@@ -52,7 +52,8 @@ const PurposeForget = "forget"
 // PurposeSubjectAccess is the purpose of a request for one person's own data (GDPR, article 15).
 const PurposeSubjectAccess = "dsar"
 
-// Request files a request and returns its id.
+// Request files a request and returns its id. The policy's limits are the database's to check; it
+// says nothing about what the request selects, because even that needs approval.
 func (c *Client) Request(ctx context.Context, p RequestParams) (uuid.UUID, error) {
 	if p.Purpose == PurposeSubjectAccess && len(p.Fields) == 0 {
 		p.Fields = AllFields(c.Dataset)

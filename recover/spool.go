@@ -50,6 +50,8 @@ func (s *spool) add(block []byte) error {
 // blockNumber is a block's associated data, so that blocks cannot change places.
 func blockNumber(n int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
+// openFile makes the temporary file and its key. A random nonce a block is safe for 2^32 blocks
+// (NIST SP 800-38D), which at 256 rows each no opening reaches.
 func (s *spool) openFile() error {
 	key := make([]byte, 32)
 	rand.Read(key)

@@ -13,6 +13,8 @@ import (
 	recovery "cloakroom/recover"
 )
 
+// newApprove approves exactly what it printed: Approve sends the digest of the request that was
+// shown, so a request that is altered while the approver reads is refused.
 func (p *program) newApprove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "approve ID",
@@ -45,7 +47,8 @@ requester.`,
 			case state != "approved":
 				cli.Note(cmd, "approved; the policy wants another approval by somebody else")
 			case d.Purpose == recovery.PurposeForget:
-				cli.Note(cmd, "approved: keys forget --request %s --yes-destroy does it, until %s", id, cli.Time(d.ExpiresAt))
+				cli.Note(cmd, "approved: keys forget --request %s --yes-destroy does it, until %s",
+					id, cli.Time(d.ExpiresAt))
 			default:
 				cli.Note(cmd, "approved: the requester may open it until %s", cli.Time(d.ExpiresAt))
 			}
@@ -55,6 +58,7 @@ requester.`,
 	return cmd
 }
 
+// confirmed asks on standard error. Anything but y or yes is a no, and so is the end of the input.
 func confirmed(cmd *cobra.Command, question string) bool {
 	cli.Printf(cmd.ErrOrStderr(), "%s [y/N] ", question)
 	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')

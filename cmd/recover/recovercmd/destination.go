@@ -40,7 +40,8 @@ func (d *destination) declare(f cli.Flags) {
 	f.OneOf(&d.format, "format", "", []string{"table", "json", "csv"},
 		"format (default: what the name of --out says; else table on a terminal, json down a pipe)")
 	f.String(&d.path, "out", "",
-		"write to this new file, mode 0600, whole or not at all; its name ends in .csv, .json or .txt, or --format is given")
+		"write to this new file, mode 0600, whole or not at all; "+
+			"its name ends in .csv, .json or .txt, or --format is given")
 	f.List(&d.recipients, "recipient", "encrypt to these age recipients, age1…", func(text string) error {
 		if _, err := age.ParseX25519Recipient(text); err != nil {
 			return fmt.Errorf("want an age public key, age1…: %w", err)
@@ -90,8 +91,8 @@ func (d *destination) chooseFormat() error {
 	byName, known := extensions[filepath.Ext(strings.TrimSuffix(d.path, ".age"))]
 	switch {
 	case d.path != "" && d.format == "" && !known:
-		return fmt.Errorf("reading --out: the name %q does not say the format: end it in .csv, .json or .txt, or give --format",
-			filepath.Base(d.path))
+		return fmt.Errorf("reading --out: the name %q does not say the format: "+
+			"end it in .csv, .json or .txt, or give --format", filepath.Base(d.path))
 	case d.format != "" && known && byName != d.format:
 		return fmt.Errorf("--out %s and --format %s do not agree: keep one of them", filepath.Base(d.path), d.format)
 	case d.format != "":

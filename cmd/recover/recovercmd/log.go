@@ -19,7 +19,8 @@ func (p *program) newLog() *cobra.Command {
 		Use:   "log",
 		Short: "Show the audit log, sign checkpoints of it, export and verify it",
 	}
-	cmd.AddCommand(p.newLogShow(), p.newLogKeygen(), p.newLogCheckpoint(), p.newLogExport(), p.newLogVerify(), p.newLogProve())
+	cmd.AddCommand(p.newLogShow(), p.newLogKeygen(), p.newLogCheckpoint(),
+		p.newLogExport(), p.newLogVerify(), p.newLogProve())
 	return cmd
 }
 
@@ -54,7 +55,8 @@ func (p *program) newLogShow() *cobra.Command {
 	}
 	var o logShowFlags
 	f := cli.Of(cmd)
-	f.Int64(&o.from, "from", 0, cli.Between[int64](-1e12, 1e12), "number of the first leaf; negative: counted from the end")
+	f.Int64(&o.from, "from", 0, cli.Between[int64](-1e12, 1e12),
+		"number of the first leaf; negative: counted from the end")
 	f.Int(&o.limit, "limit", 100, cli.Between(1, 1_000_000), "at most this many leaves")
 	f.UUID(&o.request, "request", "only leaves of this request")
 	f.Bool(&o.asJSON, "json", "print the exact bytes of the leaves")
@@ -63,6 +65,7 @@ func (p *program) newLogShow() *cobra.Command {
 	return cmd
 }
 
+// showLog prints leaves page by page, so a long log does not have to fit in memory.
 func (p *program) showLog(cmd *cobra.Command, o logShowFlags) error {
 	log, _, done, err := p.openLog(cmd.Context())
 	if err != nil {
@@ -131,6 +134,9 @@ func eachLeaf(ctx context.Context, log auditlog.Log, o logShowFlags, f func(text
 	}
 }
 
+func leaves(n int64) string { return cli.Count(n, "leaf", "leaves") }
+
+// addLeaf adds a leaf to the table: what most readers look for. --json has the rest.
 func addLeaf(t *cli.Table, l auditlog.Leaf) {
 	text := func(s *string) string {
 		if s == nil {
@@ -142,9 +148,12 @@ func addLeaf(t *cli.Table, l auditlog.Leaf) {
 	if l.Rows != nil {
 		rows = *l.Rows
 	}
-	t.Row(l.Seq, l.TS.UTC().Format(time.DateTime), l.Type, l.Actor, text(l.Request), text(l.Purpose), text(l.Ticket), rows, text(l.Result))
+	t.Row(l.Seq, l.TS.UTC().Format(time.DateTime), l.Type, l.Actor,
+		text(l.Request), text(l.Purpose), text(l.Ticket), rows, text(l.Result))
 }
 
+// newLogKeygen writes the secret key with mode 0600. It never replaces a key: checkpoints signed
+// with a lost key could not be continued.
 func (p *program) newLogKeygen() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "keygen FILE",
@@ -216,7 +225,7 @@ func (p *program) newLogExport() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		cli.Note(cmd, "%s", cli.Count(n, "leaf", "leaves"))
+		cli.Note(cmd, "%s", leaves(n))
 		return nil
 	}
 	return cmd

@@ -30,7 +30,8 @@ func (s *checkpointSource) declare(f cli.Flags) {
 // read reads the checkpoints, the smallest first.
 func (s *checkpointSource) read() ([]auditlog.Checkpoint, error) {
 	if len(s.paths) == 0 || s.publicKey == "" {
-		return nil, errors.New("--public-key and --checkpoints are needed: without a checkpoint kept elsewhere a log proves nothing")
+		return nil, errors.New("--public-key and --checkpoints are needed: " +
+			"without a checkpoint kept elsewhere a log proves nothing")
 	}
 	key, err := auditlog.ReadVerifier(s.publicKey)
 	if err != nil {
@@ -89,12 +90,12 @@ func (p *program) runLogVerify(cmd *cobra.Command, o verifyFlags) error {
 	if o.proof != "" {
 		return verifyProof(cmd, o.proof, checkpoints)
 	}
-	leaves, done, err := p.leavesToVerify(cmd.Context(), o.bundle, checkpoints[0].Origin)
+	log, done, err := p.leavesToVerify(cmd.Context(), o.bundle, checkpoints[0].Origin)
 	if err != nil {
 		return err
 	}
 	defer done()
-	r, err := auditlog.Verify(cmd.Context(), leaves, checkpoints, nil)
+	r, err := auditlog.Verify(cmd.Context(), log, checkpoints, nil)
 	if err != nil {
 		return err
 	}
@@ -102,13 +103,15 @@ func (p *program) runLogVerify(cmd *cobra.Command, o verifyFlags) error {
 		return cli.PrintJSON(cmd.OutOrStdout(), r)
 	}
 	cli.Printf(cmd.OutOrStdout(), "valid: %s, root %s, %s\n",
-		cli.Count(r.Size, "leaf", "leaves"), r.Root, cli.Count(r.Checkpoints, "checkpoint"))
+		leaves(r.Size), r.Root, cli.Count(r.Checkpoints, "checkpoint"))
 	if rest := r.Size - r.Covered; rest > 0 {
-		cli.Printf(cmd.OutOrStdout(), "no checkpoint covers the newest %s: nothing proves them yet\n", cli.Count(rest, "leaf", "leaves"))
+		cli.Printf(cmd.OutOrStdout(), "no checkpoint covers the newest %s: nothing proves them yet\n", leaves(rest))
 	}
 	return nil
 }
 
+// leavesToVerify opens the bundle, or else the log in the database. A bundle of another vault is
+// refused here: its leaves could not match, and "edited" would be the wrong accusation.
 func (p *program) leavesToVerify(ctx context.Context, bundle, want string) (auditlog.Leaves, func(), error) {
 	if bundle == "" {
 		c, done, err := p.client(ctx, withoutKEK)
@@ -132,6 +135,7 @@ func (p *program) leavesToVerify(ctx context.Context, bundle, want string) (audi
 	return b, func() { _ = f.Close() }, nil
 }
 
+// verifyProof needs the checkpoint of exactly the size that the proof is for.
 func verifyProof(cmd *cobra.Command, path string, checkpoints []auditlog.Checkpoint) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -148,10 +152,10 @@ func verifyProof(cmd *cobra.Command, path string, checkpoints []auditlog.Checkpo
 		if err := p.Check(c); err != nil {
 			return err
 		}
-		cli.Printf(cmd.OutOrStdout(), "valid: leaf %d is in the log of %s\n%s\n", p.Seq, cli.Count(p.Size, "leaf", "leaves"), p.Leaf)
+		cli.Printf(cmd.OutOrStdout(), "valid: leaf %d is in the log of %s\n%s\n", p.Seq, leaves(p.Size), p.Leaf)
 		return nil
 	}
-	return fmt.Errorf("the proof is for the checkpoint of %s, which is not among those given", cli.Count(p.Size, "leaf", "leaves"))
+	return fmt.Errorf("the proof is for the checkpoint of %s, which is not among those given", leaves(p.Size))
 }
 
 func (p *program) newLogProve() *cobra.Command {

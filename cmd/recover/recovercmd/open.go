@@ -49,8 +49,8 @@ end) gets a ' in front. --raw-csv writes it as it is. JSON holds every value exa
 			}
 			defer opened.Close()
 			if err := to.write(opened); err != nil {
-				return fmt.Errorf("writing the opened values: %w (the log has the outcome in leaf %d: request them again)",
-					err, opened.Leaf)
+				return fmt.Errorf("writing the opened values: %w "+
+					"(the log has the outcome in leaf %d: request them again)", err, opened.Leaf)
 			}
 			summarise(cmd, opened)
 			p.notify(cmd, noticeOf("opened", d).withRows(opened.Rows))
@@ -82,8 +82,10 @@ func (o *openFlags) open(cmd *cobra.Command, c *recovery.Client, id uuid.UUID) (
 	})
 }
 
+// summarise names the two leaves, so that a reader can find the opening in the log.
 func summarise(cmd *cobra.Command, o *recovery.OpenedRows) {
-	cli.Note(cmd, "%s opened; intent in leaf %d of the audit log, outcome in leaf %d", cli.Count(o.Rows, "row"), o.Intent, o.Leaf)
+	cli.Note(cmd, "%s opened; intent in leaf %d of the audit log, outcome in leaf %d",
+		cli.Count(o.Rows, "row"), o.Intent, o.Leaf)
 	if o.Gone > 0 {
 		cli.Note(cmd, "%s erased or removed since the opening began", cli.Count(o.Gone, "row was", "rows were"))
 	}

@@ -15,9 +15,10 @@ import (
 
 func (p *program) newReplay() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "replay ID --queue-url URL",
-		Short:   "Send the rejected events of an approved request back to the queue, and show nothing",
-		Example: "  recover replay 0198c2f0-5f0e-7000-8000-000000000000 --queue-url https://sqs.eu-west-1.amazonaws.com/111122223333/logins",
+		Use:   "replay ID --queue-url URL",
+		Short: "Send the rejected events of an approved request back to the queue, and show nothing",
+		Example: "  recover replay 0198c2f0-5f0e-7000-8000-000000000000 " +
+			"--queue-url https://sqs.eu-west-1.amazonaws.com/111122223333/logins",
 	}
 	var url string
 	var o openFlags

@@ -29,10 +29,11 @@ type reportFlags struct {
 
 func (p *program) newReport() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "report --from DATE --to DATE",
-		Short:   "Who requested, who approved, what was opened, how old the keys are, and whether the log verifies",
-		Example: "  recover report --from 2026-01-01 --to 2026-03-31 --public-key signer.pub --checkpoints /mnt/checkpoints",
-		Args:    cli.Args(),
+		Use:   "report --from DATE --to DATE",
+		Short: "Who requested, who approved, what was opened, how old the keys are, and whether the log verifies",
+		Example: "  recover report --from 2026-01-01 --to 2026-03-31 " +
+			"--public-key signer.pub --checkpoints /mnt/checkpoints",
+		Args: cli.Args(),
 	}
 	var o reportFlags
 	f := cli.Of(cmd)
@@ -50,6 +51,8 @@ func (p *program) newReport() *cobra.Command {
 	return cmd
 }
 
+// runReport prints the report even of a log that does not verify, because then it is needed most,
+// and ends with that error.
 func (p *program) runReport(cmd *cobra.Command, o reportFlags) error {
 	if o.to.Before(o.from) {
 		return cli.Usage(cmd, errDatesReversed)
@@ -84,6 +87,8 @@ func (p *program) runReport(cmd *cobra.Command, o reportFlags) error {
 	return err
 }
 
+// addKMSLogs compares the openings with CloudTrail's log files. They need not overlap or be in
+// order.
 func (o *reportFlags) addKMSLogs(ctx context.Context, c *recovery.Client, r *recovery.Report) error {
 	if len(o.kmsLogs) == 0 {
 		return nil
@@ -105,8 +110,11 @@ func (o *reportFlags) addKMSLogs(ctx context.Context, c *recovery.Client, r *rec
 	return nil
 }
 
+// printReport prints what an auditor of the auditors reads from top to bottom: whether to believe
+// the log, the sums, each opening, then all that is unusual.
 func printReport(w io.Writer, r *recovery.Report) error {
-	cli.Printf(w, "recover, %s to %s (UTC)\n\n", r.From.Format(time.DateOnly), r.To.AddDate(0, 0, -1).Format(time.DateOnly))
+	last := r.To.AddDate(0, 0, -1) // r.To is exclusive
+	cli.Printf(w, "recover, %s to %s (UTC)\n\n", r.From.Format(time.DateOnly), last.Format(time.DateOnly))
 	printLogState(w, r)
 	cli.Printf(w, "requests   %d, denied %d, refused attempts %d, failed openings %d, rows opened %d of %d frozen\n\n",
 		r.Requests, r.Denials, r.Refusals, r.Failures, r.Rows, r.Frozen)
@@ -137,6 +145,7 @@ func printReport(w io.Writer, r *recovery.Report) error {
 	return err
 }
 
+// setting is a setting's value for people. A leaf that an older API wrote has no old value.
 func setting(value *string) string {
 	if value == nil {
 		return "none"
@@ -144,15 +153,17 @@ func setting(value *string) string {
 	return *value
 }
 
+// printLogState says whether the numbers below can be believed. Without a checkpoint the database
+// is the only witness of its own log.
 func printLogState(w io.Writer, r *recovery.Report) {
-	leaves := cli.Count(r.Log.Size, "leaf", "leaves")
+	size := leaves(r.Log.Size)
 	switch {
 	case r.Log.Problem != "":
 		cli.Printf(w, "log        INVALID: %s\n", r.Log.Problem)
 	case r.Log.Verified:
-		cli.Printf(w, "log        valid: %s, root %s, %d under a checkpoint\n", leaves, r.Log.Root, r.Log.Covered)
+		cli.Printf(w, "log        valid: %s, root %s, %d under a checkpoint\n", size, r.Log.Root, r.Log.Covered)
 	default:
-		cli.Printf(w, "log        %s, root %s, not compared with any checkpoint (--checkpoints)\n", leaves, r.Log.Root)
+		cli.Printf(w, "log        %s, root %s, not compared with any checkpoint (--checkpoints)\n", size, r.Log.Root)
 	}
 	if len(r.ClockBack) > 0 {
 		cli.Printf(w, "clock      went back before leaves %v\n", r.ClockBack)
@@ -176,7 +187,8 @@ func printOpenings(w io.Writer, openings []*recovery.Opening) error {
 	if len(openings) == 0 {
 		return nil
 	}
-	table := cli.NewTable("OPENED (UTC)", "TICKET", "PURPOSE", "REQUESTER", "APPROVED BY", "ROWS", "FROZEN", "RESULT", "REQUEST")
+	table := cli.NewTable("OPENED (UTC)", "TICKET", "PURPOSE", "REQUESTER", "APPROVED BY",
+		"ROWS", "FROZEN", "RESULT", "REQUEST")
 	for _, o := range openings {
 		approvers, result := strings.Join(o.Approvers, ", "), o.Result
 		switch {
@@ -188,7 +200,8 @@ func printOpenings(w io.Writer, openings []*recovery.Opening) error {
 		if o.Ended == nil {
 			result = "UNFINISHED"
 		}
-		table.Row(o.Began.UTC().Format(time.DateTime), o.Ticket, o.Purpose, o.Requester, approvers, o.Rows, o.Frozen, result, o.Request)
+		table.Row(o.Began.UTC().Format(time.DateTime), o.Ticket, o.Purpose, o.Requester, approvers,
+			o.Rows, o.Frozen, result, o.Request)
 	}
 	return printApart(w, table)
 }
@@ -202,6 +215,7 @@ func printApart(w io.Writer, table *cli.Table) error {
 	return err
 }
 
+// printKeys counts keys by state and names those that should have been rotated by now.
 func printKeys(w io.Writer, r *recovery.Report) {
 	states := map[string]int{}
 	for _, k := range r.Keys {
@@ -215,8 +229,11 @@ func printKeys(w io.Writer, r *recovery.Report) {
 	}
 }
 
+// printKMS prints each decrypt that nothing explains: somebody may be opening values past this
+// program.
 func printKMS(w io.Writer, k *recovery.KMSReport) {
-	cli.Printf(w, "kms         %s of data keys: %d within openings, %d by expected principals, %d unexplained; %d refused by KMS\n",
+	cli.Printf(w, "kms         %s of data keys: %d within openings, %d by expected principals, "+
+		"%d unexplained; %d refused by KMS\n",
 		cli.Count(k.Decrypts, "decrypt"), k.Explained, k.Expected, len(k.Unexplained), k.Refused)
 	for _, d := range k.Unexplained {
 		cli.Printf(w, "UNEXPLAINED data key %d decrypted at %s by %s from %s (event %s)\n",

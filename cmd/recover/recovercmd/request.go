@@ -49,6 +49,8 @@ Nothing is opened yet: an approver decides first (recover approve).`,
 // maxLimit is the largest --limit. The policy's own limit is lower.
 const maxLimit = 1_000_000
 
+// declare declares the flags. A protected value never comes on the command line, where every
+// process of the machine could read it and the shell would keep it.
 func (o *requestFlags) declare(f cli.Flags, p *program) {
 	d := dataset.Login()
 	fields := recovery.AllFields(d)
@@ -75,7 +77,8 @@ func (o *requestFlags) declare(f cli.Flags, p *program) {
 	f.Int(&o.Limit, "limit", 0, cli.Between(1, maxLimit).OrUnset("the policy's"), "at most this many rows")
 	f.Duration(&o.Lifetime, "lifetime", 0, cli.Between(time.Second, 366*24*time.Hour).OrUnset("the policy's"),
 		"how long the request can be approved and opened")
-	f.Bool(&o.BreakGlass, "break-glass", "emergency: no approval, few rows, flagged until reviewed; needs the role breakglass")
+	f.Bool(&o.BreakGlass, "break-glass",
+		"emergency: no approval, few rows, flagged until reviewed; needs the role breakglass")
 	f.Require("purpose", "ticket")
 	f.ExactlyOne("user", "token", "message", "value", "rejections")
 	f.Excludes("reason", "reason-file")
@@ -109,6 +112,7 @@ func (p *program) purposes(ctx context.Context, _ *cobra.Command) ([]string, err
 	return c.Purposes(ctx)
 }
 
+// runRequest prints the id alone on standard output, for ID=$(recover request …).
 func (p *program) runRequest(cmd *cobra.Command, o requestFlags) error {
 	if err := o.complete(); err != nil {
 		return cli.Usage(cmd, err)
@@ -137,7 +141,8 @@ func (p *program) runRequest(cmd *cobra.Command, o requestFlags) error {
 	}
 	sayWhatIsNext(cmd, c, id)
 	p.notify(cmd, notice{
-		Event: "requested", Request: id, Purpose: o.Purpose, Ticket: o.Ticket, Fields: o.Fields, BreakGlass: o.BreakGlass,
+		Event: "requested", Request: id, Purpose: o.Purpose, Ticket: o.Ticket, Fields: o.Fields,
+		BreakGlass: o.BreakGlass,
 	})
 	return nil
 }
@@ -174,12 +179,12 @@ func sayWhatIsNext(cmd *cobra.Command, c *recovery.Client, id uuid.UUID) {
 	until := cli.Time(d.ExpiresAt)
 	switch {
 	case d.BreakGlass:
-		cli.Note(cmd, "BREAK-GLASS: open it with recover open %s until %s; an approver reviews it afterwards", id, until)
+		cli.Note(cmd, "BREAK-GLASS: open it with recover open %s until %s; an approver reviews it later", id, until)
 	case d.ApprovalsNeeded == 0:
 		cli.Note(cmd, "the policy wants no approval: open it with recover open %s until %s", id, until)
 	default:
-		cli.Note(cmd, "it waits for %s by others with the role approver: recover approve %s; then you open it; it expires at %s",
-			cli.Count(d.ApprovalsNeeded, "approval"), id, until)
+		cli.Note(cmd, "it waits for %s by others with the role approver: recover approve %s; "+
+			"then you open it; it expires at %s", cli.Count(d.ApprovalsNeeded, "approval"), id, until)
 	}
 }
 

@@ -2,6 +2,7 @@ package recovercmd
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,9 @@ import (
 	"cloakroom/keys"
 	recovery "cloakroom/recover"
 )
+
+// long is for the long forms of tests: go test ./cmd/recover/recovercmd -long
+var long = flag.Bool("long", false, "run the long forms of tests: many rows")
 
 // bulk stores so many logins of one user, so many under one data key.
 func (c *fixture) bulk(t testing.TB, rows, rowsPerKey int) {
@@ -67,9 +71,9 @@ func (c *fixture) bareSelect(t testing.TB) time.Duration {
 // TestOpenAtScale opens many rows under many data keys with little memory, so that the spool goes
 // to disk.
 func TestOpenAtScale(t *testing.T) {
-	rows, perKey := 100_000, 100
-	if testing.Short() {
-		rows = 5_000
+	rows, perKey := 5_000, 100
+	if *long {
+		rows = 100_000
 	}
 	c := newFixture(t)
 	c.bulk(t, rows, perKey)

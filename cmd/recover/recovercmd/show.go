@@ -37,6 +37,8 @@ func (p *program) newShow() *cobra.Command {
 	return cmd
 }
 
+// printDetails prints what an approval is for. Names, reasons and tickets are what a requester
+// typed: cli.Printf keeps them from faking a line or moving the cursor.
 func printDetails(w io.Writer, d *recovery.Details) {
 	line := func(name, text string) { cli.Printf(w, "%-10s %s\n", name, text) }
 	people := func(names []string) string { return strings.Join(names, ", ") }
@@ -65,7 +67,8 @@ func printDetails(w io.Writer, d *recovery.Details) {
 	}
 	line("made", cli.Time(d.CreatedAt))
 	line("expires", cli.Time(d.ExpiresAt))
-	line("approvals", strings.TrimSpace(fmt.Sprintf("%d of %d %s", len(d.ApprovedBy), d.ApprovalsNeeded, people(d.ApprovedBy))))
+	approvals := fmt.Sprintf("%d of %d %s", len(d.ApprovedBy), d.ApprovalsNeeded, people(d.ApprovedBy))
+	line("approvals", strings.TrimSpace(approvals))
 	if len(d.DeniedBy) > 0 {
 		line("denied by", people(d.DeniedBy))
 	}
@@ -84,7 +87,8 @@ func printDetails(w io.Writer, d *recovery.Details) {
 
 // printDestruction says what a request to forget destroys. It opens nothing, so it has no limit.
 func printDestruction(line func(name, text string), d *recovery.Details) {
-	line("DESTROYS", fmt.Sprintf("%s of %s, and their tokens, for good: it cannot be undone", strings.Join(d.Fields, ", "), selection(d)))
+	line("DESTROYS", fmt.Sprintf("%s of %s, and their tokens, for good: it cannot be undone",
+		strings.Join(d.Fields, ", "), selection(d)))
 	if d.Selected != nil {
 		line("rows now", cli.Count(*d.Selected, "row")+" to destroy, and those that arrive until it is done")
 	}
@@ -97,6 +101,7 @@ func reviewed(d *recovery.Details) string {
 	return "reviewed by " + *d.ReviewedBy
 }
 
+// selected is how many rows a request selects now. The database counts to one above the limit.
 func selected(n int64, limit int) string {
 	if n > int64(limit) {
 		return fmt.Sprintf("more than %s: opening will be refused", cli.Count(limit, "row"))
@@ -104,6 +109,7 @@ func selected(n int64, limit int) string {
 	return cli.Count(n, "row")
 }
 
+// selection says in words which rows a request selects.
 func selection(d *recovery.Details) string {
 	var text string
 	switch {
