@@ -2,7 +2,6 @@ package recovercmd
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,10 +15,8 @@ import (
 	"cloakroom/etl"
 	"cloakroom/keys"
 	recovery "cloakroom/recover"
+	"cloakroom/test/long"
 )
-
-// long is for the long forms of tests: go test ./cmd/recover/recovercmd -long
-var long = flag.Bool("long", false, "run the long forms of tests: many rows")
 
 // bulk stores so many logins of one user, so many under one data key.
 func (c *fixture) bulk(t testing.TB, rows, rowsPerKey int) {
@@ -72,7 +69,7 @@ func (c *fixture) bareSelect(t testing.TB) time.Duration {
 // to disk.
 func TestOpenAtScale(t *testing.T) {
 	rows, perKey := 5_000, 100
-	if *long {
+	if long.Asked() {
 		rows = 100_000
 	}
 	c := newFixture(t)
