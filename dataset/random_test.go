@@ -52,9 +52,10 @@ func definition(t *rapid.T) string {
 		if rapid.Bool().Draw(t, "required") {
 			keys = append(keys, "required: true")
 		}
+		// The objects around members have names that no member can have: no two paths overlap.
 		switch rapid.IntRange(0, 3).Draw(t, "from") {
 		case 0:
-			keys = append(keys, fmt.Sprintf("from: o%d.%s", i%2, name))
+			keys = append(keys, fmt.Sprintf("from: O%d.%s", i%2, name))
 		case 1:
 			keys = append(keys, fmt.Sprintf("from: '/p.q/%s~1x'", name))
 		}
