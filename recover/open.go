@@ -53,11 +53,15 @@ func (o *OpenedRows) Each(f func(Record) error) error { return o.spool().each(le
 // Close zeroes the opened rows and removes the temporary file.
 func (o *OpenedRows) Close() { o.spool().close() }
 
+// ErrApprovalSpent is beside the reason of a failure after the rows were handed out.
+var ErrApprovalSpent = errors.New("the rows were handed out, so the approval is spent: request again")
+
 // Open opens an approved request. It returns only after every row opened, every token matched and
 // the outcome is in the audit log. On failure it returns no value and leaves none on disk.
 //
-// Errors: [ErrNoRequest]; [ErrIntegrity]; those of packages keys and kek; and [pg.Error]
-// (pg.NotApproved, pg.AuditUnavailable, pg.NotLoggedYet).
+// Errors: [ErrNoRequest]; [ErrIntegrity]; those of packages keys and kek; [pg.Error] (pg.NotApproved,
+// pg.AuditUnavailable, pg.NotLoggedYet); and beside any of them, if the request cannot be opened again,
+// [ErrApprovalSpent].
 func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*OpenedRows, error) {
 	details, err := c.Show(ctx, id)
 	if err != nil {
@@ -312,9 +316,10 @@ func (c *Client) logOutcome(ctx context.Context, id uuid.UUID, rows int64, resul
 func (c *Client) logFailure(ctx context.Context, id uuid.UUID, failure error) error {
 	if _, err := c.logOutcome(ctx, id, 0, failureResult(failure)); err != nil {
 		// %v: the failure alone decides the exit code.
-		return fmt.Errorf("%w; its outcome is not in the log, so recover report lists it as unfinished: %v", failure, err)
+		const unlogged = "the outcome is not in the log, so recover report lists the opening as unfinished"
+		return fmt.Errorf("%w; %w; %s: %v", failure, ErrApprovalSpent, unlogged, err)
 	}
-	return failure
+	return fmt.Errorf("%w; %w", failure, ErrApprovalSpent)
 }
 
 // failureResult is what the log says of a failure.

@@ -2,6 +2,7 @@ package recovercmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,10 +77,14 @@ func (o *openFlags) declare(f cli.Flags) {
 func (o *openFlags) open(cmd *cobra.Command, c *recovery.Client, id uuid.UUID) (*recovery.OpenedRows, error) {
 	progress := cli.StartProgress(cmd)
 	defer progress.End()
-	return c.Open(cmd.Context(), id, recovery.OpenOptions{
+	opened, err := c.Open(cmd.Context(), id, recovery.OpenOptions{
 		Wait: o.wait, Memory: int(o.memory),
 		Progress: func(rows, total int64) { progress.Step("opening", "row", rows, total) },
 	})
+	if errors.Is(err, context.Canceled) && errors.Is(err, recovery.ErrApprovalSpent) {
+		return nil, cli.Exit(cli.ExitOther, err) // not 2: it cannot be run again
+	}
+	return opened, err
 }
 
 // summarise names the two leaves, so that a reader can find the opening in the log.

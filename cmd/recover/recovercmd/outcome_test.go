@@ -3,13 +3,17 @@ package recovercmd
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
+	"cloakroom/internal/sandbox/awswire"
 	"cloakroom/internal/sandbox/kmsserver"
 	recovery "cloakroom/recover"
 )
@@ -82,6 +86,36 @@ func TestRefusedKeyIsAnOutcome(t *testing.T) {
 			c.wantOutcome(t, id, "failed: key unavailable")
 		}
 	}
+}
+
+// TestInterruptWhileKMSHangs sends SIGINT while the rows are here and their key is not: the program
+// ends soon, with the outcome in the log, and does not say that it can be run again.
+func TestInterruptWhileKMSHangs(t *testing.T) {
+	c, srv := withKMS(t)
+	id := c.approved(t, params(nil))
+	srv.Inject(awswire.Fault{Op: "Decrypt", Delay: time.Minute})
+	p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
+	retry(t, func() error {
+		if c.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND usename = $1 AND state = 'idle in transaction'`, c.Role("alice")) == 0 {
+			return errors.New("the rows were never handed out")
+		}
+		return nil
+	})
+	began := time.Now()
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(); code != cli.ExitOther || p.stdout.Len() > 0 {
+		t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, cli.ExitOther, p.stdout.Len(), &p.stderr)
+	}
+	if took := time.Since(began); took > 8*time.Second { // KMS is given up after ten
+		t.Errorf("it took %v to stop", took)
+	}
+	if !strings.Contains(p.stderr.String(), "the approval is spent: request again") {
+		t.Errorf("it says: %s", &p.stderr)
+	}
+	c.wantOutcome(t, id, "failed: interrupted")
 }
 
 // TestInterruptedOpeningIsAnOutcome stops an opening while rows are on their way.
