@@ -16,12 +16,12 @@ import (
 // Roles are the roles that a login can be granted.
 var Roles = []string{"ingest", "analyst", "auditor", "approver", "rotator", "breakglass", "witness"}
 
-// holdsIndexKey lists the roles whose work needs the index key. Whoever holds it and reads tokens finds every IPv4
-// address behind them within minutes, so none of these may also be an analyst.
+// holdsIndexKey lists the roles whose work needs the index key. Who holds it and reads tokens can compute the tokens of all
+// IPv4 addresses within minutes, so none of these may also be an analyst.
 var holdsIndexKey = []string{"ingest", "auditor", "breakglass"}
 
-// Grant gives a login one of the roles. It refuses a login that would hold the index key and read tokens both; the
-// rotator's work needs both, and it alone.
+// Grant gives a login one of the roles. It refuses a login that would hold the index key and also read tokens, which only the
+// rotator may, and one that would watch its own work as a witness.
 func Grant(ctx context.Context, url, login, role string) error {
 	if !slices.Contains(Roles, role) {
 		return fmt.Errorf("granting role %q: the roles are %s", role, strings.Join(Roles, ", "))
@@ -62,7 +62,7 @@ func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
 	case !found[0].Login:
 		return errors.New("it is a group, not a login: people and daemons have logins of their own")
 	case found[0].Super:
-		return errors.New("it is a superuser, who holds every role already: use a login of its own")
+		return errors.New("it is a superuser and holds every role already: use another login")
 	}
 	var held []string
 	if err := tx.SelectContext(ctx, &held, `
@@ -71,7 +71,7 @@ func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
 		return pg.Redact(err)
 	}
 	if slices.Contains(held, "owner") {
-		return errors.New("it is a member of cloakroom_owner, who may do everything: use a login of its own")
+		return errors.New("it is a member of cloakroom_owner and may do everything already: use another login")
 	}
 	for _, other := range held {
 		if witnesses(role, other) {
@@ -84,12 +84,13 @@ func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
 	return nil
 }
 
-// witnesses reports two roles of which one is to be watched by the other.
+// witnesses reports that one of two roles is to watch the other.
 func witnesses(a, b string) bool {
 	watched := []string{"auditor", "breakglass", "approver", "rotator"}
 	return a == "witness" && slices.Contains(watched, b) || b == "witness" && slices.Contains(watched, a)
 }
 
+// conflict reports that two roles together hold the index key and read tokens.
 func conflict(a, b string) bool {
 	return a == "analyst" && (slices.Contains(holdsIndexKey, b) || b == "rotator") ||
 		b == "analyst" && (slices.Contains(holdsIndexKey, a) || a == "rotator")

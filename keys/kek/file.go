@@ -24,11 +24,11 @@ import (
 // fileVersion is the first byte of what a key file wraps.
 const fileVersion = 0x01
 
-// filePrefix begins the id of every key file; no KMS key's begins so.
+// filePrefix begins the id of every key file, and of no KMS key.
 const filePrefix = "file:"
 
-// fileKEK is a KEK in a file: 32 bytes in base64. What it wraps is 0x01 ‖ nonce ‖ ciphertext ‖ tag, AES-256-GCM,
-// associated data E of the context's keys and values, sorted by key (docs/format.md).
+// fileKEK is a KEK in a file: 32 bytes in base64. A wrapped key is 0x01 ‖ nonce ‖ ciphertext ‖ tag, AES-256-GCM; its
+// associated data is fileBinding (docs/format.md).
 type fileKEK struct {
 	uri  string
 	id   string
@@ -98,8 +98,8 @@ func readKeyFile(path string) (secret.Bytes, error) {
 	return secret.New(key), nil
 }
 
-// systemdCredential reports a file that systemd shows this service and nobody else (LoadCredential=, systemd.exec(5)): to a
-// service with a user of its own by an access control list, whose mask a file's mode shows as its group's right to read.
+// systemdCredential reports a file that systemd shows to this service only (LoadCredential=, systemd.exec(5)). If the service
+// has a user of its own, systemd grants access by an access control list, whose mask shows as the group's right to read.
 func systemdCredential(path string) bool {
 	directory := os.Getenv("CREDENTIALS_DIRECTORY")
 	return filepath.IsAbs(directory) && filepath.Dir(path) == filepath.Clean(directory)
@@ -127,7 +127,7 @@ func GenerateFile(path string) error {
 	return f.Close()
 }
 
-// fileBinding is the associated data: each key and value of the context, sorted by key.
+// fileBinding is the associated data: each name and value of the binding, sorted by name.
 func fileBinding(b Binding) []byte {
 	m := b.Map()
 	var ad []byte
@@ -162,3 +162,8 @@ func (k *fileKEK) Unwrap(_ context.Context, w Wrapped, b Binding) (secret.Bytes,
 }
 
 func (k *fileKEK) holds(w Wrapped) bool { return w.KEKID == k.id }
+
+func (k *fileKEK) note() string {
+	return k.uri + " is a key file: whoever can wrap with it can unwrap too, so ingest could open what it seals. " +
+		"Use awskms:// where that matters."
+}

@@ -1,14 +1,16 @@
 // Package kek reaches key-encryption keys: AWS KMS keys (awskms:///alias/cloakroom) and key files
 // (file:///etc/cloakroom/kek).
 //
-// A KEK never leaves its place. Here it wraps and unwraps 256-bit keys under an encryption context that says what
-// each key is for; the context is authenticated, and KMS logs it in the clear, so it holds no personal data.
+// Call [Open] with the URIs that the operator named, then the methods of [Set]. A KEK never leaves its place: it wraps and
+// unwraps 256-bit keys. Each wrapped key is bound to a [Binding], which says what the key is for, and unwraps under no other.
+// KMS logs the binding in clear, so it holds no personal data.
 package kek
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +24,7 @@ const KeySize = 32
 
 // Errors that callers act on. Each is wrapped with what was attempted.
 var (
-	// ErrUnavailable: the KEK cannot be reached now (network, throttling, an internal error): try again.
+	// ErrUnavailable: the KEK cannot be reached now (network, throttling, an internal error). Try again later.
 	ErrUnavailable = errors.New("the KEK cannot be reached")
 	// ErrDenied: the credentials may not do this.
 	ErrDenied = errors.New("the KEK refuses these credentials")
@@ -30,8 +32,8 @@ var (
 	ErrDisabled = errors.New("the KEK is disabled or pending deletion")
 	// ErrNotFound: KMS knows no key or alias of that name: the name is wrong, or the key is gone.
 	ErrNotFound = errors.New("there is no such KEK")
-	// ErrUnwrap: the wrapped key is damaged, or was wrapped under another KEK or another context.
-	ErrUnwrap = errors.New("the wrapped key does not unwrap: it is damaged, or was wrapped under another KEK or context")
+	// ErrUnwrap: the wrapped key is damaged, or was wrapped under another KEK or another binding.
+	ErrUnwrap = errors.New("the wrapped key does not unwrap: it is damaged, or was wrapped under another KEK or binding")
 	// ErrNotConfigured: the key was wrapped under a KEK that this process was not given.
 	ErrNotConfigured = errors.New("the KEK is not among those configured")
 )
@@ -55,14 +57,14 @@ const (
 	Index Purpose = "index" // an index key
 )
 
-// Binding is the encryption context of one key.
+// Binding is what a wrapped key is bound to: KMS's encryption context, or a key file's associated data.
 type Binding struct {
 	Vault   uuid.UUID
 	Purpose Purpose
 	Key     uint32 // a data key's id, or an index key's version
 }
 
-// Map is the context as KMS takes it.
+// Map is the binding as KMS takes it.
 func (b Binding) Map() map[string]string {
 	return map[string]string{
 		"app":     "cloakroom",
@@ -79,29 +81,40 @@ func (b Binding) String() string {
 	return fmt.Sprintf("data key %d", b.Key)
 }
 
-// Wrapped is a key as it rests in the vault.
+// Wrapped is a wrapped key as the vault stores it.
 type Wrapped struct {
-	KEK   string // the URI it was wrapped under, as configured then
-	KEKID string // what the KEK says of itself: a KMS key's ARN, or a key file's fingerprint
+	KEK   string // the URI of the KEK, as configured when it wrapped the key
+	KEKID string // the KEK's own name: a KMS key's ARN, or an id derived from a key file's key
 	Blob  []byte
 }
 
-// Provider is one KEK.
+// Provider is one KEK: all that sealing and opening need. The interfaces below are abilities that a provider may have, too.
 type Provider interface {
-	// GenerateDataKey makes a new 256-bit key: in the clear, for use now, and wrapped, to be kept.
+	// GenerateDataKey makes a new 256-bit key: in clear, to use now, and wrapped, to store.
 	GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error)
-	// Unwrap gives back the key. It fails with ErrUnwrap unless c is the context it was wrapped with.
+	// Unwrap gives back the key. It fails with ErrUnwrap unless b is the binding it was wrapped with.
 	Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error)
 }
 
-// wrapper is a provider that can wrap a key made elsewhere.
+// holder knows the keys that it wrapped. One that does not is never asked to unwrap.
+type holder interface {
+	holds(w Wrapped) bool
+}
+
+// wrapper can wrap a key made elsewhere: keys can be moved to it.
 type wrapper interface {
 	wrap(ctx context.Context, key secret.Bytes, b Binding) (Wrapped, error)
 }
 
-// holder tells whether a provider is the one that a key was wrapped under.
-type holder interface {
-	holds(w Wrapped) bool
+// reEncrypter can move a key here from some other providers without its plaintext passing through this process. It reports
+// false for a provider from which it cannot.
+type reEncrypter interface {
+	reEncrypt(ctx context.Context, from Provider, w Wrapped, b Binding) (moved Wrapped, can bool, err error)
+}
+
+// noter has something that an operator should know.
+type noter interface {
+	note() string
 }
 
 // Observer is told of each operation on a KEK, for metrics: GenerateDataKey, Unwrap, Rewrap.
@@ -153,7 +166,7 @@ func open(ctx context.Context, uri string) (Provider, error) {
 	return nil, fmt.Errorf("opening KEK: a URI starts with awskms:/// or file:///, not %q", scheme(uri))
 }
 
-// scheme is the part of a URI that is safe to show when it may be a key pasted by mistake.
+// scheme is the part of a URI that is safe to show: the rest may be a key pasted by mistake.
 func scheme(uri string) string {
 	before, _, found := strings.Cut(uri, "://")
 	if !found || len(before) > 16 {
@@ -172,8 +185,8 @@ func (s *Set) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wra
 	return key, w, err
 }
 
-// Unwrap unwraps a key under whichever configured KEK it was wrapped with. It returns ErrNotConfigured where none is:
-// what the vault says of a KEK is never followed to one that the operator did not name.
+// Unwrap unwraps a key under the configured KEK that wrapped it, or returns ErrNotConfigured. The vault's word for a KEK is
+// never followed to one that the operator did not name.
 func (s *Set) Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error) {
 	p, err := s.provider(w, b)
 	if err != nil {
@@ -193,8 +206,8 @@ func (s *Set) provider(w Wrapped, b Binding) (Provider, error) {
 	return nil, fmt.Errorf("unwrapping %s: it is wrapped under %s (%s): %w: add that URI to CLOAKROOM_KEK, after the current one and a comma", b, w.KEK, w.KEKID, ErrNotConfigured)
 }
 
-// Rewrap wraps a key under the KEK at the URI to, one of the set. Between two KMS keys the plaintext never leaves
-// KMS; otherwise it passes through this process's memory and is zeroed.
+// Rewrap wraps a key under the KEK at the URI to, one of the set. Between two KMS keys the plaintext never leaves KMS.
+// Otherwise it passes through this process's memory and is zeroed.
 func (s *Set) Rewrap(ctx context.Context, w Wrapped, b Binding, to string) (Wrapped, error) {
 	rewrapped, err := s.rewrap(ctx, w, b, to)
 	s.observe("Rewrap", err)
@@ -202,38 +215,38 @@ func (s *Set) Rewrap(ctx context.Context, w Wrapped, b Binding, to string) (Wrap
 }
 
 func (s *Set) rewrap(ctx context.Context, w Wrapped, b Binding, to string) (Wrapped, error) {
-	var target Provider
-	for i, uri := range s.uris {
-		if uri == to {
-			target = s.providers[i]
-		}
-	}
-	if target == nil {
+	at := slices.Index(s.uris, to)
+	if at < 0 {
 		return Wrapped{}, fmt.Errorf("rewrapping %s under %s: %w", b, to, ErrNotConfigured)
 	}
+	target := s.providers[at]
 	source, err := s.provider(w, b)
 	if err != nil {
 		return Wrapped{}, err
 	}
-	if from, ok := source.(*kmsKEK); ok {
-		if into, ok := target.(*kmsKEK); ok {
-			return into.reEncrypt(ctx, from, w, b)
+	if t, ok := target.(reEncrypter); ok {
+		if moved, can, err := t.reEncrypt(ctx, source, w, b); can {
+			return moved, err
 		}
+	}
+	into, ok := target.(wrapper)
+	if !ok {
+		return Wrapped{}, fmt.Errorf("rewrapping %s under %s: that KEK wraps only keys that it makes", b, to)
 	}
 	key, err := source.Unwrap(ctx, w, b)
 	if err != nil {
 		return Wrapped{}, err
 	}
 	defer key.Destroy()
-	return target.(wrapper).wrap(ctx, key, b)
+	return into.wrap(ctx, key, b)
 }
 
-// Notes says what an operator should know of the configured KEKs, a line each.
+// Notes are what an operator should know about the configured KEKs, a line each.
 func (s *Set) Notes() []string {
 	var notes []string
-	for i, p := range s.providers {
-		if _, ok := p.(*fileKEK); ok {
-			notes = append(notes, fmt.Sprintf("%s is a key file: whoever can wrap with it can unwrap too, so ingest could open what it seals. Use awskms:// where that matters.", s.uris[i]))
+	for _, p := range s.providers {
+		if n, ok := p.(noter); ok {
+			notes = append(notes, n.note())
 		}
 	}
 	return notes

@@ -32,11 +32,11 @@ func openSet(t *testing.T, uris string) *kek.Set {
 	return s
 }
 
-var sealContext = kek.Binding{Vault: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Purpose: kek.Seal, Key: 7}
+var sealBinding = kek.Binding{Vault: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Purpose: kek.Seal, Key: 7}
 
 func TestFileRoundTrip(t *testing.T) {
 	s := openSet(t, "file://"+newFile(t))
-	key, w, err := s.GenerateDataKey(t.Context(), sealContext)
+	key, w, err := s.GenerateDataKey(t.Context(), sealBinding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestFileRoundTrip(t *testing.T) {
 	if bytes.Contains(w.Blob, key.Expose()) {
 		t.Fatal("the wrapped key holds the key in clear")
 	}
-	back, err := s.Unwrap(t.Context(), w, sealContext)
+	back, err := s.Unwrap(t.Context(), w, sealBinding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestFileRoundTrip(t *testing.T) {
 
 func TestFileRefusesToUnwrap(t *testing.T) {
 	s := openSet(t, "file://"+newFile(t))
-	_, w, err := s.GenerateDataKey(t.Context(), sealContext)
+	_, w, err := s.GenerateDataKey(t.Context(), sealBinding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,18 +71,18 @@ func TestFileRefusesToUnwrap(t *testing.T) {
 	short.Blob = w.Blob[:5]
 	empty := w
 	empty.Blob = nil
-	other := sealContext
+	other := sealBinding
 	other.Key = 8
-	purpose := sealContext
+	purpose := sealBinding
 	purpose.Purpose = kek.Index
-	vault := sealContext
+	vault := sealBinding
 	vault.Vault[0] ^= 1
 	for name, c := range map[string]struct {
 		w kek.Wrapped
 		c kek.Binding
 	}{
-		"flipped bit": {flipped, sealContext}, "version": {version, sealContext}, "short": {short, sealContext},
-		"empty": {empty, sealContext}, "another key's id": {w, other}, "another purpose": {w, purpose}, "another vault": {w, vault},
+		"flipped bit": {flipped, sealBinding}, "version": {version, sealBinding}, "short": {short, sealBinding},
+		"empty": {empty, sealBinding}, "another key's id": {w, other}, "another purpose": {w, purpose}, "another vault": {w, vault},
 	} {
 		if _, err := s.Unwrap(t.Context(), c.w, c.c); !errors.Is(err, kek.ErrUnwrap) {
 			t.Errorf("%s: %v, want ErrUnwrap", name, err)
@@ -92,19 +92,19 @@ func TestFileRefusesToUnwrap(t *testing.T) {
 
 func TestSetUnwrapsUnderOlderKEK(t *testing.T) {
 	oldURI, newURI := "file://"+newFile(t), "file://"+newFile(t)
-	key, w, err := openSet(t, oldURI).GenerateDataKey(t.Context(), sealContext)
+	key, w, err := openSet(t, oldURI).GenerateDataKey(t.Context(), sealBinding)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openSet(t, newURI).Unwrap(t.Context(), w, sealContext); !errors.Is(err, kek.ErrNotConfigured) {
+	if _, err := openSet(t, newURI).Unwrap(t.Context(), w, sealBinding); !errors.Is(err, kek.ErrNotConfigured) {
 		t.Errorf("unwrapping under a KEK that is not configured: %v", err)
 	}
 	both := openSet(t, newURI+", "+oldURI)
-	moved, err := both.Rewrap(t.Context(), w, sealContext, newURI)
+	moved, err := both.Rewrap(t.Context(), w, sealBinding, newURI)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := openSet(t, newURI).Unwrap(t.Context(), moved, sealContext)
+	back, err := openSet(t, newURI).Unwrap(t.Context(), moved, sealBinding)
 	if err != nil || !bytes.Equal(back.Expose(), key.Expose()) {
 		t.Errorf("after the rewrap: %v", err)
 	}

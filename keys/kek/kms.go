@@ -40,8 +40,8 @@ func openKMS(ctx context.Context, uri string) (*kmsKEK, error) {
 	return &kmsKEK{uri: uri, keyID: keyID, client: kms.NewFromConfig(cfg)}, nil
 }
 
-// callTimeout bounds one operation with the SDK's retries: its HTTP client waits for ever for a KMS that takes the call and
-// does not answer.
+// callTimeout bounds one operation and the SDK's retries. The SDK's HTTP client has no timeout of its own: a KMS that accepts
+// the call and never answers would block it.
 const callTimeout = 10 * time.Second
 
 func (k *kmsKEK) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error) {
@@ -86,14 +86,18 @@ func (k *kmsKEK) wrap(ctx context.Context, key secret.Bytes, b Binding) (Wrapped
 	return k.wrapped(out.KeyId, out.CiphertextBlob), nil
 }
 
-// wrapped names the key that KMS used: its ARN, which an alias that is pointed elsewhere later does not change.
+// wrapped names the key that KMS used by its ARN: an alias may point to another key later.
 func (k *kmsKEK) wrapped(keyID *string, blob []byte) Wrapped {
 	return Wrapped{KEK: k.uri, KEKID: cmp.Or(aws.ToString(keyID), k.keyID), Blob: blob}
 }
 
-// reEncrypt moves a key to this KEK inside KMS. A second ReEncrypt, its result thrown away, proves that the new
-// wrapping opens with the same context.
-func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, b Binding) (Wrapped, error) {
+// reEncrypt moves a key from another KMS key inside KMS. A second ReEncrypt, whose result is discarded, proves that the new
+// wrapping unwraps with the same binding.
+func (k *kmsKEK) reEncrypt(ctx context.Context, source Provider, w Wrapped, b Binding) (Wrapped, bool, error) {
+	from, ok := source.(*kmsKEK)
+	if !ok {
+		return Wrapped{}, false, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()
 	out, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
@@ -101,18 +105,18 @@ func (k *kmsKEK) reEncrypt(ctx context.Context, from *kmsKEK, w Wrapped, b Bindi
 		DestinationKeyId: &k.keyID, DestinationEncryptionContext: b.Map(),
 	})
 	if err != nil {
-		return Wrapped{}, from.explain("rewrapping", b, "ReEncrypt", err)
+		return Wrapped{}, true, from.explain("rewrapping", b, "ReEncrypt", err)
 	}
 	if _, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
 		CiphertextBlob: out.CiphertextBlob, SourceKeyId: out.KeyId, SourceEncryptionContext: b.Map(),
 		DestinationKeyId: out.KeyId, DestinationEncryptionContext: b.Map(),
 	}); err != nil {
-		return Wrapped{}, k.explain("checking the rewrapped", b, "ReEncrypt", err)
+		return Wrapped{}, true, k.explain("checking the rewrapped", b, "ReEncrypt", err)
 	}
-	return k.wrapped(out.KeyId, out.CiphertextBlob), nil
+	return k.wrapped(out.KeyId, out.CiphertextBlob), true, nil
 }
 
-// holds: any KMS key that the vault recorded. Which of them these credentials may use is IAM's to say.
+// holds reports any KMS key: IAM decides which of them these credentials may use.
 func (k *kmsKEK) holds(w Wrapped) bool { return !strings.HasPrefix(w.KEKID, filePrefix) }
 
 // explain sorts a KMS error into what a caller can do about it. The SDK has retried by then (3 attempts).
@@ -126,7 +130,7 @@ func (k *kmsKEK) explain(doing string, b Binding, operation string, err error) e
 		usage      *types.InvalidKeyUsageException
 		api        smithy.APIError
 	)
-	sort, hint := ErrUnavailable, "check the network, AWS_REGION and the KMS endpoint; it is tried again"
+	sort, hint := ErrUnavailable, "check the network, AWS_REGION and the KMS endpoint"
 	switch {
 	case errors.As(err, &notFound):
 		sort, hint = ErrNotFound, "check the alias or ARN in --kek, AWS_REGION and the account; if the key was deleted, these values stay closed"
