@@ -119,8 +119,8 @@ func TestInitAtOnce(t *testing.T) {
 	}
 }
 
-// Anybody who can connect may take any advisory lock and never let go, that of the migrations' library, too.
-func TestInitMindsNoAdvisoryLock(t *testing.T) {
+// Any login may hold any advisory lock, goose's too: keys init must not wait for one.
+func TestInitWaitsForNoAdvisoryLock(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.admin.MustExec(`CREATE DATABASE d`)

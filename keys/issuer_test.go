@@ -184,7 +184,7 @@ func TestAcquireHonoursItsContext(t *testing.T) {
 	}
 	acquire(t, i, july, 1, 1)
 	if n := generated(srv); n != 1 {
-		t.Errorf("%d keys were generated, want the one that was under way", n)
+		t.Errorf("%d keys were generated, want only the one that was being fetched", n)
 	}
 }
 
@@ -264,7 +264,7 @@ func TestDiscard(t *testing.T) {
 	i.Discard()
 	fourth := acquire(t, i, july, 1, 1)
 	cancel()
-	eventually(t, "the fetch under way ends", func() bool { return generated(srv) == 4 })
+	eventually(t, "the running fetch ends", func() bool { return generated(srv) == 4 })
 	time.Sleep(20 * time.Millisecond)
 	for range 99 {
 		if id := acquire(t, i, july, 1, 1); id != fourth {
@@ -273,7 +273,7 @@ func TestDiscard(t *testing.T) {
 	}
 }
 
-// A backfill over many months does not keep a key for each for ever.
+// A backfill over many months does not keep a key for each.
 func TestIssuerForgetsMonths(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)

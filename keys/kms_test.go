@@ -85,7 +85,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("it did not come to pass in 10 s: %s", what)
+			t.Fatalf("not after 10 s: %s", what)
 		}
 	}
 }

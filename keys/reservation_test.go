@@ -10,7 +10,7 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// A login registers a data key under an id that it has reserved, once, for a month of which logins may be stored.
+// A login registers a data key under an id that it has reserved, once, for a month whose rows may be stored.
 func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)

@@ -12,7 +12,7 @@ import (
 	"cloakroom/crypto/blindindex"
 )
 
-var update = flag.Bool("update", false, "write testdata anew; the format is frozen, so that nothing should change")
+var update = flag.Bool("update", false, "write testdata again; the format is frozen, so nothing should change")
 
 const vectorsFile = "testdata/vectors.json"
 

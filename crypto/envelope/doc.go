@@ -11,6 +11,6 @@
 // The format is frozen: docs/format.md describes it byte by byte, and the golden vectors in testdata hold the code
 // to it. A change is a new version byte.
 //
-// Nonces are random, so one key may seal at most [MaxSeals] values. A [Key] does not count: whoever hands out keys
+// Nonces are random, so one key may seal at most [MaxSeals] values. A [Key] does not count: the code that hands out keys
 // does. What this package does not hide is that a value exists, its padded length, its key and thereby its month.
 package envelope

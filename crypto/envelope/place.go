@@ -9,7 +9,7 @@ const domain = "cloakroom/v1"
 // YYYY-MM-DD.
 var ErrPlace = errors.New("a place needs a dataset, a field, and a date that is empty or YYYY-MM-DD")
 
-// Place says where a sealed value lives. It is authenticated and not stored: whoever opens the value states the
+// Place says where a sealed value lives. It is authenticated and not stored: the caller of Open states the
 // place again, from the row it was found in, and a value that was moved does not open.
 type Place struct {
 	Vault   [16]byte // the vault's id

@@ -38,7 +38,7 @@ func New(t testing.TB) *Env {
 		_, err = keys.Init(ctx, url, set)
 		return err
 	})
-	// A copy of a database does not have its privileges: what keys init said of TEMPORARY is said again.
+	// A copy of a database does not have its privileges: repeat what keys init did about TEMPORARY.
 	db.Open(t, "").MustExec(`REVOKE TEMPORARY ON DATABASE ` + db.Name() + ` FROM PUBLIC;
 		GRANT CREATE, TEMPORARY ON DATABASE ` + db.Name() + ` TO cloakroom_owner`)
 	return &Env{DB: db, KEK: uri}

@@ -14,7 +14,7 @@ import (
 func BenchmarkRates(b *testing.B) {
 	const rows = 50_000
 	for range b.N {
-		s := newStock(b, 0)
+		s := newFixture(b, 0)
 		s.ingest(b, etltest.Logins(0, rows))
 		db := s.Open(b, "")
 		db.MustExec(`VACUUM ANALYZE cloakroom.user_logins`)

@@ -47,7 +47,7 @@ type orders struct {
 }
 
 // places counts the places at which a rotator may be killed: before and after each statement and commit, and after each call
-// of the KEK, which comes between two statements. It calls at with each.
+// to the KEK. It calls at with each.
 type places struct {
 	mu sync.Mutex
 	n  int
@@ -66,7 +66,7 @@ func (p *places) pass(string) {
 // KEKRequest implements kek.Observer.
 func (p *places) KEKRequest(operation string, _ error) { p.pass(operation) }
 
-// TestChaosChild is the rotator that is killed: not a test of its own.
+// TestChaosChild is the rotator that TestChaos kills. It is not a test of its own.
 func TestChaosChild(t *testing.T) {
 	text := os.Getenv(chaosOrders)
 	if text == "" {
@@ -122,18 +122,18 @@ func (o orders) run(ctx context.Context, v *keys.Vault, options rotation.Options
 	return err
 }
 
-// chaosSteps in the order in which what was left unfinished is finished.
+// chaosSteps is the order in which converge finishes steps.
 var chaosSteps = []string{"shred", "rotate", "reindex", "forget", "rewrap"}
 
-// TestChaos kills a rotator before and after its statements, now here and now there, then runs the steps to their end: every
-// row opens, tokens are right, no key is gone that a row needs, who was to be forgotten is.
+// TestChaos kills rotators at many places, then runs the steps to their end. Every row opens, tokens are right, no key that a
+// row needs is gone, and the people to forget are forgotten.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	c := newChaos(t)
 	killed := map[string]int{}
 	for n, o := range c.plan(c.countPlaces(t)) {
 		c.prepare(t, &o)
-		// Where there was less to do than when places were counted, it ends before a late one.
+		// With less to do than when places were counted, a run can end before its place.
 		dead := c.kill(t, o)
 		for ; !dead && *chaosKills > 0; dead = c.kill(t, o) {
 			o.Place = 1 + c.random.IntN(o.Place)
@@ -141,7 +141,7 @@ func TestChaos(t *testing.T) {
 		if dead {
 			killed[o.Step]++
 		}
-		// Ingest goes on, whatever state the vault was left in.
+		// Ingest goes on after every kill.
 		c.add(t, 5)
 		if n%3 == 2 {
 			c.converge(t)
@@ -154,7 +154,7 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// plan says where rotators are killed: at every place, or at some of each step, evenly spread, others each time.
+// plan says where rotators are killed: at every place, or at random places spread evenly over each step.
 func (c *chaos) plan(places map[string]int) []orders {
 	var plan []orders
 	if *chaosKills == 0 {
@@ -177,15 +177,15 @@ func (c *chaos) plan(places map[string]int) []orders {
 
 // chaos is a vault whose rotators are killed.
 type chaos struct {
-	*stock
+	*fixture
 	url       string // of the rotators that are killed
 	keks      [2]string
-	to        string // the KEK under which converge brought all keys last
+	to        string // the KEK of the last rewrap that converge ran
 	seed      uint64
 	random    *rand.Rand
-	stored    int // logins of this month: user-0 and so on
+	stored    int // rows of this month: user-0 and so on
 	forgotten int // of them: user-100 and so on
-	old       int // logins of a month to be shredded
+	old       int // rows of a month to shred
 	pending   []uuid.UUID
 }
 
@@ -198,7 +198,7 @@ func newChaos(t *testing.T) *chaos {
 	}
 	c.random = rand.New(rand.NewPCG(c.seed, 0))
 	env.KEK = c.keks[0] + "," + c.keks[1]
-	c.stock = stockOf(t, env, 120)
+	c.fixture = fixtureOf(t, env, 120)
 	c.to = c.keks[0] // the writer's
 	c.stored, c.url = 120, c.As(t, "killed", "rotator")
 	return c
@@ -240,7 +240,7 @@ func (c *chaos) otherKEK() string {
 	return c.keks[0]
 }
 
-// countPlaces runs every step to its end, and tells at how many places each may be killed.
+// countPlaces runs every step to its end and counts the places at which each may be killed.
 func (c *chaos) countPlaces(t *testing.T) map[string]int {
 	t.Helper()
 	found := map[string]int{}
@@ -261,7 +261,7 @@ func (c *chaos) countPlaces(t *testing.T) map[string]int {
 	return found
 }
 
-// kill runs a step in a process that kills itself at a place. It reports false where the step ended before.
+// kill runs a step in a process that kills itself at a place. It reports false if the step ended before.
 func (c *chaos) kill(t *testing.T, o orders) bool {
 	t.Helper()
 	o.URL, o.OwnerURL, o.KEK = c.url, c.URL(""), c.KEK
@@ -315,7 +315,7 @@ func (c *chaos) converge(t *testing.T) {
 		"rows need a key that is gone":       `SELECT count(*) FROM cloakroom.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
 		"rejections need a key that is gone": `SELECT count(*) FROM cloakroom.rejections u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
 		"requests to forget have not ended":  `SELECT count(*) FROM cloakroom.requests WHERE purpose = 'forget' AND state <> 'closed'`,
-		"people were forgotten in the log not once": `SELECT count(*) FROM cloakroom.requests r WHERE purpose = 'forget' AND 1 <> (
+		"people are not in the log as forgotten exactly once": `SELECT count(*) FROM cloakroom.requests r WHERE purpose = 'forget' AND 1 <> (
 			SELECT count(*) FROM cloakroom.audit_leaves WHERE convert_from(leaf, 'UTF8') LIKE '%"' || r.id || '"%"result":"forgotten"%')`,
 		"keys are not under the wanted KEK": `SELECT count(*) FROM cloakroom.wrapped_keys() WHERE kek <> '` + strings.ReplaceAll(c.to, "'", "''") + `'`,
 	} {

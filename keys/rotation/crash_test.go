@@ -17,8 +17,8 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// A batch does not wait for the disk, so a crash of the server undoes the last ones: whole, with their watermarks, so that
-// the job, which waits for the server to come back, does them again.
+// Batches commit asynchronously, so a crash of the server undoes the last ones, with their watermarks. The job waits for the
+// server and does them again.
 func TestServerCrashUndoesBatches(t *testing.T) {
 	t.Parallel()
 	const rows = 1000
@@ -35,7 +35,7 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 	admin := sqlx.MustConnect("postgres", url(server.SuperUser()))
 	t.Cleanup(func() { admin.Close() })
 	admin.MustExec(`CREATE ROLE ingest LOGIN IN ROLE cloakroom_ingest; CREATE ROLE rotator LOGIN IN ROLE cloakroom_rotator`)
-	s := &stock{Env: env, writer: etltest.WriterAt(t, env, url("ingest"), keys.Caps{}), vault: env.Vault(t, url("rotator"))}
+	s := &fixture{Env: env, writer: etltest.WriterAt(t, env, url("ingest"), keys.Caps{}), vault: env.Vault(t, url("rotator"))}
 	s.ingest(t, etltest.Logins(0, rows))
 
 	var first int
@@ -43,7 +43,7 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	resealed := func() (n int) {
-		// The first connection after a crash finds out that there was one.
+		// After a crash the first query on a connection fails.
 		for range 100 {
 			if err = admin.Get(&n, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key > $1`, first); err == nil {
 				return n
@@ -53,7 +53,7 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 		t.Error(err)
 		return 0
 	}
-	// Nobody flushes the write-ahead log but those who wait for it.
+	// Stop the WAL writer: then only synchronous commits flush the WAL.
 	var writer int
 	if err := admin.Get(&writer, `SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'`); err != nil {
 		t.Fatal(err)

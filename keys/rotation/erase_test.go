@@ -17,14 +17,14 @@ import (
 	"cloakroom/keys/verify"
 )
 
-// old is message n dated so many months ago.
+// old is message n, dated some months ago.
 func old(n, months int) *etl.Message {
 	m := etltest.Login(n)
 	m.Date = keys.MonthOf(etltest.Today()).AddDate(0, -months, 3)
 	return m
 }
 
-func (s *stock) count(t testing.TB, query string, args ...any) int {
+func (s *fixture) count(t testing.TB, query string, args ...any) int {
 	t.Helper()
 	var n int
 	if s.super == nil {
@@ -38,7 +38,7 @@ func (s *stock) count(t testing.TB, query string, args ...any) int {
 
 func TestShred(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 200)
+	s := newFixture(t, 200)
 	var messages []*etl.Message
 	for n := range 300 {
 		messages = append(messages, old(1000+n, 2+n%2))
@@ -73,10 +73,10 @@ func TestShred(t *testing.T) {
 	}
 }
 
-// TestShredGoesOn resumes a shred that was cut short before a late event came under a new key: it goes, too.
+// A shred was interrupted, then a late event came under a new key. Resumed, the shred clears that row, too.
 func TestShredGoesOn(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 10)
+	s := newFixture(t, 10)
 	before := keys.MonthOf(etltest.Today()).AddDate(0, -1, 0)
 	s.ingest(t, []*etl.Message{old(1000, 2)})
 	if _, err := s.vault.DB.Exec(`SELECT cloakroom.begin_shred($1)`, before); err != nil {
@@ -97,7 +97,7 @@ func TestShredGoesOn(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 50)
+	s := newFixture(t, 50)
 	s.ingest(t, []*etl.Message{
 		etltest.Message(100, strings.Replace(etltest.LoginBody(100), `"user-100"`, `"user-7"`, 1)),
 		etltest.Message(101, `{"user_id":"user-7","device_id":"d"}`), // no ip: a rejection
@@ -132,8 +132,8 @@ func TestForget(t *testing.T) {
 	s.replay(t, certificate)
 }
 
-// replay plays a backup: new rows of the person appear, dated before the certificate, and are forgotten again.
-func (s *stock) replay(t *testing.T, c rotation.Certificate) {
+// replay imitates a restore: a row of the person appears, dated before the certificate, and is forgotten again.
+func (s *fixture) replay(t *testing.T, c rotation.Certificate) {
 	m := old(7777, 1)
 	m.Body = []byte(strings.Replace(string(m.Body), `"user-7777"`, `"user-7"`, 1))
 	s.ingest(t, []*etl.Message{m})
@@ -154,12 +154,12 @@ func (s *stock) replay(t *testing.T, c rotation.Certificate) {
 		t.Fatal(err)
 	}
 	if _, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{}); pg.Code(err) != pg.NotAllowedByVault {
-		t.Errorf("a certificate that somebody altered: %v", err)
+		t.Errorf("an altered certificate: %v", err)
 	}
 }
 
 // approve approves a request as somebody else.
-func (s *stock) approve(t testing.TB, login string, request uuid.UUID) {
+func (s *fixture) approve(t testing.TB, login string, request uuid.UUID) {
 	t.Helper()
 	db := s.approvers[login]
 	if db == nil {
@@ -179,7 +179,7 @@ func (s *stock) approve(t testing.TB, login string, request uuid.UUID) {
 func TestManyKeys(t *testing.T) {
 	t.Parallel()
 	const made = 45_000
-	s := newStock(t, 0)
+	s := newFixture(t, 0)
 	before := s.count(t, `SELECT count(*) FROM cloakroom.data_keys`)
 	s.super.MustExec(`INSERT INTO cloakroom.data_keys (id, month, kek, kek_id, wrapped, key_check)
 		SELECT 2000000000 + n, '2020-01-01', 'file:///nowhere', 'none', repeat('w', 64)::bytea, repeat('x', 16)::bytea FROM generate_series(1, $1) AS n`, made)

@@ -20,7 +20,7 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// endless is a source that goes on until it is told to stop. Every message has one of five devices.
+// endless is a source that delivers until it is stopped. Every message has one of five devices.
 type endless struct {
 	stopped atomic.Bool
 	next    atomic.Int64
@@ -42,8 +42,8 @@ func (e *endless) Receive(ctx context.Context) ([]*etl.Message, error) {
 	return out, nil
 }
 
-// reader looks at the view again and again: each device's logins must have one token, so there are never more tokens than
-// devices, nor a row without one.
+// reader reads the view until ctx ends. Each device must have one token, so there are never more tokens than devices, and no
+// row without a token.
 func reader(ctx context.Context, db *sqlx.DB) (looks int, wrong string) {
 	for ctx.Err() == nil {
 		var got struct {
@@ -67,7 +67,7 @@ func reader(ctx context.Context, db *sqlx.DB) (looks int, wrong string) {
 // TestOnline reindexes and reseals while a daemon ingests and analysts count, with two rotators at once.
 func TestOnline(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 0)
+	s := newFixture(t, 0)
 	source := &endless{}
 	ingested := make(chan etl.Summary, 1)
 	go func() {
@@ -114,7 +114,7 @@ func TestOnline(t *testing.T) {
 // A REPEATABLE READ reader whose snapshot is older than the backfill holds up the swap, and sees every token.
 func TestOldSnapshotHoldsUpSwap(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 100)
+	s := newFixture(t, 100)
 	db := s.Open(t, "")
 	tx := db.MustBegin()
 	defer tx.Rollback()
@@ -143,7 +143,7 @@ func TestOldSnapshotHoldsUpSwap(t *testing.T) {
 // A row that does not open stays as it is, is named, and keeps its key from being retired.
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 100)
+	s := newFixture(t, 100)
 	db := s.Open(t, "")
 	var id string
 	if err := db.Get(&id, `UPDATE cloakroom.user_logins SET sealed_ip = set_byte(sealed_ip, 30, get_byte(sealed_ip, 30) # 1)
@@ -167,7 +167,7 @@ func TestQuarantine(t *testing.T) {
 // The rotator's login has no privilege on any table: it may only execute functions.
 func TestRotatorHasNoTablePrivilege(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 1)
+	s := newFixture(t, 1)
 	s.As(t, "bare", "rotator")
 	var tables []string
 	if err := s.Open(t, "").Select(&tables, `

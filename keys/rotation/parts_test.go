@@ -23,7 +23,7 @@ func parts(old, new [][2][]byte) (ends pq.Int32Array, parts []byte) {
 // A resealed value is written over the one that it was made from, and over no other.
 func TestResealWritesOverWhatItRead(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 5)
+	s := newFixture(t, 5)
 	admin := s.Open(t, "")
 	admin.MustExec(`UPDATE cloakroom.user_logins SET sealed_device_id = NULL
 		WHERE message_id = (SELECT message_id FROM cloakroom.user_logins ORDER BY message_id LIMIT 1)`)
@@ -61,7 +61,7 @@ func TestResealWritesOverWhatItRead(t *testing.T) {
 // What a client sends wrong is not written in part.
 func TestResealTakesWholePartsOnly(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 1)
+	s := newFixture(t, 1)
 	stored := s.sealed(t)
 	value := stored.values[0]
 	for name, cut := range map[string]func(ends pq.Int32Array, parts []byte) (pq.Int32Array, []byte){
@@ -95,7 +95,7 @@ type sealedRows struct {
 	key        int
 }
 
-func (s *stock) sealed(t *testing.T) sealedRows {
+func (s *fixture) sealed(t *testing.T) sealedRows {
 	t.Helper()
 	var list []struct {
 		ID     string `db:"message_id"`
@@ -118,7 +118,7 @@ func (s *stock) sealed(t *testing.T) sealedRows {
 }
 
 // reseal calls the API function as the rotator does. cut, unless it is nil, spoils what is sent.
-func (s *stock) reseal(t *testing.T, rows sealedRows, old, made [][2][]byte,
+func (s *fixture) reseal(t *testing.T, rows sealedRows, old, made [][2][]byte,
 	cut func(pq.Int32Array, []byte) (pq.Int32Array, []byte)) (n int) {
 	t.Helper()
 	var at struct {

@@ -13,7 +13,7 @@ import (
 // slow when it was stored nor one that was fast when the purge ran makes it old.
 func TestPurgeNeedsDaysThatWereSeen(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 1)
+	s := newFixture(t, 1)
 	admin := s.Open(t, "")
 	// Stored while the clocks of host and database were both 40 days slow; the policy keeps rejections 30 days.
 	admin.MustExec(`UPDATE cloakroom.rejections SET rejected_at = rejected_at - interval '40 days'`)
@@ -50,7 +50,7 @@ func TestPurgeNeedsDaysThatWereSeen(t *testing.T) {
 // A rotation whose clock is not the database's purges, closes and shreds nothing.
 func TestRotateComparesClocks(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 1)
+	s := newFixture(t, 1)
 	s.Open(t, "").MustExec(`UPDATE cloakroom.rejections SET rejected_at = rejected_at - interval '40 days', observed_day = 0;
 		INSERT INTO cloakroom.observed_days (day) SELECT DATE '2001-01-01' + i FROM generate_series(1, 40) AS i`)
 	for _, ahead := range []time.Duration{-6 * time.Minute, 6 * time.Minute} {

@@ -12,7 +12,7 @@ import (
 )
 
 // owner connects as the owner, as keys reindex does with --owner-url.
-func (s *stock) owner(t testing.TB) *sqlx.DB {
+func (s *fixture) owner(t testing.TB) *sqlx.DB {
 	t.Helper()
 	if s.asOwner != nil {
 		return s.asOwner
@@ -31,7 +31,7 @@ func TestReindex(t *testing.T) {
 	for name, concurrently := range map[string]bool{"in functions": false, "concurrently": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStock(t, 3000)
+			s := newFixture(t, 3000)
 			o := rotation.Options{}
 			if concurrently {
 				o.Owner = s.owner(t)

@@ -15,7 +15,7 @@ import (
 
 func TestRewrap(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 100)
+	s := newFixture(t, 100)
 	other := keystest.WriteKEK(t, []byte("cloakroom rotation: another KEK."))
 	open := func(uris string) *keys.Vault {
 		set, err := kek.Open(t.Context(), uris)
@@ -44,7 +44,7 @@ func TestRewrap(t *testing.T) {
 // A KEK that is lost is reported before anything changes.
 func TestRewrapLostKEK(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 10)
+	s := newFixture(t, 10)
 	other := keystest.WriteKEK(t, []byte("cloakroom rotation: another KEK."))
 	set, err := kek.Open(t.Context(), other)
 	if err != nil {

@@ -15,31 +15,31 @@ import (
 	"cloakroom/keys/verify"
 )
 
-// stock is a vault with rows that came the real way: n logins, and two events that cannot be stored.
-type stock struct {
+// fixture is a vault whose rows ingest wrote: n of them, and two rejections.
+type fixture struct {
 	*keystest.Env
 	writer *etl.Writer
 	vault  *keys.Vault // as the rotator
 	n      int
 
-	super, asOwner *sqlx.DB            // connected at the first use
-	approvers      map[string]*sqlx.DB // by login, the same
+	super, asOwner *sqlx.DB            // connected at first use
+	approvers      map[string]*sqlx.DB // by login, connected at first use
 }
 
-func newStock(t testing.TB, n int) *stock {
+func newFixture(t testing.TB, n int) *fixture {
 	t.Helper()
-	return stockOf(t, keystest.New(t), n)
+	return fixtureOf(t, keystest.New(t), n)
 }
 
-func stockOf(t testing.TB, env *keystest.Env, n int) *stock {
+func fixtureOf(t testing.TB, env *keystest.Env, n int) *fixture {
 	t.Helper()
-	s := &stock{Env: env, writer: etltest.NewWriter(t, env, "ingest"), vault: env.Vault(t, env.As(t, "rotator", "rotator")), n: n, approvers: map[string]*sqlx.DB{}}
+	s := &fixture{Env: env, writer: etltest.NewWriter(t, env, "ingest"), vault: env.Vault(t, env.As(t, "rotator", "rotator")), n: n, approvers: map[string]*sqlx.DB{}}
 	s.ingest(t, etltest.Logins(0, n))
 	s.ingest(t, []*etl.Message{etltest.Message(-1, `{"user_id":"user-1"}`), etltest.Message(-2, `no JSON at all`)})
 	return s
 }
 
-func (s *stock) ingest(t testing.TB, messages []*etl.Message) {
+func (s *fixture) ingest(t testing.TB, messages []*etl.Message) {
 	t.Helper()
 	if _, err := etl.Run(t.Context(), s.writer, etltest.NewSource(etltest.Parts(messages, 500)...), etl.Options{MaxOutage: 10 * time.Second}); err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func (s *stock) ingest(t testing.TB, messages []*etl.Message) {
 }
 
 // verify opens everything.
-func (s *stock) verify(t testing.TB, rows int) {
+func (s *fixture) verify(t testing.TB, rows int) {
 	t.Helper()
 	report, err := verify.Run(t.Context(), s.vault, dataset.Login(), verify.Options{All: true})
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *stock) verify(t testing.TB, rows int) {
 }
 
 // states are the data keys' states by id.
-func (s *stock) states(t testing.TB) map[uint32]string {
+func (s *fixture) states(t testing.TB) map[uint32]string {
 	t.Helper()
 	list, err := s.vault.DataKeys(t.Context())
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *stock) states(t testing.TB) map[uint32]string {
 
 func TestRotateForce(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 5000)
+	s := newFixture(t, 5000)
 	report, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true})
 	if err != nil {
 		t.Fatal(err)

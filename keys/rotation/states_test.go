@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
@@ -25,11 +24,11 @@ import (
 	recovery "cloakroom/recover"
 )
 
-// state is where everybody stands when a rotator, an ingester and an auditor begin at once.
+// state is the state of each actor when a rotator, an ingester and an auditor begin at once.
 type state struct {
-	Ingester string // its data key: none yet, one in hand, one that was closed since
-	Auditor  string // its keys: none yet, every one in hand, none but the request made before
-	Vault    string // nothing to do, keys closed and not empty, a step interrupted
+	Ingester string // its data key: none (cold), one in hand (warm), one that was closed since (stale)
+	Auditor  string // its keys: none (cold), all in hand (warm), none but a request made before (asked)
+	Vault    string // nothing to do (tidy), keys closed and not empty (closed), a step interrupted
 	Step     string // what the rotator does
 }
 
@@ -54,7 +53,7 @@ const (
 )
 
 // TestEveryState goes through 81 states (Asherah's idea: cache × vault × rotation). In each, a rotator, an ingester and an
-// auditor act at once, while an analyst counts; then everything is opened: nothing is lost, nothing twice, every token is
+// auditor act at once, while an analyst counts. Then everything is opened: nothing is lost or stored twice, every token is
 // right, equal values have equal tokens at every instant, and a look-up by value finds every row.
 func TestEveryState(t *testing.T) {
 	t.Parallel()
@@ -75,9 +74,9 @@ func TestEveryState(t *testing.T) {
 		w.count(t, `SELECT count(*) FROM cloakroom.data_keys WHERE state = 'retired'`))
 }
 
-// states is a vault and who acts on it.
+// states is a vault and its actors.
 type states struct {
-	*stock
+	*fixture
 	t       *testing.T
 	seed    uint64
 	random  *rand.Rand
@@ -89,8 +88,8 @@ type states struct {
 	analyst *sqlx.DB
 
 	mu    sync.Mutex
-	sent  int            // logins handed to ingest
-	there map[int]string // those committed, with their devices
+	sent  int            // events given to ingest
+	there map[int]string // rows committed: number to device
 }
 
 const devicesOfStates = 4
@@ -108,7 +107,7 @@ func newStates(t *testing.T) *states {
 	}
 	w.random = rand.New(rand.NewPCG(w.seed, 81))
 	env.KEK = w.keks[0] + "," + w.keks[1]
-	w.stock = stockOf(t, env, 0)
+	w.fixture = fixtureOf(t, env, 0)
 	w.old = w.writer
 	w.ingests = env.Vault(t, env.As(t, "ingest2", "ingest"))
 	w.auditor = &recovery.Client{Vault: env.Vault(t, env.As(t, "auditor", "auditor")), Dataset: dataset.Login()}
@@ -119,7 +118,7 @@ func newStates(t *testing.T) *states {
 	return w
 }
 
-// load ingests so many new logins.
+// load ingests n new events.
 func (w *states) load(writer *etl.Writer, n int) {
 	w.mu.Lock()
 	first := w.sent
@@ -140,7 +139,7 @@ func (w *states) load(writer *etl.Writer, n int) {
 	}
 }
 
-// committed is how many logins of a device are stored, and the number of one of them.
+// committed is how many rows of a device are stored, and the number of one of them.
 func (w *states) committed(device string) (rows, one int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -152,10 +151,10 @@ func (w *states) committed(device string) (rows, one int) {
 	return rows, one
 }
 
-// act brings everybody to where they stand, lets them act at once, and looks at what became of it.
+// act brings every actor into its state, lets all act at once, and checks the result.
 func (w *states) act(at state) {
 	w.setUp(at.Vault)
-	writer := w.old // whose key the vault's epoch has passed
+	writer := w.old // its key is of an older epoch
 	switch at.Ingester {
 	case "warm":
 		w.load(writer, 1)
@@ -200,7 +199,7 @@ func (w *states) act(at state) {
 func (w *states) setUp(vault string) {
 	switch vault {
 	case "tidy":
-		// Finishes whatever an earlier state left.
+		// Finish what an earlier state left.
 		for _, step := range []string{"reindex", "reseal"} {
 			if step == "reindex" && w.count(w.t, `SELECT count(*) FROM cloakroom.rotations WHERE step = 'reindex' AND state = 'running'`) == 0 {
 				continue
@@ -241,123 +240,7 @@ func (w *states) rotate(ctx context.Context, step string) error {
 	return nil
 }
 
-// audits prepares what the auditor does, which the result does.
-func (w *states) audits(as string) func() error {
-	device := fmt.Sprintf("device %d", w.random.IntN(devicesOfStates))
-	least, user := w.committed(device)
-	switch as {
-	case "warm":
-		return w.opensWithKeysInHand()
-	case "asked":
-		request, err := w.ask(recovery.RequestParams{User: fmt.Sprintf("user-%d", user)})
-		return func() error {
-			if err != nil {
-				return err
-			}
-			return w.opens(request, device, 1, 1)
-		}
-	}
-	return func() error {
-		// A request by token expires when the tokens that it names go: then it is made again.
-		for tries := 0; ; tries++ {
-			tokens, err := w.auditor.TokensOf(w.t.Context(), "device_id", device)
-			if err != nil {
-				return err
-			}
-			request, err := w.ask(recovery.RequestParams{Field: "device_id", Tokens: tokens})
-			if err != nil {
-				return err
-			}
-			err = w.opens(request, device, least, least+100)
-			if pg.Code(err) != pg.NotApproved || tries == 3 {
-				return err
-			}
-		}
-	}
-}
-
-func (w *states) ask(a recovery.RequestParams) (uuid.UUID, error) {
-	a.Purpose, a.Ticket, a.Reason, a.Fields = "fraud", "T-81", "a test", []string{"ip", "device_id"}
-	return w.auditor.Request(w.t.Context(), a)
-}
-
-// opens opens a request and compares what it finds with what was sent.
-func (w *states) opens(request uuid.UUID, device string, least, most int) error {
-	opened, err := w.auditor.Open(w.t.Context(), request, recovery.OpenOptions{})
-	if err != nil {
-		return fmt.Errorf("opening: %w", err)
-	}
-	defer opened.Close()
-	if opened.Rows < int64(least) || opened.Rows > int64(most) || opened.Gone > 0 {
-		return fmt.Errorf("%d rows with a device were opened and %d gone, want %d at least", opened.Rows, opened.Gone, least)
-	}
-	return opened.Each(func(r recovery.Record) error {
-		values := map[string]string{}
-		for i, c := range opened.Columns {
-			values[c.Name] = string(r[i])
-		}
-		var n int
-		if _, err := fmt.Sscanf(values["user_id"], "user-%d", &n); err != nil {
-			return err
-		}
-		if want := fmt.Sprintf("10.8.%d.%d", n>>8&255, n&255); values["ip"] != want || values["device_id"] != device {
-			return errors.New("a row opens to other values than were sent")
-		}
-		return nil
-	})
-}
-
-// opensWithKeysInHand opens rows that were read before, with a keyring that has held every key since, and then rows read now
-// with the same keyring.
-func (w *states) opensWithKeysInHand() func() error {
-	s, err := w.vault.Settings(w.t.Context())
-	ring := keys.NewKeyring(w.vault, s, nil)
-	var before []keys.Row
-	if err == nil {
-		before, err = w.read()
-	}
-	for _, r := range before {
-		if err == nil {
-			_, err = ring.Key(w.t.Context(), uint32(r.DataKey.Int32))
-		}
-	}
-	return func() error {
-		defer ring.Close()
-		if err != nil {
-			return err
-		}
-		now, err := w.read()
-		if err != nil {
-			return err
-		}
-		for _, rows := range [][]keys.Row{before, now} {
-			for i := range rows {
-				for f, m := range dataset.Login().Protected() {
-					place := rows[i].Place(s.ID, dataset.Login(), m.Name)
-					key, err := ring.Key(w.t.Context(), uint32(rows[i].DataKey.Int32))
-					if err == nil {
-						_, err = key.Open(nil, nil, &place, m.Protect.Pad, rows[i].Sealed[f])
-					}
-					if err != nil {
-						return fmt.Errorf("with keys in hand: %w", err)
-					}
-				}
-			}
-		}
-		return nil
-	}
-}
-
-// read reads every row, sealed.
-func (w *states) read() ([]keys.Row, error) {
-	found, err := w.super.Query(`SELECT ` + keys.RowColumns(dataset.Login(), nil) + ` FROM cloakroom.user_logins`)
-	if err != nil {
-		return nil, err
-	}
-	return keys.AppendRows(nil, found, len(dataset.Login().Protected()), 0)
-}
-
-// analystLooks counts again and again: never more tokens than devices, no row without, and with as many logins as users.
+// analystLooks counts until ctx ends: never more tokens than devices, no row without a token, as many rows as users.
 func (w *states) analystLooks(ctx context.Context) (looks int, wrong string) {
 	for ; looks == 0 || ctx.Err() == nil; looks++ {
 		var got struct {

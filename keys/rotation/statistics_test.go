@@ -18,25 +18,25 @@ func TestMonthWithoutStatistics(t *testing.T) {
 	const rows, batchRows = 5000, 100
 	today := etltest.Today()
 	nextMonth := today.AddDate(0, 1, 1-today.Day())
-	reindex := func(s *stock, o rotation.Options) error {
+	reindex := func(s *fixture, o rotation.Options) error {
 		_, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o)
 		return err
 	}
-	for name, step := range map[string]func(*stock, rotation.Options) error{
+	for name, step := range map[string]func(*fixture, rotation.Options) error{
 		"reindex":                         reindex,
 		"reindex after an empty analysis": reindex,
-		"reseal": func(s *stock, o rotation.Options) error {
+		"reseal": func(s *fixture, o rotation.Options) error {
 			_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), o)
 			return err
 		},
-		"shred": func(s *stock, o rotation.Options) error {
+		"shred": func(s *fixture, o rotation.Options) error {
 			_, err := rotation.Shred(t.Context(), s.vault, dataset.Login(), nextMonth, o)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStock(t, 0)
+			s := newFixture(t, 0)
 			admin := s.Open(t, "")
 			var part string
 			if err := admin.Get(&part, `SELECT format('cloakroom.user_logins_%s', to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM'))`); err != nil {

@@ -8,9 +8,9 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// The job leaves most of the time to loads while they run, and all of it is its own when none does.
+// The job rests while loads run, and only then.
 func TestRestsWhileLoadsRun(t *testing.T) {
-	s := newStock(t, 1000)
+	s := newFixture(t, 1000)
 	reseal := func() time.Duration {
 		t.Helper()
 		report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1, BatchRows: 100, Rest: 20})
@@ -28,11 +28,11 @@ func TestRestsWhileLoadsRun(t *testing.T) {
 	}
 }
 
-// Of a large month a sample says how many rows are ahead.
+// The number of rows in a large month is estimated from a sample.
 func TestProgressOfManyRows(t *testing.T) {
 	t.Parallel()
 	const rows = 40_000
-	s := newStock(t, rows)
+	s := newFixture(t, rows)
 	var pages int
 	if err := s.Open(t, "").Get(&pages, `SELECT (sum(pg_relation_size(relid)) / 8192)::integer FROM pg_partition_tree('cloakroom.user_logins') WHERE isleaf`); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 // A running reindex is no fault in any phase, nor is a closed key that nothing needs.
 func TestVerifyAllowsForRotation(t *testing.T) {
 	t.Parallel()
-	s := newStock(t, 60)
+	s := newFixture(t, 60)
 	looked := map[string]bool{}
 	verify := func(string) {
 		var phase string
@@ -46,7 +46,7 @@ func TestVerifyAllowsForRotation(t *testing.T) {
 	}
 }
 
-func (s *stock) sample(t *testing.T) *verify.Report {
+func (s *fixture) sample(t *testing.T) *verify.Report {
 	t.Helper()
 	got, err := verify.Run(t.Context(), s.vault, dataset.Login(), verify.Options{})
 	if err != nil {

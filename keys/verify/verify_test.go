@@ -41,7 +41,7 @@ func (f *fixture) verify(t *testing.T, o verify.Options) *verify.Report {
 
 var all = verify.Options{All: true}
 
-// victim and other are two stored logins; the statements below name them as $1 and $2.
+// victim and other are two stored rows; the statements below name them as $1 and $2.
 var victim, other = etltest.Login(3).ID, etltest.Login(4).ID
 
 // Every kind of damage is found in the row that has it, and named.
