@@ -1,7 +1,7 @@
 // Command demo builds and runs cmd/demo/walkthrough, which shows the whole product on one machine.
 //
-// It needs the standard library alone, so "go run ./cmd/demo" starts it within seconds and it can say what takes so long:
-// the first build compiles the AWS SDK, the Postgres driver and all of cloakroom, silently.
+// It needs the standard library alone, so "go run ./cmd/demo" starts it within seconds and it can say what takes so
+// long: the first build compiles the AWS SDK, the Postgres driver and all of cloakroom, silently.
 package main
 
 import (
@@ -35,7 +35,7 @@ func run() error {
 	} else {
 		fmt.Fprintln(os.Stderr, "compiling cloakroom …")
 	}
-	build := exec.Command("go", "build", "-o", binary, "./cmd/demo/walkthrough")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, "./cmd/demo/walkthrough")
 	build.Dir = root
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {

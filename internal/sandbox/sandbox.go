@@ -33,7 +33,7 @@ const (
 
 // Config of a sandbox. The zero value keeps nothing.
 type Config struct {
-	Dir      string            // kept, and used again when it is there; empty: a private directory that goes with the sandbox
+	Dir      string            // kept, and used again when it is there; empty: a private one that goes with it
 	Settings map[string]string // of Postgres
 }
 
@@ -92,7 +92,9 @@ func (s *Sandbox) createDatabase(ctx context.Context) error {
 	}
 	defer db.Close()
 	var there bool
-	if err := db.GetContext(ctx, &there, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, Database); err != nil || there {
+	const exists = `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`
+	if err := db.GetContext(ctx, &there, exists, Database); err != nil ||
+		there {
 		return err
 	}
 	_, err = db.ExecContext(ctx, `CREATE DATABASE `+Database)
@@ -105,7 +107,12 @@ func (s *Sandbox) URL(login string) string {
 		login = s.Postgres.SuperUser()
 	}
 	// Without a port and an sslmode, which a socket does not need, nothing in it has to be quoted in a shell.
-	u := url.URL{Scheme: "postgres", User: url.User(login), Path: "/" + Database, RawQuery: "host=" + s.Postgres.SocketDir()}
+	u := url.URL{
+		Scheme:   "postgres",
+		User:     url.User(login),
+		Path:     "/" + Database,
+		RawQuery: "host=" + s.Postgres.SocketDir(),
+	}
 	return u.String()
 }
 

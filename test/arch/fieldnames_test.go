@@ -25,7 +25,8 @@ var mayNameFields = []string{
 	"etl/etltest/etltest.go",
 }
 
-// otherMeanings are words that are a field's name and mean something else in one file, or stand in a help text's example.
+// otherMeanings are words that are a field's name and mean something else in one file, or stand in a help text's
+// example.
 var otherMeanings = map[string][]string{
 	"cmd/demo/walkthrough/crack.go":        {"ip"},                   // cracks a field of the demo's own events
 	"cmd/recover/recovercmd/request.go":    {"user_id", "device_id"}, // examples in its help
@@ -51,7 +52,10 @@ func TestNoCodeNamesFields(t *testing.T) {
 			return err
 		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata" || file == "dataset") && file != ".":
 			return filepath.SkipDir
-		case entry.IsDir(), !strings.HasSuffix(file, ".go"), strings.HasSuffix(file, "_test.go"), slices.Contains(mayNameFields, filepath.ToSlash(file)):
+		case entry.IsDir(),
+			!strings.HasSuffix(file, ".go"),
+			strings.HasSuffix(file, "_test.go"),
+			slices.Contains(mayNameFields, filepath.ToSlash(file)):
 			return nil
 		}
 		scanned++
@@ -78,11 +82,14 @@ func fieldPattern() *regexp.Regexp {
 	for _, m := range dataset.Login().Members {
 		names = append(names, regexp.QuoteMeta(m.Name))
 	}
-	return regexp.MustCompile(`(?:^|[^a-zA-Z0-9_])(?:sealed_|masked_)?(?:` + strings.Join(names, "|") + `)(?:_v\d+|_text)?(?:$|[^a-zA-Z0-9_])`)
+	return regexp.MustCompile(
+		`(?:^|[^a-zA-Z0-9_])(?:sealed_|masked_)?(?:` + strings.Join(names,
+			"|") + `)(?:_v\d+|_text)?(?:$|[^a-zA-Z0-9_])`,
+	)
 }
 
-// fieldNames lists the string literals that name a field. A text in prose (a flag's help, an error) may speak of an ip or
-// of a locale: those two count only where a literal is nothing else.
+// fieldNames lists the string literals that name a field. A text in prose (a flag's help, an error) may speak of an ip
+// or of a locale: those two count only where a literal is nothing else.
 func fieldNames(t *testing.T, file string, text []byte, names *regexp.Regexp) []string {
 	t.Helper()
 	fset := token.NewFileSet()
@@ -104,7 +111,8 @@ func fieldNames(t *testing.T, file string, text []byte, names *regexp.Regexp) []
 		}
 		prose := strings.Contains(value, " ")
 		for _, match := range names.FindAllString(value, -1) {
-			if word := strings.Trim(match, "\"'`,.:;()[]{}= \n\t%-"); (!prose || strings.Contains(word, "_")) && !slices.Contains(otherMeanings[filepath.ToSlash(file)], word) {
+			if word := strings.Trim(match, "\"'`,.:;()[]{}= \n\t%-"); (!prose || strings.Contains(word, "_")) &&
+				!slices.Contains(otherMeanings[filepath.ToSlash(file)], word) {
 				found = append(found, fset.Position(literal.Pos()).String()+": "+word)
 			}
 		}

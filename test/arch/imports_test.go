@@ -82,7 +82,13 @@ var layers = map[string][]string{
 	"cloakroom/recover/auditlog": {"cloakroom/crypto", "cloakroom/internal"},
 	"cloakroom/internal":         {},
 	// What the programs share at the command line: it makes exit codes of the libraries' errors, and opens the vault.
-	"cloakroom/internal/cli": {"cloakroom/crypto", "cloakroom/dataset", "cloakroom/keys", "cloakroom/recover", "cloakroom/internal"},
+	"cloakroom/internal/cli": {
+		"cloakroom/crypto",
+		"cloakroom/dataset",
+		"cloakroom/keys",
+		"cloakroom/recover",
+		"cloakroom/internal",
+	},
 	"cloakroom/cmd": {
 		"cloakroom/crypto", "cloakroom/dataset", "cloakroom/keys", "cloakroom/etl", "cloakroom/recover", "cloakroom/internal",
 	},
@@ -103,7 +109,11 @@ func layerOf(path string) string {
 }
 
 // programs are the packages behind the commands of production.
-var programs = []string{"cloakroom/cmd/ingest/ingestcmd", "cloakroom/cmd/keys/keyscmd", "cloakroom/cmd/recover/recovercmd"}
+var programs = []string{
+	"cloakroom/cmd/ingest/ingestcmd",
+	"cloakroom/cmd/keys/keyscmd",
+	"cloakroom/cmd/recover/recovercmd",
+}
 
 func isProgram(path string) bool { return slices.Contains(programs, path) }
 
@@ -138,7 +148,18 @@ func TestDependenciesPointOneWay(t *testing.T) {
 // cryptography computes: bytes in, bytes out. No context, I/O, SQL or logging.
 func TestCryptoIsPure(t *testing.T) {
 	all := list(t)
-	barred := []string{"context", "database/sql", "log", "net", "net/http", "os", "os/exec", "syscall", "time", "testing"}
+	barred := []string{
+		"context",
+		"database/sql",
+		"log",
+		"net",
+		"net/http",
+		"os",
+		"os/exec",
+		"syscall",
+		"time",
+		"testing",
+	}
 	found := 0
 	for _, p := range ours(all) {
 		if !under(p.ImportPath, "cloakroom/crypto") {
@@ -151,7 +172,8 @@ func TestCryptoIsPure(t *testing.T) {
 				t.Errorf("%s imports %s", p.ImportPath, imported)
 			case all[imported].Standard, underAny(imported, "cloakroom/crypto", "golang.org/x/text"):
 			default:
-				t.Errorf("%s imports %s: the standard library and golang.org/x/text alone are allowed", p.ImportPath, imported)
+				t.Errorf("%s imports %s: the standard library and golang.org/x/text alone are allowed", p.ImportPath,
+					imported)
 			}
 		}
 	}
@@ -191,7 +213,8 @@ func TestProgramsAreLean(t *testing.T) {
 			continue
 		}
 		for _, dep := range p.Deps {
-			if dep == "testing" || underAny(dep, "cloakroom/internal/sandbox") || under(dep, module) && strings.HasSuffix(dep, "test") {
+			if dep == "testing" || underAny(dep, "cloakroom/internal/sandbox") ||
+				under(dep, module) && strings.HasSuffix(dep, "test") {
 				t.Errorf("%s needs %s", name, dep)
 			}
 		}

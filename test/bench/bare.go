@@ -32,8 +32,8 @@ func (d *database) prepareBare(ctx context.Context) error {
 	return err
 }
 
-// bareUpdate updates every row in batches of the job's size, over as many connections, each in one part of the key space
-// and each batch a transaction, and nothing else: no value is read, opened, sealed, or sent.
+// bareUpdate updates every row in batches of the job's size, over as many connections, each in one part of the key
+// space and each batch a transaction, and nothing else: no value is read, opened, sealed, or sent.
 func (d *database) bareUpdate(ctx context.Context, rows int, set string) (time.Duration, error) {
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
@@ -75,7 +75,8 @@ func (d *database) bareReseal(name string, rows int) contender {
 		for _, to := range []int{foreignKey, key} {
 			set := []string{fmt.Sprintf(`data_key = %d`, to)}
 			for _, m := range dataset.Login().Protected() {
-				set = append(set, fmt.Sprintf(`%s = overlay(%[1]s placing int4send(%d) from 2 for 4)`, m.SealedColumn(), to))
+				set = append(set,
+					fmt.Sprintf(`%s = overlay(%[1]s placing int4send(%d) from 2 for 4)`, m.SealedColumn(), to))
 			}
 			wall, err := d.bareUpdate(ctx, rows, strings.Join(set, ", "))
 			s.wall += wall
@@ -114,7 +115,8 @@ func (d *database) bareBackfill(name string, rows int) contender {
 	}}
 }
 
-// bareReindex updates the token columns where they are, with their indexes: each takes its neighbour's tokens, and back.
+// bareReindex updates the token columns where they are, with their indexes: each takes its neighbour's tokens, and
+// back.
 func (d *database) bareReindex(name string, rows int) contender {
 	return contender{name, func(ctx context.Context) (sample, error) {
 		tokens, err := d.tokenColumns(ctx)

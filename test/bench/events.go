@@ -66,7 +66,8 @@ var (
 func (g *generator) body() []byte {
 	d := g.device()
 	mixed := d * 2654435761 // an address for each device, spread over all of IPv4
-	return fmt.Appendf(nil, `{"user_id": "%s", "app_version": "2.%d.%d", "device_type": "%s", "ip": "%d.%d.%d.%d", "locale": %s, "device_id": "%03d-%02d-%05d"}`,
+	return fmt.Appendf(nil,
+		`{"user_id": "%s", "app_version": "2.%d.%d", "device_type": "%s", "ip": "%d.%d.%d.%d", "locale": %s, "device_id": "%03d-%02d-%05d"}`,
 		g.id(), g.random.IntN(20), g.random.IntN(10), devices[d%4], mixed>>24, mixed>>16&255, mixed>>8&255, mixed&255,
 		locales[g.random.IntN(4)], d>>22, d>>16&63, d&65535)
 }

@@ -52,7 +52,8 @@ func (b *bench) measureMemory(ctx context.Context) error {
 		return err
 	}
 	contenders := []contender{
-		b.empty.ingested(fromMemory, messages), b.empty.inserted(sealedRows, n, batches), b.empty.copied(psqlCopy, n, file),
+		b.empty.ingested(fromMemory,
+			messages), b.empty.inserted(sealedRows, n, batches), b.empty.copied(psqlCopy, n, file),
 	}
 	for _, as := range b.shares {
 		contenders = append(contenders, b.empty.ingested(string(as), newGenerator(as, 2).messages(n)))
@@ -65,7 +66,8 @@ func (b *bench) measureMemory(ctx context.Context) error {
 	b.IngestVsCopy = s.rateRatio(fromMemory, psqlCopy)
 	b.CPUPerEvent = s.cpu(fromMemory)
 	b.HotVsUniform = s.rateRatio(string(hot), fromMemory)
-	b.section("From memory to Postgres", fmt.Sprintf("%d events a run into an emptied table with all indexes, %d rounds", n, len(s[fromMemory])))
+	b.section("From memory to Postgres",
+		fmt.Sprintf("%d events a run into an emptied table with all indexes, %d rounds", n, len(s[fromMemory])))
 	b.rates(s, fromMemory, sealedRows, psqlCopy)
 	b.ratio("ingest / the same rows loaded", b.IngestVsInsert, atLeast(0.9))
 	b.ratio(`ingest / \copy`, b.IngestVsCopy, atLeast(0.8))
@@ -76,8 +78,8 @@ func (b *bench) measureMemory(ctx context.Context) error {
 	return nil
 }
 
-// measureProtect measures decoding, normalising, two tokens, two seals and the COPY text on one core, garbage collection
-// included.
+// measureProtect measures decoding, normalising, two tokens, two seals and the COPY text on one core, garbage
+// collection included.
 func (b *bench) measureProtect(ctx context.Context) error {
 	messages := newGenerator(uniform, 5).messages(b.rows)
 	p := etl.NewProtector(b.empty.writer)
@@ -118,7 +120,11 @@ func (b *bench) measureQueue(ctx context.Context) error {
 	}
 	b.SQSVsBare = s.rateRatio(throughSQS, bareSQS)
 	b.SQSCPUVsBare = s.cpuRatio(throughSQS, bareSQS)
-	b.section("Through SQS over HTTP", fmt.Sprintf("%d messages a run, %d receivers, the fake in a process of its own on the same cores, %d rounds", b.rows, receivers, len(s[bareSQS])))
+	b.section(
+		"Through SQS over HTTP",
+		fmt.Sprintf("%d messages a run, %d receivers, the fake in a process of its own on the same cores, %d rounds",
+			b.rows, receivers, len(s[bareSQS])),
+	)
 	b.rates(s, throughSQS, bareSQS)
 	b.ratio("ingest / bare loop", b.SQSVsBare, atLeast(0.9))
 	b.ratio("client CPU a message / bare loop", b.SQSCPUVsBare, atMost(1.1))
@@ -126,8 +132,9 @@ func (b *bench) measureQueue(ctx context.Context) error {
 }
 
 // measureGrown measures ingest into a table that has rows already, against the empty one, with each distribution. Every
-// distribution has a table of its own, grown with the same; they come one after the other, so that no table of 10 million
-// rows takes another's place in memory, and are compared by what each reaches of the empty table's rate beside it.
+// distribution has a table of its own, grown with the same; they come one after the other, so that no table of 10
+// million rows takes another's place in memory, and are compared by what each reaches of the empty table's rate beside
+// it.
 func (b *bench) measureGrown(ctx context.Context, rows int, target float64) error {
 	messages := newGenerator(uniform, 2).messages(b.rows)
 	ofEmpty := map[distribution]float64{}
@@ -142,13 +149,18 @@ func (b *bench) measureGrown(ctx context.Context, rows int, target float64) erro
 		if b.RowsGrownAt, err = d.rows(ctx); err != nil {
 			return err
 		}
-		s, err := interleave(ctx, b.pace, b.empty.ingested("empty", messages), d.added(string(as), newGenerator(as, 3), b.rows))
+		s, err := interleave(ctx, b.pace, b.empty.ingested("empty", messages),
+			d.added(string(as), newGenerator(as, 3), b.rows))
 		if err != nil {
 			return err
 		}
 		ofEmpty[as] = s.rateRatio(string(as), "empty")
 		if as == uniform {
-			b.section(fmt.Sprintf("Into a month of %d rows", b.RowsGrownAt), fmt.Sprintf("%d events a run, %d rounds for each distribution, which has a table grown with the same", b.rows, len(s["empty"])))
+			b.section(
+				fmt.Sprintf("Into a month of %d rows", b.RowsGrownAt),
+				fmt.Sprintf("%d events a run, %d rounds for each distribution, which has a table grown with the same",
+					b.rows, len(s["empty"])),
+			)
 		}
 		if err := b.drop(ctx, d); err != nil {
 			return err

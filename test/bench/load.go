@@ -24,7 +24,8 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // ingest runs messages from memory to their commit.
 func (d *database) ingest(ctx context.Context, messages []*etl.Message) error {
-	s, err := etl.Run(ctx, d.writer, inMemory(messages), etl.Options{Log: quiet, Loaders: loaders, BatchRows: batchRows})
+	s, err := etl.Run(ctx, d.writer, inMemory(messages),
+		etl.Options{Log: quiet, Loaders: loaders, BatchRows: batchRows})
 	if err == nil && s.Stored != int64(len(messages)) {
 		err = fmt.Errorf("of %d events %d were stored", len(messages), s.Stored)
 	}
@@ -101,7 +102,8 @@ func (d *database) load(ctx context.Context, batches []*etl.Batch) error {
 	return group.Wait()
 }
 
-// copied is the second baseline: psql's \copy of the table's rows, from a file into the same table. dump wrote the file.
+// copied is the second baseline: psql's \copy of the table's rows, from a file into the same table. dump wrote the
+// file.
 func (d *database) copied(name string, n int, file string) contender {
 	return contender{name, func(ctx context.Context) (sample, error) {
 		if err := d.truncate(ctx); err != nil {
@@ -131,7 +133,8 @@ func (d *database) copy(ctx context.Context, what string) error {
 		_, err := d.admin.ExecContext(ctx, "COPY "+what)
 		return err
 	}
-	cmd := exec.CommandContext(ctx, d.psql, "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", `\copy `+what, d.url)
+	cmd := exec.CommandContext(ctx, d.psql, "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command",
+		`\copy `+what, d.url)
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
 }

@@ -27,7 +27,8 @@ func run() error {
 	if orders := os.Getenv(asRotator); orders != "" {
 		return serveRotator(context.Background(), orders, os.Stdout)
 	}
-	asJSON := flag.Bool("json", false, "print one JSON object of the promised figures and nothing else, within a minute")
+	asJSON := flag.Bool("json", false,
+		"print one JSON object of the promised figures and nothing else, within a minute")
 	rotation := flag.Bool("rotation", false, "measure the rotation job")
 	rows := flag.Int("rows", 1_000_000, "with --rotation: how many `ROWS`")
 	long := flag.Bool("long", false, "measure 10 million rows and the memory they take, which takes half an hour")

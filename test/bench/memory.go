@@ -47,7 +47,12 @@ func (b *bench) measureFlat(ctx context.Context, few, many int) error {
 		}
 		peaks = append(peaks, peak)
 	}
-	b.section("Memory", fmt.Sprintf("the largest resident set of this process, this program's own measuring included, from memory to commit, after %s events to warm up", thousands(warm)))
+	b.section(
+		"Memory",
+		fmt.Sprintf(
+			"the largest resident set of this process, this program's own measuring included, from memory to commit, after %s events to warm up",
+			thousands(warm)),
+	)
 	b.line(thousands(few)+" events", fmt.Sprintf("%.0f MiB", peaks[1]), "", "")
 	b.line(thousands(many)+" events", fmt.Sprintf("%.0f MiB", peaks[2]), "", "")
 	b.ratio("many / few", peaks[2]/peaks[1], atMost(1.1))

@@ -1,7 +1,7 @@
 package main
 
-// This file re-tells what is in use today for the same job, with its own structs and tables: it names the fields of a login
-// as those programs do.
+// This file re-tells what is in use today for the same job, with its own structs and tables: it names the fields of a
+// login as those programs do.
 
 import (
 	"context"
@@ -42,13 +42,17 @@ func (b *bench) measurePeers(ctx context.Context) error {
 		b.note("Not measured: what a user would do today. This Postgres has no pgcrypto: " + err.Error())
 		return nil
 	}
-	s, err := interleave(ctx, b.pace,
-		b.empty.ingested(fromMemory, newGenerator(uniform, 2).messages(b.rows)), d.pgcrypto(newGenerator(uniform, 7).messages(peerRows)),
-		b.queue.ingested(throughSQS, b.empty, b.rows), b.queue.oneByOne(d, peerRows))
+	s, err := interleave(ctx, b.pace, b.empty.ingested(fromMemory, newGenerator(uniform, 2).messages(b.rows)),
+		d.pgcrypto(newGenerator(uniform, 7).messages(peerRows)), b.queue.ingested(throughSQS, b.empty, b.rows),
+		b.queue.oneByOne(d, peerRows))
 	if err != nil {
 		return err
 	}
-	b.section("What a user would do today", fmt.Sprintf("the same two fields; %d events a run of ours, %d of theirs, %d rounds", b.rows, peerRows, len(s[pgcrypto])))
+	b.section(
+		"What a user would do today",
+		fmt.Sprintf("the same two fields; %d events a run of ours, %d of theirs, %d rounds", b.rows, peerRows,
+			len(s[pgcrypto])),
+	)
 	b.rates(s, fromMemory, pgcrypto, throughSQS, oneByOne)
 	b.ratio("ingest / pgcrypto", s.rateRatio(fromMemory, pgcrypto), target{})
 	b.ratio("ingest / the loop", s.rateRatio(throughSQS, oneByOne), target{})
@@ -67,8 +71,8 @@ type peerLogin struct {
 	DeviceID   string  `json:"device_id"`
 }
 
-// pgcrypto is a contender that encrypts and hashes on the server: pgp_sym_encrypt for the value, hmac for the duplicates,
-// in batches and over as many connections as ingest has.
+// pgcrypto is a contender that encrypts and hashes on the server: pgp_sym_encrypt for the value, hmac for the
+// duplicates, in batches and over as many connections as ingest has.
 func (d *database) pgcrypto(messages []*etl.Message) contender {
 	const key, pepper = "a passphrase that the server sees", "another that it sees"
 	insert := func(ctx context.Context, part []*etl.Message) error {
@@ -82,14 +86,25 @@ func (d *database) pgcrypto(messages []*etl.Message) contender {
 			locales, versions = append(locales, l.Locale), append(versions, l.AppVersion)
 			ips, deviceIDs = append(ips, l.IP), append(deviceIDs, l.DeviceID)
 		}
-		_, err := d.admin.ExecContext(ctx, `
+		_, err := d.admin.ExecContext(
+			ctx,
+			`
 			INSERT INTO public.pgcrypto_logins
 			SELECT id, $3, u, t, l, v, public.pgp_sym_encrypt(ip, $1), public.pgp_sym_encrypt(device, $1),
 			       encode(public.hmac(ip, $2, 'sha256'), 'hex'), encode(public.hmac(device, $2, 'sha256'), 'hex')
 			  FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[]) AS e(id, u, t, l, v, ip, device)
 			ON CONFLICT DO NOTHING`,
-			key, pepper, part[0].Date, pq.Array(ids), pq.Array(users), pq.Array(devices), pq.Array(locales), pq.Array(versions),
-			pq.Array(ips), pq.Array(deviceIDs))
+			key,
+			pepper,
+			part[0].Date,
+			pq.Array(ids),
+			pq.Array(users),
+			pq.Array(devices),
+			pq.Array(locales),
+			pq.Array(versions),
+			pq.Array(ips),
+			pq.Array(deviceIDs),
+		)
 		return err
 	}
 	return contender{pgcrypto, func(ctx context.Context) (sample, error) {
@@ -107,7 +122,8 @@ func (d *database) pgcrypto(messages []*etl.Message) contender {
 	}}
 }
 
-// oneByOne is a contender that does what the usual program does: receive one, hash without a key, insert one, delete one.
+// oneByOne is a contender that does what the usual program does: receive one, hash without a key, insert one, delete
+// one.
 func (q *remoteQueue) oneByOne(d *database, n int) contender {
 	return contender{oneByOne, func(ctx context.Context) (sample, error) {
 		client, err := plainsqs.Open(ctx, q.url)

@@ -89,10 +89,20 @@ func thousands(n int) string {
 
 // markdown writes the report as tables.
 func (r *report) markdown(out io.Writer) {
-	fmt.Fprintf(out, "Measured on %s by %d cores of %s, %s, %s. Rates depend on the machine; the ratios are of one run, contenders\ntaking turns, medians.\n",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.GOOS+"/"+runtime.GOARCH, runtime.Version())
+	fmt.Fprintf(
+		out,
+		"Measured on %s by %d cores of %s, %s, %s. Rates depend on the machine; the ratios are of one run, contenders\ntaking turns, medians.\n",
+		time.Now().
+			UTC().
+			Format(time.DateOnly),
+		runtime.NumCPU(),
+		processor(),
+		runtime.GOOS+"/"+runtime.GOARCH,
+		runtime.Version(),
+	)
 	for _, s := range r.sections {
-		fmt.Fprintf(out, "\n### %s\n\n%s.\n\n| | figure | target | met |\n|---|---:|---|---|\n", s.title, strings.ToUpper(s.how[:1])+s.how[1:])
+		fmt.Fprintf(out, "\n### %s\n\n%s.\n\n| | figure | target | met |\n|---|---:|---|---|\n", s.title,
+			strings.ToUpper(s.how[:1])+s.how[1:])
 		for _, l := range s.lines {
 			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", strings.ReplaceAll(l[0], `\`, `\\`), l[1], l[2], l[3])
 		}

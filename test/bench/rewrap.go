@@ -93,7 +93,12 @@ func (b *bench) measureRewrap(ctx context.Context, n int) error {
 	if t.Rows != int64(n)+1 {
 		return fmt.Errorf("of %d keys %d were rewrapped", n+1, t.Rows)
 	}
-	b.section("Rewrap", fmt.Sprintf("%s data keys from one KMS key to another in one pass, and the index key from a key file; each key is re-encrypted twice, the second time to prove the first. The fake of KMS runs in this program's process on the same cores", thousands(n)))
+	b.section(
+		"Rewrap",
+		fmt.Sprintf(
+			"%s data keys from one KMS key to another in one pass, and the index key from a key file; each key is re-encrypted twice, the second time to prove the first. The fake of KMS runs in this program's process on the same cores",
+			thousands(n)),
+	)
 	b.line("all of it", fmt.Sprintf("%.1f s", t.Wall.Seconds()), "", "")
 	b.line("keys", perSecond(t.sample().rate()), "", "")
 	b.line("calls of KMS", thousands(int(k.calls.Load())), "", "")

@@ -103,7 +103,12 @@ func (b *bench) measureReindex(ctx context.Context, d *database) error {
 		if err != nil {
 			return err
 		}
-		b.section("Reindex", b.how(len(s[reindexed]))+". All of it is the backfill, two indexes, a check that opens every row, and the change-over")
+		b.section(
+			"Reindex",
+			b.how(
+				len(s[reindexed]),
+			)+". All of it is the backfill, two indexes, a check that opens every row, and the change-over",
+		)
 		b.rates(s, bareNew, bareTokens)
 		b.line("reindex, its backfill", perSecond(median(backfills)), "", "")
 		b.rates(s, reindexed)
@@ -119,12 +124,14 @@ func (b *bench) measureReindex(ctx context.Context, d *database) error {
 }
 
 func (b *bench) how(rounds int) string {
-	return fmt.Sprintf("%s rows, batches of %s, %d connections each, %d rounds; VACUUM in between. The job is a process of its own on the same cores",
+	return fmt.Sprintf(
+		"%s rows, batches of %s, %d connections each, %d rounds; VACUUM in between. The job is a process of its own on the same cores",
 		thousands(b.rows), thousands(batchRows), rotators, rounds)
 }
 
 // measureStep measures a step, and the memory it takes for few rows and for many.
-func (b *bench) measureStep(ctx context.Context, d *database, step string, measure func(o orders, told func(turned)) error) error {
+func (b *bench) measureStep(ctx context.Context, d *database, step string,
+	measure func(o orders, told func(turned)) error) error {
 	small, err := b.grown(ctx, step+"_few", few(b.rows))
 	if err != nil {
 		return err
@@ -153,7 +160,8 @@ func (b *bench) measureStep(ctx context.Context, d *database, step string, measu
 		return nil
 	}
 	b.line(fmt.Sprintf("memory at the most, %s rows", thousands(few(b.rows))), fmt.Sprintf("%.0f MiB", least), "", "")
-	b.line(fmt.Sprintf("memory at the most, %s rows", thousands(b.rows)), fmt.Sprintf("%.0f MiB", median(peaks)), "", "")
+	b.line(fmt.Sprintf("memory at the most, %s rows", thousands(b.rows)), fmt.Sprintf("%.0f MiB", median(peaks)), "",
+		"")
 	b.ratio("many / few", median(peaks)/least, atMost(1.1))
 	return nil
 }
@@ -178,7 +186,12 @@ func (b *bench) measureBeside(ctx context.Context, d *database) error {
 	if err != nil {
 		return err
 	}
-	b.section("Ingest while reseal runs", fmt.Sprintf("%s events a run into the same table, %d rounds; each reseal is killed when the events are stored and resumed in the next round", thousands(n), len(s[ingestBeside])))
+	b.section(
+		"Ingest while reseal runs",
+		fmt.Sprintf(
+			"%s events a run into the same table, %d rounds; each reseal is killed when the events are stored and resumed in the next round",
+			thousands(n), len(s[ingestBeside])),
+	)
 	b.rates(s, ingestAlone, ingestBeside)
 	b.ratio("beside / alone", s.rateRatio(ingestBeside, ingestAlone), atLeast(0.6))
 	return nil

@@ -20,8 +20,8 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// asRotator in the environment makes this program a rotator: a process of its own, as keys is, whose memory is the job's
-// alone. It holds the orders, as JSON.
+// asRotator in the environment makes this program a rotator: a process of its own, as keys is, whose memory is the
+// job's alone. It holds the orders, as JSON.
 const asRotator = "CLOAKROOM_BENCH_AS_ROTATOR"
 
 // orders tell a rotator what to do.
@@ -83,7 +83,8 @@ func (o orders) open(ctx context.Context) (*keys.Vault, rotation.Options, error)
 	if err != nil {
 		return nil, rotation.Options{}, err
 	}
-	owner, err := pg.Open(pg.Config{URL: o.OwnerURL, Role: pg.Owner, StatementTimeout: -1, LockTimeout: -1, MaxConns: 2})
+	owner, err := pg.Open(
+		pg.Config{URL: o.OwnerURL, Role: pg.Owner, StatementTimeout: -1, LockTimeout: -1, MaxConns: 2})
 	return &keys.Vault{DB: db, KEK: set}, rotation.Options{Force: true, Owner: owner}, err
 }
 

@@ -20,7 +20,8 @@ import (
 	"cloakroom/internal/sandbox/sqsserver"
 )
 
-// asQueue in the environment makes this program the queue's server: a process of its own, whose CPU is not the client's.
+// asQueue in the environment makes this program the queue's server: a process of its own, whose CPU is not the
+// client's.
 const asQueue = "CLOAKROOM_BENCH_AS_QUEUE"
 
 // serveQueue is the child's main: it prints the queue's URL, then puts so many logins into the queue for each line
@@ -103,8 +104,8 @@ const settle = 300 * time.Millisecond
 
 // put fills the queue with n logins, other ones each time.
 func (q *remoteQueue) put(n int) error {
-	// The last contender's polls were cut off: the server must have noticed, or it hands messages to nobody, which are then
-	// invisible for half a minute.
+	// The last contender's polls were cut off: the server must have noticed, or it hands messages to nobody, which are
+	// then invisible for half a minute.
 	time.Sleep(settle)
 	q.puts++
 	if _, err := fmt.Fprintln(q.in, n, q.puts); err != nil {
@@ -180,7 +181,8 @@ func (q *remoteQueue) ingest(ctx context.Context, d *database, n int) (sample, e
 	stop()
 	err = <-ended
 	from.Close(context.WithoutCancel(ctx))
-	// The server must have seen that the last polls were cut off before there are messages again, which they would take.
+	// The server must have seen that the last polls were cut off before there are messages again, which they would
+	// take.
 	time.Sleep(100 * time.Millisecond)
 	return s, err
 }

@@ -54,10 +54,12 @@ func TestNothingInClear(t *testing.T) {
 		"wal_level": "logical", "autovacuum": "off",
 	})
 	// The database itself refuses rows, in ways of which its log tells in detail.
-	s.admin.MustExec(`ALTER TABLE cloakroom.user_logins ADD CONSTRAINT refusing CHECK (user_id <> 'refused-by-the-database')`)
+	s.admin.MustExec(
+		`ALTER TABLE cloakroom.user_logins ADD CONSTRAINT refusing CHECK (user_id <> 'refused-by-the-database')`)
 	s.admin.MustExec(`CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN IF NEW.user_id = 'refused-by-a-trigger' THEN RAISE division_by_zero; END IF; RETURN NEW; END $$`)
-	s.admin.MustExec(`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+	s.admin.MustExec(
+		`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
 
 	file := filepath.Join(t.TempDir(), "events.jsonl")
 	if err := os.WriteFile(file, []byte(strings.Join(canaryEvents(), "\n")+"\n"), 0o600); err != nil {
@@ -76,10 +78,12 @@ func TestNothingInClear(t *testing.T) {
 	s.admin.MustExec(`DROP TRIGGER refuse ON cloakroom.user_logins`)
 	s.admin.MustExec(`CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$`)
-	s.admin.MustExec(`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+	s.admin.MustExec(
+		`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
 	s.run("ingest", "ingest", "--from", file, "--source", "again", "--max-outage", "1s")
 
-	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections`); rows != 2 || rejections != 13 {
+	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections`); rows != 2 ||
+		rejections != 13 {
 		t.Errorf("%d rows and %d rejections, want 2 and 13", rows, rejections)
 	}
 	if n := s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'db_data'`); n != 2 {
@@ -111,7 +115,9 @@ func TestNothingInClear(t *testing.T) {
 		}
 	}
 	log := places[s.LogPath()]
-	if !strings.Contains(log, "cloakroom.load") || !strings.Contains(log, "refused-by-the-database") || !strings.Contains(s.said.String(), "15 received") || rejected == 0 {
+	if !strings.Contains(log, "cloakroom.load") || !strings.Contains(log, "refused-by-the-database") ||
+		!strings.Contains(s.said.String(), "15 received") ||
+		rejected == 0 {
 		t.Error("the logs and files do not tell of the run: this test proves nothing")
 	}
 	for place, text := range places {

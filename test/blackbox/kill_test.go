@@ -44,7 +44,8 @@ func writeEvents(t *testing.T, events int) (path string, good, bad int) {
 			bad++
 			continue
 		}
-		fmt.Fprintf(w, `{"user_id":"u%d","ip":"10.%d.%d.%d","device_id":"device-%d","app_version":"1.%d"}`+"\n", n, n>>16&255, n>>8&255, n&255, n, n%1000)
+		fmt.Fprintf(w, `{"user_id":"u%d","ip":"10.%d.%d.%d","device_id":"device-%d","app_version":"1.%d"}`+"\n", n,
+			n>>16&255, n>>8&255, n&255, n, n%1000)
 		good++
 	}
 	if err := w.Flush(); err != nil {
@@ -71,9 +72,10 @@ func TestChaosKillFileIngest(t *testing.T) {
 	for killed := 0; killed < kills; {
 		before := s.count(ledger)
 		if killed%2 == 1 || before == events {
-			// It has outrun us, or begins with what is stored for longer than it lives. Half of it away, here and there, is what
-			// killed runs leave.
-			s.admin.MustExec(`DELETE FROM cloakroom.user_logins WHERE message_id < '80000000-0000-0000-0000-000000000000'`)
+			// It has outrun us, or begins with what is stored for longer than it lives. Half of it away, here and
+			// there, is what killed runs leave.
+			s.admin.MustExec(
+				`DELETE FROM cloakroom.user_logins WHERE message_id < '80000000-0000-0000-0000-000000000000'`)
 			before = s.count(ledger)
 		}
 		cmd := s.command("ingest", "ingest", "--from", file, "--batch-rows", "250")
@@ -103,10 +105,12 @@ func TestChaosKillFileIngest(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.must("ingest", "ingest", "--from", file, "--json")), &summary); err != nil {
 		t.Fatal(err)
 	}
-	if summary.Received != events || summary.Abandoned != 0 || summary.Stored+summary.Duplicates+summary.Rejected != events {
+	if summary.Received != events || summary.Abandoned != 0 ||
+		summary.Stored+summary.Duplicates+summary.Rejected != events {
 		t.Errorf("the last run: %+v", summary)
 	}
-	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'bad_ip'`); rows != good || rejections != bad {
+	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'bad_ip'`); rows != good ||
+		rejections != bad {
 		t.Errorf("%d rows and %d rejections, want %d and %d", rows, rejections, good, bad)
 	}
 	if n := s.count(`SELECT count(DISTINCT user_id) FROM cloakroom.user_logins`); n != good {

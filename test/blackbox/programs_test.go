@@ -59,7 +59,11 @@ type site struct {
 // newSite sets up an installation with the programs themselves. Its logins are ingest and rotator.
 func newSite(t *testing.T, settings map[string]string) *site {
 	t.Helper()
-	s := &site{Server: pgtest.Server(t, pgserver.Config{Settings: settings}), t: t, kek: filepath.Join(t.TempDir(), "kek")}
+	s := &site{
+		Server: pgtest.Server(t, pgserver.Config{Settings: settings}),
+		t:      t,
+		kek:    filepath.Join(t.TempDir(), "kek"),
+	}
 	postgres := sqlx.MustConnect("postgres", s.URL(s.SuperUser(), "postgres"))
 	postgres.MustExec(`CREATE DATABASE app`)
 	postgres.MustExec(`CREATE ROLE ingest LOGIN`)
@@ -78,7 +82,8 @@ func newSite(t *testing.T, settings map[string]string) *site {
 func (s *site) command(login, program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(binDir, program), args...)
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + s.t.TempDir(), "DATABASE_URL=" + s.URL(login, "app"), "CLOAKROOM_KEK=file://" + s.kek,
+		"PATH=" + os.Getenv(
+			"PATH"), "HOME=" + s.t.TempDir(), "DATABASE_URL=" + s.URL(login, "app"), "CLOAKROOM_KEK=file://" + s.kek,
 		"CLOAKROOM_LOG_LEVEL=debug",
 	}
 	return cmd
@@ -145,7 +150,8 @@ func (s *site) files(words ...string) map[string]string {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
-		if err != nil || !info.Mode().IsRegular() || !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(path, w) }) {
+		if err != nil || !info.Mode().IsRegular() ||
+			!slices.ContainsFunc(words, func(w string) bool { return strings.Contains(path, w) }) {
 			return err
 		}
 		text, err := os.ReadFile(path)

@@ -39,7 +39,8 @@ func TestChaos(t *testing.T) {
 	r := newRig(t, nil)
 	var daemons []*supervised
 	for range 3 {
-		daemons = append(daemons, r.supervise("--visibility-timeout", "3s", "--data-key-age", "5s", "--batch-rows", "200"))
+		daemons = append(daemons,
+			r.supervise("--visibility-timeout", "3s", "--data-key-age", "5s", "--batch-rows", "200"))
 	}
 	stopFeed := r.feed(150)
 
@@ -58,7 +59,8 @@ func TestChaos(t *testing.T) {
 	}
 	most := 0
 	r.must(r.admin.Get(&most, `SELECT coalesce(max(receive_count), 0) FROM cloakroom.rejections`))
-	t.Logf("%d kills and %d faults of connections; %d messages, received up to %d times; CLOAKROOM_CHAOS_SEED=%d", done, faults, len(r.sent), most, seed)
+	t.Logf("%d kills and %d faults of connections; %d messages, received up to %d times; CLOAKROOM_CHAOS_SEED=%d", done,
+		faults, len(r.sent), most, seed)
 }
 
 // supervised is a daemon that is started again whenever it ends.

@@ -101,7 +101,8 @@ func (r *rig) damageConnection(random *rand.Rand) {
 		r.sqs.FailEntries("DeleteMessageBatch", 5, sqsserver.ErrInternalFailure, 0, 3)
 		r.sqs.FailEntries("ChangeMessageVisibilityBatch", 5, sqsserver.ErrInternalFailure, 1, 2)
 	default:
-		toxic := strings.Replace(toxics[n], "{", fmt.Sprintf(`{"name":"toxic","toxicity":%.1f,`, 0.5+random.Float64()/2), 1)
+		toxic := strings.Replace(toxics[n], "{",
+			fmt.Sprintf(`{"name":"toxic","toxicity":%.1f,`, 0.5+random.Float64()/2), 1)
 		if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
 			r.Errorf("adding %s: %v", toxic, err)
 			return

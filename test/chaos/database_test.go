@@ -151,7 +151,8 @@ func TestDatabaseOutages(t *testing.T) {
 			r.eventually("events are stored", 20*time.Second, func() bool { return r.stored() > 100 })
 			end := r.databaseOutages()[what]()
 			if what != "restarts" {
-				r.eventually("the daemon is not ready", 10*time.Second, func() bool { code, _ := d.get("/readyz"); return code == 503 })
+				r.eventually("the daemon is not ready", 10*time.Second,
+					func() bool { code, _ := d.get("/readyz"); return code == 503 })
 			}
 			time.Sleep(4 * time.Second) // two visibility timeouts
 			if code, text := d.get("/livez"); code != 200 {
@@ -159,7 +160,8 @@ func TestDatabaseOutages(t *testing.T) {
 			}
 			r.receivedOnce()
 			end()
-			r.eventually("the daemon is ready", 40*time.Second, func() bool { code, _ := d.get("/readyz"); return code == 200 })
+			r.eventually("the daemon is ready", 40*time.Second,
+				func() bool { code, _ := d.get("/readyz"); return code == 200 })
 			stop()
 			// A connection that says nothing more is given up after the statement timeout and 15 s.
 			r.settle(100 * time.Second)

@@ -45,15 +45,18 @@ func TestKMSOutages(t *testing.T) {
 			r.eventually("events are stored", 20*time.Second, func() bool { return r.stored() > 50 })
 			end := r.kmsOutages()[what]()
 			began, before := time.Now(), r.stored()
-			r.eventually("sealing goes on under the key in hand", 2*time.Second, func() bool { return r.stored() > before+50 })
-			r.eventually("the daemon is not ready", keyAge+20*time.Second, func() bool { code, _ := d.get("/readyz"); return code == 503 })
+			r.eventually("sealing goes on under the key in hand", 2*time.Second,
+				func() bool { return r.stored() > before+50 })
+			r.eventually("the daemon is not ready", keyAge+20*time.Second,
+				func() bool { code, _ := d.get("/readyz"); return code == 503 })
 			if age := d.metric("cloakroom_data_key_age_seconds"); age < 1 {
 				t.Errorf("the data key is %gs old by its metric", age)
 			}
 			at := r.stored()
 			time.Sleep(3 * time.Second)
 			if n := r.stored(); n != at {
-				t.Errorf("%d events were stored %v after KMS went away, with keys of %v", n-at, time.Since(began), keyAge)
+				t.Errorf("%d events were stored %v after KMS went away, with keys of %v", n-at, time.Since(began),
+					keyAge)
 			}
 			r.eventually("receiving stops", 10*time.Second, func() bool { return r.quiet(time.Second) })
 			if held := d.metric("cloakroom_messages_in_flight"); held < 100 || held > 400+16*10 {

@@ -103,7 +103,8 @@ func TestLambda(t *testing.T) {
 	r := newRig(t, nil)
 	api := newRuntimeAPI(t)
 	start := func() *process {
-		return r.startWith([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://")}, "ingest", r.databaseURL(), "ingest")
+		return r.startWith([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://")}, "ingest",
+			r.databaseURL(), "ingest")
 	}
 	// The database is away when the function is first called.
 	r.toPostgres.Stop()

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// settle waits until the queue is empty and closes the ledger: sent = stored + rejected, nothing twice, every row opens,
-// nothing in the dead-letter queue, nothing in clear.
+// settle waits until the queue is empty and closes the ledger: sent = stored + rejected, nothing twice, every row
+// opens, nothing in the dead-letter queue, nothing in clear.
 func (r *rig) settle(limit time.Duration) {
 	r.Helper()
 	r.eventually("the queue is empty", limit, func() bool {
@@ -21,7 +21,8 @@ func (r *rig) settle(limit time.Duration) {
 func (r *rig) ledger() {
 	r.Helper()
 	if dead := r.sqs.Messages(deadName); len(dead) > 0 {
-		r.Errorf("%d messages in the dead-letter queue, received %d times and more: none was at fault", len(dead), dead[0].Receives)
+		r.Errorf("%d messages in the dead-letter queue, received %d times and more: none was at fault", len(dead),
+			dead[0].Receives)
 	}
 	var found []struct {
 		ID    string `db:"message_id"`

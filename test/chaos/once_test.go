@@ -10,7 +10,8 @@ import (
 // hold receives messages as a process would that is killed right afterwards.
 func (r *rig) hold(messages, seconds int) {
 	r.Helper()
-	body := `{"QueueUrl":"` + r.sqs.QueueURL(queueName) + `","MaxNumberOfMessages":` + string(rune('0'+messages)) + `,"VisibilityTimeout":` + string(rune('0'+seconds)) + `}`
+	body := `{"QueueUrl":"` + r.sqs.QueueURL(queueName) + `","MaxNumberOfMessages":` + string(
+		rune('0'+messages)) + `,"VisibilityTimeout":` + string(rune('0'+seconds)) + `}`
 	r.must(post(r.sqs.URL(), "AmazonSQS.ReceiveMessage", strings.NewReader(body)))
 }
 
@@ -20,7 +21,8 @@ func TestOnceEndsWhenTheQueueIsEmpty(t *testing.T) {
 	r.send(100)
 	p := r.once()
 	p.exit(20*time.Second, 0)
-	if out := p.out.String(); !strings.Contains(out, "100 received · 95 stored · 0 duplicates dropped · 5 rejected (missing_field 5)") {
+	if out := p.out.String(); !strings.Contains(out,
+		"100 received · 95 stored · 0 duplicates dropped · 5 rejected (missing_field 5)") {
 		t.Errorf("it printed %q", out)
 	}
 	if !r.drained() {
@@ -45,7 +47,8 @@ func TestOnceNamesWhatIsLeft(t *testing.T) {
 	r.hold(3, 9)
 	p := r.once("--once-wait", "2s")
 	p.exit(20*time.Second, 2)
-	if out := p.out.String(); !strings.Contains(out, "3 invisible, 0 delayed") || !strings.Contains(out, "run again") || !strings.Contains(out, "17 received") {
+	if out := p.out.String(); !strings.Contains(out, "3 invisible, 0 delayed") || !strings.Contains(out, "run again") ||
+		!strings.Contains(out, "17 received") {
 		t.Errorf("it printed %q", out)
 	}
 	r.once("--once-wait", "15s").exit(30*time.Second, 0)
@@ -76,7 +79,8 @@ func TestOnceGivesUp(t *testing.T) {
 		CREATE TRIGGER full_disk BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.full_disk()`)
 	p := r.once("--max-outage", "2s")
 	p.exit(20*time.Second, 8)
-	// A poll that was under way when the run gave up may have taken ten of those just given back, for a visibility timeout.
+	// A poll that was under way when the run gave up may have taken ten of those just given back, for a visibility
+	// timeout.
 	if c := r.sqs.Counts(queueName); c.Visible < 90 {
 		t.Errorf("the queue counts %+v, want all 100 given back", c)
 	}

@@ -53,7 +53,8 @@ func (r *rig) environment(accessKey, databaseURL string) []string {
 		"DATABASE_URL=" + databaseURL,
 		"CLOAKROOM_KEK=awskms:///alias/cloakroom",
 		"CLOAKROOM_QUEUE_URL=" + r.sqs.QueueURL(queueName),
-		"CLOAKROOM_SQS_CLIENT=" + cmp.Or(os.Getenv("CLOAKROOM_SQS_CLIENT"), queue.ClientDirect), // make chaos runs over both
+		"CLOAKROOM_SQS_CLIENT=" + cmp.Or(os.Getenv("CLOAKROOM_SQS_CLIENT"),
+			queue.ClientDirect), // make chaos runs over both
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=a secret of sixteen and more",
 		"AWS_ENDPOINT_URL_SQS=http://" + r.sqsAt, "AWS_ENDPOINT_URL_KMS=http://" + r.kmsAt,
 	}
@@ -112,7 +113,16 @@ func (r *rig) mustRun(accessKey, databaseURL, program string, args ...string) st
 }
 
 // daemonFlags make everything quick enough for a test.
-var daemonFlags = []string{"--visibility-timeout", "2s", "--poll-wait", "1s", "--grace", "3s", "--http-addr", "127.0.0.1:0"}
+var daemonFlags = []string{
+	"--visibility-timeout",
+	"2s",
+	"--poll-wait",
+	"1s",
+	"--grace",
+	"3s",
+	"--http-addr",
+	"127.0.0.1:0",
+}
 
 // daemon starts ingest; flags given later win.
 func (r *rig) daemon(flags ...string) *process {

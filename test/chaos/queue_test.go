@@ -51,12 +51,13 @@ func TestFailingReceivesDoNotSpin(t *testing.T) {
 			before := len(r.sqs.Calls())
 			r.send(30)
 			time.Sleep(4 * time.Second)
-			// Backing off from 200 ms by half more each time is some six tries in 4 s, of three attempts each; and each receiver
-			// that was at work when it began makes one. Spinning is thousands.
+			// Backing off from 200 ms by half more each time is some six tries in 4 s, of three attempts each; and each
+			// receiver that was at work when it began makes one. Spinning is thousands.
 			if n := len(r.sqs.Calls()) - before; n > 100 {
 				t.Errorf("%d calls in 4s while receiving fails", n)
 			}
-			r.eventually("the daemon is not ready", 10*time.Second, func() bool { code, _ := d.get("/readyz"); return code == 503 })
+			r.eventually("the daemon is not ready", 10*time.Second,
+				func() bool { code, _ := d.get("/readyz"); return code == 503 })
 			cancel()
 			r.settle(40 * time.Second)
 			d.stop()
@@ -120,7 +121,8 @@ func TestDryRunChangesNothing(t *testing.T) {
 	before := r.dump()
 	d := r.daemon("--dry-run", "--visibility-timeout", "1h")
 	d.exit(20*time.Second, 0)
-	if out := d.out.String(); !strings.Contains(out, "100 received · 95 would be stored · 0 duplicates dropped · 5 rejected (missing_field 5)") {
+	if out := d.out.String(); !strings.Contains(out,
+		"100 received · 95 would be stored · 0 duplicates dropped · 5 rejected (missing_field 5)") {
 		t.Errorf("it printed %q", out)
 	}
 	if c := r.sqs.Counts(queueName); c.Visible != 100 || c.InFlight != 0 {

@@ -75,7 +75,8 @@ func (r *rig) createQueues() {
 	if _, err := r.sqs.CreateQueue(deadName, nil); err != nil {
 		r.Fatal(err)
 	}
-	redrive := fmt.Sprintf(`{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:%s","maxReceiveCount":%d}`, deadName, maxReceive)
+	redrive := fmt.Sprintf(`{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:%s","maxReceiveCount":%d}`,
+		deadName, maxReceive)
 	if _, err := r.sqs.CreateQueue(queueName, map[string]string{"RedrivePolicy": redrive}); err != nil {
 		r.Fatal(err)
 	}
@@ -103,7 +104,8 @@ func (r *rig) createVault() {
 	r.admin = r.connect()
 	r.mustRun("init", r.postgres.URL(super, "cloakroom"), "keys", "init")
 	for login, role := range map[string]string{"ingest": "ingest", "rotator": "rotator"} {
-		r.admin.MustExec(fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD '%s'; GRANT cloakroom_%s TO %[1]s`, login, password, role))
+		r.admin.MustExec(
+			fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD '%s'; GRANT cloakroom_%s TO %[1]s`, login, password, role))
 	}
 }
 
@@ -146,7 +148,8 @@ func body(n int, login bool) string {
 	if !login {
 		return `{"foo":"oops_wrong_msg_type"}`
 	}
-	return fmt.Sprintf(`{"user_id":"user-%d","app_version":"2.%d","device_type":"ios","ip":"%s%d.%d","locale":"RU","device_id":"device-%d"}`,
+	return fmt.Sprintf(
+		`{"user_id":"user-%d","app_version":"2.%d","device_type":"ios","ip":"%s%d.%d","locale":"RU","device_id":"device-%d"}`,
 		n, n%100, canary, n/250%250, n%250, n%500)
 }
 

@@ -67,8 +67,8 @@ func TestRestoreUnderTheDaemon(t *testing.T) {
 // restore puts a dump in place of what is there, in one transaction, under whoever is connected.
 func (r *rig) restore(dump string) {
 	r.Helper()
-	psql := exec.Command(filepath.Join(r.postgres.BinDir(), "psql"), "--quiet", "--single-transaction", "--set", "ON_ERROR_STOP=1",
-		"--file", "-", r.postgres.URL(r.postgres.SuperUser(), "cloakroom"))
+	psql := exec.Command(filepath.Join(r.postgres.BinDir(), "psql"), "--quiet", "--single-transaction", "--set",
+		"ON_ERROR_STOP=1", "--file", "-", r.postgres.URL(r.postgres.SuperUser(), "cloakroom"))
 	psql.Stdin = strings.NewReader("DROP SCHEMA cloakroom CASCADE;\n" + dump)
 	if out, err := psql.CombinedOutput(); err != nil {
 		r.Fatalf("restoring: %v\n%s", err, out)
@@ -83,7 +83,8 @@ func TestQueueVanishesUnderTheDaemon(t *testing.T) {
 	r.send(100)
 	r.eventually("the first are stored", 20*time.Second, r.drained)
 	r.deleteQueue()
-	r.eventually("the daemon is not ready", 10*time.Second, func() bool { code, _ := d.get("/readyz"); return code == 503 })
+	r.eventually("the daemon is not ready", 10*time.Second,
+		func() bool { code, _ := d.get("/readyz"); return code == 503 })
 	before := len(r.sqs.Calls())
 	time.Sleep(3 * time.Second)
 	if n := len(r.sqs.Calls()) - before; n > 15 {

@@ -204,7 +204,8 @@ func (s *scene) command(role, line string) *exec.Cmd {
 	for name, value := range s.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	cmd.Env = append(cmd.Env, "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+s.dir, "DATABASE_URL="+url, "AWS_ACCESS_KEY_ID="+key)
+	cmd.Env = append(cmd.Env, "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+s.dir, "DATABASE_URL="+url,
+		"AWS_ACCESS_KEY_ID="+key)
 	return cmd
 }
 

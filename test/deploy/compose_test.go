@@ -79,7 +79,8 @@ func TestComposeImagesArePinned(t *testing.T) {
 			t.Errorf("%s: %s may ask for an account: 4.12 is the last tag that needs none", name, s.Image)
 		}
 		for _, st := range stages(t) {
-			if strings.HasPrefix(s.Image, "postgres:") && strings.HasPrefix(st.image, "postgres:") && s.Image != st.image {
+			if strings.HasPrefix(s.Image, "postgres:") && strings.HasPrefix(st.image, "postgres:") &&
+				s.Image != st.image {
 				t.Errorf("%s runs %s, the Dockerfile has %s", name, s.Image, st.image)
 			}
 		}
@@ -133,7 +134,8 @@ func stopTime(t *testing.T) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`--grace DURATION .*deletes then take up to (\w+) more .*\(default (\w+)\)`).FindStringSubmatch(text)
+	m := regexp.MustCompile(`--grace DURATION .*deletes then take up to (\w+) more .*\(default (\w+)\)`).
+		FindStringSubmatch(text)
 	if m == nil {
 		t.Fatalf("the help text of --grace does not say how long a stop takes:\n%s", text)
 	}
@@ -162,8 +164,24 @@ func programOf(s service) string {
 func TestComposeSetsOnlyWhatTheProgramsKnow(t *testing.T) {
 	// What other people's images read.
 	theirs := map[string][]string{
-		"postgres":   {"POSTGRES_DB", "POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS", "PGHOST", "PGDATABASE", "PGUSER", "PGPASSFILE"},
-		"localstack": {"SERVICES", "SQS_ENDPOINT_STRATEGY", "AWS_DEFAULT_REGION", "DISABLE_EVENTS", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+		"postgres": {
+			"POSTGRES_DB",
+			"POSTGRES_PASSWORD_FILE",
+			"POSTGRES_INITDB_ARGS",
+			"PGHOST",
+			"PGDATABASE",
+			"PGUSER",
+			"PGPASSFILE",
+		},
+		"localstack": {
+			"SERVICES",
+			"SQS_ENDPOINT_STRATEGY",
+			"AWS_DEFAULT_REGION",
+			"DISABLE_EVENTS",
+			"AWS_ENDPOINT_URL",
+			"AWS_ACCESS_KEY_ID",
+			"AWS_SECRET_ACCESS_KEY",
+		},
 	}
 	for name, s := range compose(t).Services {
 		p := programOf(s)
@@ -313,7 +331,8 @@ func TestSampleIsTaken(t *testing.T) {
 			ids[e["Id"]] = true
 		}
 		if len(ids) != len(entries) || len(ids) > 10 {
-			t.Errorf("%s: %d entries with %d ids: at most 10, each its own", filepath.Base(path), len(entries), len(ids))
+			t.Errorf("%s: %d entries with %d ids: at most 10, each its own", filepath.Base(path), len(entries),
+				len(ids))
 		}
 		total += len(entries)
 	}

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// shown are the documents whose transcripts are held to the programs, too: commands_test.go runs what stands in sh blocks.
+// shown are the documents whose transcripts are held to the programs, too: commands_test.go runs what stands in sh
+// blocks.
 var shown = []string{"README.md", "docs/auditors.md", "docs/operations.md", "docs/rotation.md"}
 
 var (
@@ -75,7 +76,8 @@ func TestDocumentsNameFilesThatThereAre(t *testing.T) {
 // A table that names the test which holds an invariant names one that there is.
 func TestDesignNamesTestsThatThereAre(t *testing.T) {
 	declared := map[string]bool{}
-	out, err := exec.Command("git", "-C", root, "grep", "-hoE", "--untracked", `^func Test[A-Za-z0-9_]+`, "--", "*_test.go").Output()
+	out, err := exec.Command("git", "-C", root, "grep", "-hoE", "--untracked", `^func Test[A-Za-z0-9_]+`, "--", "*_test.go").
+		Output()
 	if err != nil {
 		t.Skipf("this is no git checkout: %v", err)
 	}

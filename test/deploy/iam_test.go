@@ -43,7 +43,8 @@ const (
 	appCondition     = "kms:EncryptionContext:app"
 	purposeCondition = "kms:EncryptionContext:purpose"
 
-	// fromKeyFile is the one statement that the table of KMS permissions has not: docs/operations.md says when it is needed.
+	// fromKeyFile is the one statement that the table of KMS permissions has not: docs/operations.md says when it is
+	// needed.
 	fromKeyFile = "RewrapFromAKeyFile"
 )
 
@@ -101,7 +102,9 @@ func TestPoliciesNameActionsKeysAndPurposesExactly(t *testing.T) {
 					continue
 				}
 				equal := s.Condition["StringEquals"]
-				if len(s.Condition) != 1 || len(equal) != 2 || !slices.Equal(equal[appCondition], oneOrMore{"cloakroom"}) || len(equal[purposeCondition]) == 0 {
+				if len(s.Condition) != 1 || len(equal) != 2 ||
+					!slices.Equal(equal[appCondition], oneOrMore{"cloakroom"}) ||
+					len(equal[purposeCondition]) == 0 {
 					t.Errorf("%s: %s is not bound to app and purpose: %v", where, a, s.Condition)
 				}
 			}

@@ -102,7 +102,8 @@ func helpOf(t *testing.T, name string, sub ...string) (h help, ok bool) {
 	return h, true
 }
 
-// checkCommand holds a command line, without the shell's doings, to the programs: the command exists and knows its flags.
+// checkCommand holds a command line, without the shell's doings, to the programs: the command exists and knows its
+// flags.
 func checkCommand(t *testing.T, where string, args []string) {
 	t.Helper()
 	name := filepath.Base(args[0])
@@ -133,7 +134,8 @@ func checkCommand(t *testing.T, where string, args []string) {
 	}
 }
 
-// knownVariable reports whether a command takes an environment variable: its own flags', DATABASE_URL, and the AWS SDK's.
+// knownVariable reports whether a command takes an environment variable: its own flags', DATABASE_URL, and the AWS
+// SDK's.
 func knownVariable(h help, name string) bool {
 	switch name {
 	case "DATABASE_URL":

@@ -60,7 +60,8 @@ func TestUnitsAreHardened(t *testing.T) {
 		if u.one("Service.LoadCredential") == "" || u.one("Service.User") == "root" {
 			t.Errorf("%s: the database's URL is no credential, or it runs as root", name)
 		}
-		if regexp.MustCompile(`(?i)://[^/\s]*:[^/\s]*@|password`).MatchString(strings.Join(slices.Concat(u["Service.Environment"], u["Service.ExecStart"]), " ")) {
+		if regexp.MustCompile(`(?i)://[^/\s]*:[^/\s]*@|password`).
+			MatchString(strings.Join(slices.Concat(u["Service.Environment"], u["Service.ExecStart"]), " ")) {
 			t.Errorf("%s: a secret in the unit", name)
 		}
 	}

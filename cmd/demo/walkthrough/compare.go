@@ -102,8 +102,8 @@ func (s *show) opensToSent(ctx context.Context, ring *keys.Keyring, vault uuid.U
 // shortest is the length below which a value is no canary: it may stand anywhere by chance.
 const shortest = 8
 
-// countCanaries looks for every protected value that was sent in a dump of the database, in Postgres's own log, which has
-// every statement in it, and in ours.
+// countCanaries looks for every protected value that was sent in a dump of the database, in Postgres's own log, which
+// has every statement in it, and in ours.
 func (s *show) countCanaries(ctx context.Context) (int, error) {
 	canaries := map[string]bool{}
 	for _, e := range s.events {
@@ -122,7 +122,7 @@ func (s *show) countCanaries(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("reading Postgres's log: %w", err)
 	}
 	if len(dump) == 0 || len(log) == 0 {
-		return 0, fmt.Errorf("the dump (%d bytes) or Postgres's log (%d bytes) is empty: nothing to look for canaries in", len(dump), len(log))
+		return 0, fmt.Errorf("looking for canaries: the dump has %d bytes and Postgres's log %d", len(dump), len(log))
 	}
 	found := 0
 	for canary := range canaries {
@@ -152,7 +152,8 @@ func (s *show) dump(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	var tables []string
-	if err := db.SelectContext(ctx, &tables, `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'cloakroom'`); err != nil {
+	const list = `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'cloakroom'`
+	if err := db.SelectContext(ctx, &tables, list); err != nil {
 		return nil, pg.Redact(err)
 	}
 	var all bytes.Buffer

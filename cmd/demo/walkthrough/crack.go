@@ -45,7 +45,8 @@ func runCrack(cmd *cobra.Command, events []event) error {
 		tokens[string(token(nil, a))] = true
 	}
 	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "%d distinct addresses of %s; the cracker tries all %d of the range\n\n", len(hashes), crackRange, crackSize)
+	fmt.Fprintf(out, "%d distinct addresses of %s; the cracker tries all %d of the range\n\n", len(hashes), crackRange,
+		crackSize)
 	runs := []struct {
 		name    string
 		targets map[string]bool
@@ -59,14 +60,15 @@ func runCrack(cmd *cobra.Command, events []event) error {
 	for _, r := range runs {
 		found, took := crack(r.targets, r.compute)
 		perAddress := took / crackSize
-		fmt.Fprintf(out, "%-50s found %3d of %3d in %v · all of IPv4 in %v on one core\n", r.name, found, len(r.targets), took.Round(time.Millisecond), (perAddress * (1 << 32)).Round(time.Minute))
+		fmt.Fprintf(out, "%-50s found %3d of %3d in %v · all of IPv4 in %v on one core\n", r.name, found,
+			len(r.targets), took.Round(time.Millisecond), (perAddress * (1 << 32)).Round(time.Minute))
 		if found != r.want {
 			return fmt.Errorf("cracking %s: found %d, want %d", r.name, found, r.want)
 		}
 	}
 	fmt.Fprintln(out, `
-A hash without a key is found by whoever has the table. A token is found by whoever has the table and the index key: that
-is why no login holds both (docs/threat-model.md).`)
+Who has the table finds what was hashed without a key. A token takes the table and the index key to find: that is why no
+login holds both (docs/threat-model.md).`)
 	return nil
 }
 

@@ -25,9 +25,10 @@ func newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show cloakroom whole on this machine; needs nothing but Go (and Postgres, or the network to fetch it)",
-		Long: `Show cloakroom whole on this machine: events go through a queue, are sealed and stored; an auditor recovers a value
-that somebody else approves; every key is rotated; everything is verified. It runs the programs ingest, keys and recover
-and prints what they print. The queue and the KMS are fakes in this process; they and a private Postgres go with it.
+		Long: `Show cloakroom whole on this machine: events go through a queue, are sealed and stored; an auditor
+recovers a value that somebody else approves; every key is rotated; everything is verified. It runs the programs ingest,
+keys and recover and prints what they print. The queue and the KMS are fakes in this process; they and a private
+Postgres go with it.
 
 With --serve it starts only those three, prints how to reach them, one "export NAME=value" a line, and stays: for trying
 the programs by hand.`,
@@ -35,11 +36,14 @@ the programs by hand.`,
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&f.events, "events", 500, "events to generate")
-	flags.StringVar(&f.input, "input", "", "send the events of FILE (JSON Lines or a JSON array) instead of generated ones")
+	flags.StringVar(&f.input, "input", "",
+		"send the events of FILE (JSON Lines or a JSON array) instead of generated ones")
 	flags.StringVar(&f.keep, "keep", "", "keep the database and the KMS key in DIR, and go on there the next time")
 	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object at the end and nothing else on standard output")
-	flags.BoolVar(&f.serve, "serve", false, "start queue, KMS and Postgres, print how to reach them, and stay; events are sent only with --events or --input")
-	flags.BoolVar(&f.crack, "crack", false, "show how long unsalted hashes and tokens withstand somebody who tries every address")
+	flags.BoolVar(&f.serve, "serve", false,
+		"start queue, KMS and Postgres, print how to reach them, and stay; sends only with --events or --input")
+	flags.BoolVar(&f.crack, "crack", false,
+		"show how long unsalted hashes and tokens withstand somebody who tries every address")
 	flags.Lookup("keep").NoOptDefVal = keepHere
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		// A flag whose value may be left out takes it after "=" alone.

@@ -30,7 +30,7 @@ func broken() []string {
 		`{"foo":"oops_wrong_msg_type","bar":"123"}`,                                              // missing_field
 		login(user, "null", device, ""),                                                          // null_field
 		login(user, `"999.1.1.1"`, device, ""),                                                   // bad_ip
-		login(user, `"010.0.0.1"`, device, ""),                                                   // bad_ip: leading zero
+		login(user, `"010.0.0.1"`, device, ""),                                                   // bad_ip, too
 		login(user, ip, device, `,"app_version":"two.one"`),                                      // bad_version
 		login(user, ip, "12345", ""),                                                             // wrong_type
 		login(user, ip, device, `,"locale":"`+strings.Repeat("x", 33)+`"`),                       // too_long

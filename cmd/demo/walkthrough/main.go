@@ -1,5 +1,5 @@
-// Command walkthrough shows the whole product on one machine: events go through a queue, are sealed and stored; one value
-// is recovered; every key is rotated; everything is verified. Queue, KMS and Postgres are its own and go with it.
+// Command walkthrough shows the whole product on one machine: events go through a queue, are sealed and stored; one
+// value is recovered; every key is rotated; everything is verified. Queue, KMS and Postgres are its own and go with it.
 //
 // It is one binary that holds the three programs as well. It runs itself under their names, with the login, the access
 // key and the settings that each would have, and prints what they print.

@@ -27,8 +27,8 @@ func (r run) failed() error {
 	return fmt.Errorf("exit code %d: %s", r.code, strings.TrimSpace(r.err))
 }
 
-// do runs one of the programs as a person or a daemon would: a process with its own database login, access key of KMS and
-// SQS, and nothing else from this one. It logs all it can, for the canaries that are looked for in its log.
+// do runs one of the programs as a person or a daemon would: a process with its own database login, access key of KMS
+// and SQS, and nothing else from this one. It logs all it can, for the canaries that are looked for in its log.
 func (w *world) do(ctx context.Context, who actor, program string, args ...string) (run, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -17,15 +17,15 @@ func (s *show) recover(ctx context.Context) error {
 		return err
 	}
 	s.device = token
-	s.step(5, "Recover: an auditor asks for a value, somebody else approves, and the audit log has it before the value is shown.")
+	s.step(5, "Recover: an auditor asks for a value and somebody else approves; the log has it before it is shown.")
 	id, err := s.request(ctx, s.must, field, token)
 	if err != nil {
 		return err
 	}
-	if err := s.mustBeRefused(ctx, "the auditor's own approval", auditor, "recover", "approve", id, "--yes"); err != nil {
+	if err := s.mustBeRefused(ctx, "the auditor's own approval", "approve", id, "--yes"); err != nil {
 		return err
 	}
-	if err := s.mustBeRefused(ctx, "an opening without approval", auditor, "recover", "open", id, "--allow-pipe"); err != nil {
+	if err := s.mustBeRefused(ctx, "an opening without approval", "open", id, "--allow-pipe"); err != nil {
 		return err
 	}
 	if _, err := s.must(ctx, approver, "recover", "approve", id, "--yes"); err != nil {
@@ -38,10 +38,10 @@ func (s *show) recover(ctx context.Context) error {
 	if s.report.Recovered.Before, err = distinctValues(opened.out, field); err != nil {
 		return err
 	}
-	if err := s.mustBeRefused(ctx, "a second opening of one approval", auditor, "recover", "open", id, "--allow-pipe"); err != nil {
+	if err := s.mustBeRefused(ctx, "a second opening of one approval", "open", id, "--allow-pipe"); err != nil {
 		return err
 	}
-	s.note("What the audit log has of it. Its entries are the leaves of a Merkle tree: none can be changed without a trace.")
+	s.note("The audit log: its entries are the leaves of a Merkle tree, so none can be changed without a trace.")
 	_, err = s.must(ctx, auditor, "recover", "log", "show")
 	return err
 }
@@ -51,8 +51,8 @@ type runner func(ctx context.Context, who actor, program string, args ...string)
 
 // request asks for the rows with a token and returns the request's id.
 func (s *show) request(ctx context.Context, do runner, field, token string) (id string, err error) {
-	r, err := do(ctx, auditor, "recover", "request", "--purpose", "fraud", "--ticket", "DEMO-1", "--reason", "shared device?",
-		"--token", token, "--fields", field, "--limit", "5")
+	r, err := do(ctx, auditor, "recover", "request", "--purpose", "fraud", "--ticket", "DEMO-1", "--reason",
+		"shared device?", "--token", token, "--fields", field, "--limit", "5")
 	return strings.TrimSpace(r.out), err
 }
 
@@ -82,9 +82,9 @@ func (s *show) quietly(ctx context.Context, who actor, program string, args ...s
 	return r, err
 }
 
-// mustBeRefused tries what must be refused, shows the refusal and notes whether it came.
-func (s *show) mustBeRefused(ctx context.Context, what string, who actor, program string, args ...string) error {
-	r, err := s.try(ctx, who, program, args...)
+// mustBeRefused tries what recover must refuse the auditor, shows the refusal and notes whether it came.
+func (s *show) mustBeRefused(ctx context.Context, what string, args ...string) error {
+	r, err := s.try(ctx, auditor, "recover", args...)
 	s.report.Refused[what] = r.code != 0
 	return err
 }

@@ -36,7 +36,12 @@ type report struct {
 }
 
 func newReport() *report {
-	return &report{Rejections: map[etl.Reason]int64{}, Distinct: map[string]int{}, Refused: map[string]bool{}, Seconds: map[string]float64{}}
+	return &report{
+		Rejections: map[etl.Reason]int64{},
+		Distinct:   map[string]int{},
+		Refused:    map[string]bool{},
+		Seconds:    map[string]float64{},
+	}
 }
 
 func (r *report) print(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
@@ -50,7 +55,8 @@ func (r *report) problems() []string {
 		}
 	}
 	check(int64(r.Sent) == r.Stored+r.Rejected, "%d sent, but %d stored and %d rejected", r.Sent, r.Stored, r.Rejected)
-	check(r.Delivered >= int64(r.Sent+r.twice), "%d sent and %d of them twice, but only %d delivered", r.Sent, r.twice, r.Delivered)
+	check(r.Delivered >= int64(r.Sent+r.twice), "%d sent and %d of them twice, but only %d delivered", r.Sent, r.twice,
+		r.Delivered)
 	check(int64(r.Opened) == r.Stored, "%d rows stored, but %d opened to what was sent", r.Stored, r.Opened)
 	check(r.Mismatched == 0, "%d rows opened to something else", r.Mismatched)
 	check(r.verified, "keys verify found something wrong")

@@ -30,7 +30,8 @@ func serve(cmd *cobra.Command, keep string, events []event) error {
 	for _, v := range exports {
 		fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", v.Name, shellQuote(v.Value))
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), `serving until interrupted (%d messages on the queue). In another shell, with the lines above:
+	fmt.Fprintf(cmd.ErrOrStderr(), `serving until interrupted; messages on the queue: %d.
+In another shell, with the lines above:
   keys init && ingest --once && keys verify --all
 KMS access keys: admin may do all; init, ingest, auditor, rotator may do what the role may (the same secret).
 `, s.SQS.Counts(sandbox.Queue).Total())
@@ -38,7 +39,8 @@ KMS access keys: admin may do all; init, ingest, auditor, rotator may do what th
 	return nil
 }
 
-// shellQuote quotes a value that a shell would take apart. (A "?" is safe: words after export are not expanded to files.)
+// shellQuote quotes a value that a shell would take apart. (A "?" is safe: words after export are not expanded to
+// files.)
 func shellQuote(s string) string {
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_?-") == "" {
 		return s

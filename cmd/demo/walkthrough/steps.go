@@ -30,7 +30,7 @@ type show struct {
 }
 
 func (s *show) run(ctx context.Context) error {
-	s.line("The queue (SQS) and the KMS are fakes on this machine, Postgres is a private server; the programs are the real ones.")
+	s.line("SQS and KMS are fakes on this machine, Postgres is a private server; the programs are the real ones.")
 	steps := []struct {
 		name string
 		do   func(context.Context) error
@@ -52,7 +52,7 @@ func (s *show) run(ctx context.Context) error {
 }
 
 func (s *show) setUp(ctx context.Context) error {
-	s.step(1, "Set up: the vault holds wrapped keys. What wraps them is a KEK (key-encryption key), which never leaves KMS.")
+	s.step(1, "Set up: the vault holds wrapped keys. A KEK (key-encryption key), which never leaves KMS, wraps them.")
 	if _, err := s.must(ctx, operator, "keys", "init"); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (s *show) send(ctx context.Context) error {
 }
 
 func (s *show) ingest(ctx context.Context) error {
-	s.step(3, "Ingest: each protected value is sealed (AES-256-GCM under a data key), and beside it stands its token, a keyed HMAC:")
-	s.note("equal values have equal tokens, and without the index key nobody gets from a token to its value.")
+	s.step(3, "Ingest: each protected value is sealed: AES-256-GCM under a data key. Beside it stands its token,")
+	s.note("a keyed HMAC: equal values have equal tokens, and without the index key no token leads to its value.")
 	before, err := s.stored(ctx) // of earlier demos in a kept directory
 	if err != nil {
 		return err
@@ -140,7 +140,8 @@ func (s *show) stored(ctx context.Context) (stock, error) {
 		Reason string `db:"reason"`
 		N      int64  `db:"n"`
 	}
-	if err := db.SelectContext(ctx, &rejections, `SELECT reason, count(*) AS n FROM cloakroom.rejections GROUP BY 1`); err != nil {
+	const byReason = `SELECT reason, count(*) AS n FROM cloakroom.rejections GROUP BY 1`
+	if err := db.SelectContext(ctx, &rejections, byReason); err != nil {
 		return st, pg.Redact(err)
 	}
 	for _, r := range rejections {
@@ -171,7 +172,8 @@ func (s *show) analyse(ctx context.Context) error {
 	}
 	for _, m := range dataset.Login().Protected() {
 		var distinct int
-		if err := db.GetContext(ctx, &distinct, `SELECT count(DISTINCT `+pq.QuoteIdentifier(m.ViewColumn())+`) FROM public.user_logins`); err != nil {
+		count := `SELECT count(DISTINCT ` + pq.QuoteIdentifier(m.ViewColumn()) + `) FROM public.user_logins`
+		if err := db.GetContext(ctx, &distinct, count); err != nil {
 			return pg.Redact(err)
 		}
 		s.report.Distinct[m.ViewColumn()] = distinct
@@ -193,7 +195,8 @@ func (s *show) mostShared(ctx context.Context) (field, token string, err error) 
 		return "", "", err
 	}
 	column := pq.QuoteIdentifier(shared().ViewColumn())
-	err = db.GetContext(ctx, &token, `SELECT `+column+` FROM public.user_logins WHERE `+column+` IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1`)
+	err = db.GetContext(ctx, &token, `SELECT `+column+` FROM public.user_logins WHERE `+column+` IS NOT NULL
+		GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1`)
 	if err != nil {
 		return "", "", fmt.Errorf("looking for a token to recover (is there no valid event?): %w", pg.Redact(err))
 	}
@@ -223,7 +226,8 @@ func (s *show) dataKeysInUse(ctx context.Context) ([]uint32, error) {
 		return nil, err
 	}
 	var ids []uint32
-	err = db.SelectContext(ctx, &ids, `SELECT DISTINCT data_key FROM cloakroom.user_logins WHERE data_key IS NOT NULL ORDER BY 1`)
+	err = db.SelectContext(ctx, &ids,
+		`SELECT DISTINCT data_key FROM cloakroom.user_logins WHERE data_key IS NOT NULL ORDER BY 1`)
 	return ids, pg.Redact(err)
 }
 
@@ -239,7 +243,8 @@ func (s *show) allTokens(ctx context.Context) (string, error) {
 	}
 	row := strings.Join(columns, ", ")
 	var digest string
-	err = db.GetContext(ctx, &digest, `SELECT coalesce(md5(string_agg(t, ',' ORDER BY t)), '') FROM (SELECT row(`+row+`)::text AS t FROM public.user_logins) AS tokens`)
+	err = db.GetContext(ctx, &digest, `SELECT coalesce(md5(string_agg(t, ',' ORDER BY t)), '')
+		FROM (SELECT row(`+row+`)::text AS t FROM public.user_logins) AS tokens`)
 	return digest, pg.Redact(err)
 }
 
@@ -269,10 +274,18 @@ func (s *show) verify(ctx context.Context) (err error) {
 		return err
 	}
 	r.tokensKept = after == s.tokens
-	s.note(fmt.Sprintf("The demo's own checks: %d of %d rows hold what was sent, to the byte · %s · %s ·",
-		r.Opened, r.Stored, s.yesOrNo(r.tokensKept, "tokens unchanged", "TOKENS CHANGED"),
-		s.yesOrNo(slices.Equal(r.Recovered.Before, r.Recovered.After), "the same value recovered", "ANOTHER VALUE RECOVERED")))
-	s.note(fmt.Sprintf("protected values in clear in a dump of the database, Postgres's log and the programs' logs: %d", r.Canaries))
+	s.note(fmt.Sprintf(
+		"The demo's own checks: %d of %d rows hold what was sent, to the byte · %s · %s ·",
+		r.Opened,
+		r.Stored,
+		s.yesOrNo(r.tokensKept, "tokens unchanged", "TOKENS CHANGED"),
+		s.yesOrNo(slices.Equal(r.Recovered.Before, r.Recovered.After), "the same value recovered",
+			"ANOTHER VALUE RECOVERED"),
+	))
+	s.note(
+		fmt.Sprintf("protected values in clear in a dump of the database, Postgres's log and the programs' logs: %d",
+			r.Canaries),
+	)
 	return nil
 }
 

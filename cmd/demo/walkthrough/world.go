@@ -35,7 +35,10 @@ var grants = []struct {
 	actor
 	role string
 }{
-	{daemon, "ingest"}, {analyst, "analyst"}, {auditor, "auditor"}, {auditor, "approver"}, {approver, "approver"}, {rotator, "rotator"},
+	{
+		daemon,
+		"ingest",
+	}, {analyst, "analyst"}, {auditor, "auditor"}, {auditor, "approver"}, {approver, "approver"}, {rotator, "rotator"},
 }
 
 // kekURI is the KEK of the sandbox.
@@ -93,7 +96,8 @@ func (w *world) makeLogins(ctx context.Context) error {
 	}
 	for _, g := range grants {
 		var there bool
-		if err := db.GetContext(ctx, &there, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, g.login); err != nil {
+		const exists = `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`
+		if err := db.GetContext(ctx, &there, exists, g.login); err != nil {
 			return pg.Redact(err)
 		}
 		if there {

@@ -74,7 +74,8 @@ func (e *Endpoint) now() time.Time {
 func (e *Endpoint) call(r *http.Request, c *Call) error {
 	op, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), e.TargetPrefix)
 	if !ok || op == "" || r.Method != http.MethodPost {
-		return ErrUnknownOperation.Because("POST an operation with the header X-Amz-Target: " + e.TargetPrefix + "NAME.")
+		return ErrUnknownOperation.Because(
+			"POST an operation with the header X-Amz-Target: " + e.TargetPrefix + "NAME.")
 	}
 	c.Op = op
 	if err := c.readBody(r); err != nil {

@@ -129,7 +129,8 @@ func TestFaultsBeforeAndAfterTheEffect(t *testing.T) {
 			t.Errorf("%+v: got %v %v", tc.fault, resp, err)
 		}
 		if got := <-outcomes; got != tc.outcome || effects.Load() != tc.effects {
-			t.Errorf("%+v: %d effects, outcome %s, want %d and %s", tc.fault, effects.Load(), got, tc.effects, tc.outcome)
+			t.Errorf("%+v: %d effects, outcome %s, want %d and %s", tc.fault, effects.Load(), got, tc.effects,
+				tc.outcome)
 		}
 	}
 }

@@ -17,12 +17,25 @@ type Error struct {
 
 // What either service may answer.
 var (
-	ErrUnknownOperation   = &Error{Shape: "UnknownOperationException", Status: http.StatusNotFound}
-	ErrSerialization      = &Error{Shape: "SerializationException", Status: http.StatusBadRequest}
-	ErrTooLarge           = &Error{Shape: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge}
-	ErrInternalFailure    = &Error{Shape: "InternalFailure", Status: http.StatusInternalServerError, Message: "The request failed because of an internal failure."}
-	ErrServiceUnavailable = &Error{Shape: "ServiceUnavailable", Status: http.StatusServiceUnavailable, Message: "The service is away for the moment."}
-	ErrMissingToken       = &Error{Shape: "MissingAuthenticationTokenException", Legacy: "MissingAuthenticationToken", Status: http.StatusForbidden, Message: "Request is missing Authentication Token"}
+	ErrUnknownOperation = &Error{Shape: "UnknownOperationException", Status: http.StatusNotFound}
+	ErrSerialization    = &Error{Shape: "SerializationException", Status: http.StatusBadRequest}
+	ErrTooLarge         = &Error{Shape: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge}
+	ErrInternalFailure  = &Error{
+		Shape:   "InternalFailure",
+		Status:  http.StatusInternalServerError,
+		Message: "The request failed because of an internal failure.",
+	}
+	ErrServiceUnavailable = &Error{
+		Shape:   "ServiceUnavailable",
+		Status:  http.StatusServiceUnavailable,
+		Message: "The service is away for the moment.",
+	}
+	ErrMissingToken = &Error{
+		Shape:   "MissingAuthenticationTokenException",
+		Legacy:  "MissingAuthenticationToken",
+		Status:  http.StatusForbidden,
+		Message: "Request is missing Authentication Token",
+	}
 )
 
 // Error implements error.

@@ -90,7 +90,8 @@ func TestSQS(t *testing.T) {
 		err := srv.Start()
 		return srv.URL(), srv.Close, err
 	})
-	client := sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: accessKey(), HTTPClient: httpClient(t)})
+	client := sqs.New(
+		sqs.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: accessKey(), HTTPClient: httpClient(t)})
 	conformance.SQS(t, client, gaps(t))
 }
 
@@ -107,6 +108,7 @@ func TestKMS(t *testing.T) {
 		err := srv.Start()
 		return srv.URL(), srv.Close, err
 	})
-	client := kms.New(kms.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: accessKey(), HTTPClient: httpClient(t)})
+	client := kms.New(
+		kms.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: accessKey(), HTTPClient: httpClient(t)})
 	conformance.KMS(t, client, nil)
 }

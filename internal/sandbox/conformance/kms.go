@@ -32,13 +32,15 @@ func newKey(t *trial, client *kms.Client) testKey {
 	k := testKey{t, client, out.KeyMetadata.KeyId, *out.KeyMetadata.Arn}
 	// AWS would bill it for as long as it is there. The fake has no such operation and forgets its keys anyway.
 	t.later(func() {
-		_, _ = client.ScheduleKeyDeletion(t, &kms.ScheduleKeyDeletionInput{KeyId: k.id, PendingWindowInDays: aws.Int32(7)})
+		_, _ = client.ScheduleKeyDeletion(t,
+			&kms.ScheduleKeyDeletionInput{KeyId: k.id, PendingWindowInDays: aws.Int32(7)})
 	})
 	return k
 }
 
 func (k testKey) generate(context map[string]string) (*kms.GenerateDataKeyOutput, error) {
-	return k.client.GenerateDataKey(k, &kms.GenerateDataKeyInput{KeyId: k.id, KeySpec: types.DataKeySpecAes256, EncryptionContext: context})
+	return k.client.GenerateDataKey(k,
+		&kms.GenerateDataKeyInput{KeyId: k.id, KeySpec: types.DataKeySpecAes256, EncryptionContext: context})
 }
 
 func (k testKey) mustGenerate(context map[string]string) *kms.GenerateDataKeyOutput {

@@ -24,7 +24,9 @@ var cryptographyChecks = []check[*kms.Client]{
 		out, err := c.GenerateDataKey(t, &kms.GenerateDataKeyInput{KeyId: k.id, NumberOfBytes: aws.Int32(64)})
 		t.noError(err, "generating 64 bytes")
 		equal(t, len(out.Plaintext), 64, "bytes")
-		for _, in := range []kms.GenerateDataKeyInput{{}, {NumberOfBytes: aws.Int32(1025)}, {NumberOfBytes: aws.Int32(1), KeySpec: types.DataKeySpecAes128}} {
+		for _, in := range []kms.GenerateDataKeyInput{
+			{}, {NumberOfBytes: aws.Int32(1025)}, {NumberOfBytes: aws.Int32(1), KeySpec: types.DataKeySpecAes128},
+		} {
 			in.KeyId = k.id
 			if _, err := c.GenerateDataKey(t, &in); err == nil {
 				t.failf("generating %v of %q: succeeded", aws.ToInt32(in.NumberOfBytes), in.KeySpec)
@@ -78,7 +80,8 @@ var cryptographyChecks = []check[*kms.Client]{
 	{"decrypting with another key than named", func(t *trial, c *kms.Client) {
 		k, other := newKey(t, c), newKey(t, c)
 		blob := k.mustGenerate(sealContext).CiphertextBlob
-		_, err := c.Decrypt(t, &kms.DecryptInput{CiphertextBlob: blob, KeyId: &other.arn, EncryptionContext: sealContext})
+		_, err := c.Decrypt(t,
+			&kms.DecryptInput{CiphertextBlob: blob, KeyId: &other.arn, EncryptionContext: sealContext})
 		wantError[*types.IncorrectKeyException](t, err, "decrypting")
 		_, err = c.Decrypt(t, &kms.DecryptInput{CiphertextBlob: blob, KeyId: &k.arn, EncryptionContext: sealContext})
 		t.noError(err, "decrypting with the right key named")
@@ -98,9 +101,24 @@ var cryptographyChecks = []check[*kms.Client]{
 		to.opens(g, changed)
 		_, err = to.decrypt(out.CiphertextBlob, sealContext)
 		wantError[*types.InvalidCiphertextException](t, err, "decrypting with the source's context")
-		_, err = c.ReEncrypt(t, &kms.ReEncryptInput{CiphertextBlob: g.CiphertextBlob, DestinationKeyId: to.id, SourceEncryptionContext: sealContext})
+		_, err = c.ReEncrypt(
+			t,
+			&kms.ReEncryptInput{
+				CiphertextBlob:          g.CiphertextBlob,
+				DestinationKeyId:        to.id,
+				SourceEncryptionContext: sealContext,
+			},
+		)
 		wantError[*types.InvalidCiphertextException](t, err, "re-encrypting with another context")
-		_, err = c.ReEncrypt(t, &kms.ReEncryptInput{CiphertextBlob: g.CiphertextBlob, SourceKeyId: from.id, DestinationKeyId: to.id, SourceEncryptionContext: changed})
+		_, err = c.ReEncrypt(
+			t,
+			&kms.ReEncryptInput{
+				CiphertextBlob:          g.CiphertextBlob,
+				SourceKeyId:             from.id,
+				DestinationKeyId:        to.id,
+				SourceEncryptionContext: changed,
+			},
+		)
 		wantError[*types.IncorrectKeyException](t, err, "re-encrypting from another key than named")
 	}},
 }

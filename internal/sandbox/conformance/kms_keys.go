@@ -49,7 +49,8 @@ var aliasChecks = []check[*kms.Client]{
 		name := aws.String("alias/" + randomName())
 		_, err := c.CreateAlias(t, &kms.CreateAliasInput{AliasName: name, TargetKeyId: old.id})
 		t.noError(err, "creating")
-		t.later(func() { _, _ = c.DeleteAlias(t, &kms.DeleteAliasInput{AliasName: name}) }) // AWS has it, the fake does not
+		t.later(
+			func() { _, _ = c.DeleteAlias(t, &kms.DeleteAliasInput{AliasName: name}) }) // AWS has it, the fake does not
 		_, err = c.CreateAlias(t, &kms.CreateAliasInput{AliasName: name, TargetKeyId: next.id})
 		wantError[*types.AlreadyExistsException](t, err, "creating again")
 
@@ -63,7 +64,8 @@ var aliasChecks = []check[*kms.Client]{
 	}},
 	{"an alias that does not exist", func(t *trial, c *kms.Client) {
 		k := newKey(t, c)
-		_, err := c.UpdateAlias(t, &kms.UpdateAliasInput{AliasName: aws.String("alias/" + randomName()), TargetKeyId: k.id})
+		_, err := c.UpdateAlias(t,
+			&kms.UpdateAliasInput{AliasName: aws.String("alias/" + randomName()), TargetKeyId: k.id})
 		wantError[*types.NotFoundException](t, err, "moving")
 	}},
 }

@@ -14,7 +14,9 @@ import (
 // SQS runs every check of an SQS through client.
 func SQS(t *testing.T, client *sqs.Client, gaps Gaps) {
 	var checks []check[*sqs.Client]
-	for _, part := range [][]check[*sqs.Client]{queueChecks, messageChecks, batchChecks, visibilityChecks, handleChecks, pollChecks, deadLetterChecks} {
+	for _, part := range [][]check[*sqs.Client]{
+		queueChecks, messageChecks, batchChecks, visibilityChecks, handleChecks, pollChecks, deadLetterChecks,
+	} {
 		checks = append(checks, part...)
 	}
 	runAll(t, checks, client, gaps)
@@ -30,7 +32,8 @@ type testQueue struct {
 func randomName() string { return fmt.Sprintf("conformance-%016x", rand.Uint64()) }
 
 func newQueue(t *trial, client *sqs.Client, attributes map[string]string) testQueue {
-	out, err := client.CreateQueue(t, &sqs.CreateQueueInput{QueueName: aws.String(randomName()), Attributes: attributes})
+	out, err := client.CreateQueue(t,
+		&sqs.CreateQueueInput{QueueName: aws.String(randomName()), Attributes: attributes})
 	t.noError(err, "creating a queue")
 	t.later(func() { _, _ = client.DeleteQueue(t, &sqs.DeleteQueueInput{QueueUrl: out.QueueUrl}) })
 	return testQueue{t, client, out.QueueUrl}
@@ -81,7 +84,8 @@ func (q testQueue) delete(m types.Message) {
 }
 
 func (q testQueue) attribute(name types.QueueAttributeName) string {
-	out, err := q.client.GetQueueAttributes(q, &sqs.GetQueueAttributesInput{QueueUrl: q.url, AttributeNames: []types.QueueAttributeName{name}})
+	out, err := q.client.GetQueueAttributes(q,
+		&sqs.GetQueueAttributesInput{QueueUrl: q.url, AttributeNames: []types.QueueAttributeName{name}})
 	q.noError(err, "getting attributes")
 	return out.Attributes[string(name)]
 }

@@ -39,7 +39,8 @@ var batchChecks = []check[*sqs.Client]{
 		del := &sqs.DeleteMessageBatchInput{QueueUrl: q.url}
 		for _, m := range q.receiveN(10) {
 			equal(t, *m.Body, want[*m.MessageId], "body")
-			del.Entries = append(del.Entries, types.DeleteMessageBatchRequestEntry{Id: m.MessageId, ReceiptHandle: m.ReceiptHandle})
+			del.Entries = append(del.Entries,
+				types.DeleteMessageBatchRequestEntry{Id: m.MessageId, ReceiptHandle: m.ReceiptHandle})
 		}
 		deleted, err := c.DeleteMessageBatch(t, del)
 		t.noError(err, "deleting")
@@ -51,7 +52,8 @@ var batchChecks = []check[*sqs.Client]{
 		q := newQueue(t, c, nil)
 		_, err := q.sendBatch(nil, nil)
 		wantError[*types.EmptyBatchRequest](t, err, "sending")
-		_, err = c.DeleteMessageBatch(t, &sqs.DeleteMessageBatchInput{QueueUrl: q.url, Entries: []types.DeleteMessageBatchRequestEntry{}})
+		_, err = c.DeleteMessageBatch(t,
+			&sqs.DeleteMessageBatchInput{QueueUrl: q.url, Entries: []types.DeleteMessageBatchRequestEntry{}})
 		wantError[*types.EmptyBatchRequest](t, err, "deleting")
 	}},
 	{"a batch of eleven", func(t *trial, c *sqs.Client) {
@@ -90,10 +92,13 @@ var batchChecks = []check[*sqs.Client]{
 		q := newQueue(t, c, nil)
 		q.send("x")
 		m := q.one(2, nil)
-		out, err := c.DeleteMessageBatch(t, &sqs.DeleteMessageBatchInput{QueueUrl: q.url, Entries: []types.DeleteMessageBatchRequestEntry{
-			{Id: aws.String("bogus"), ReceiptHandle: aws.String("bogus")},
-			{Id: aws.String("good"), ReceiptHandle: m.ReceiptHandle},
-		}})
+		out, err := c.DeleteMessageBatch(
+			t,
+			&sqs.DeleteMessageBatchInput{QueueUrl: q.url, Entries: []types.DeleteMessageBatchRequestEntry{
+				{Id: aws.String("bogus"), ReceiptHandle: aws.String("bogus")},
+				{Id: aws.String("good"), ReceiptHandle: m.ReceiptHandle},
+			}},
+		)
 		t.noError(err, "deleting")
 		equal(t, len(out.Failed), 1, "failed")
 		equal(t, *out.Failed[0].Id, "bogus", "the id that failed")

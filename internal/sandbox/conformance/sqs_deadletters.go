@@ -9,7 +9,8 @@ import (
 func withDeadLetters(t *trial, c *sqs.Client) (source, dead testQueue) {
 	dead = newQueue(t, c, nil)
 	source = newQueue(t, c, map[string]string{
-		"RedrivePolicy": `{"deadLetterTargetArn":"` + dead.attribute(types.QueueAttributeNameQueueArn) + `","maxReceiveCount":"2"}`,
+		"RedrivePolicy": `{"deadLetterTargetArn":"` + dead.attribute(
+			types.QueueAttributeNameQueueArn) + `","maxReceiveCount":"2"}`,
 	})
 	return source, dead
 }
@@ -37,7 +38,8 @@ var deadLetterChecks = []check[*sqs.Client]{
 		source, dead := withDeadLetters(t, c)
 		source.send("x")
 		source.kill()
-		equal(t, dead.one(5, nil).Attributes["DeadLetterQueueSourceArn"], source.attribute(types.QueueAttributeNameQueueArn), "source")
+		equal(t, dead.one(5, nil).Attributes["DeadLetterQueueSourceArn"],
+			source.attribute(types.QueueAttributeNameQueueArn), "source")
 	}},
 	{"a redrive policy that leads nowhere", func(t *trial, c *sqs.Client) {
 		arn := newQueue(t, c, nil).attribute(types.QueueAttributeNameQueueArn)

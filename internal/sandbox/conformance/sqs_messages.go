@@ -61,7 +61,8 @@ var messageChecks = []check[*sqs.Client]{
 	}},
 	{"a message too large", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)
-		_, err := c.SendMessage(t, &sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String(strings.Repeat("x", maxMessageBytes+1))})
+		_, err := c.SendMessage(t,
+			&sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String(strings.Repeat("x", maxMessageBytes+1))})
 		if err == nil {
 			t.failf("sending: succeeded")
 		}
@@ -120,11 +121,18 @@ var messageChecks = []check[*sqs.Client]{
 	}},
 	{"message attributes", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)
-		out, err := c.SendMessage(t, &sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String("x"), MessageAttributes: map[string]types.MessageAttributeValue{
-			"trace.id": {DataType: aws.String("String"), StringValue: aws.String("abc")},
-			"size":     {DataType: aws.String("Number"), StringValue: aws.String("12")},
-			"raw":      {DataType: aws.String("Binary"), BinaryValue: []byte{0, 1, 255}},
-		}})
+		out, err := c.SendMessage(
+			t,
+			&sqs.SendMessageInput{
+				QueueUrl:    q.url,
+				MessageBody: aws.String("x"),
+				MessageAttributes: map[string]types.MessageAttributeValue{
+					"trace.id": {DataType: aws.String("String"), StringValue: aws.String("abc")},
+					"size":     {DataType: aws.String("Number"), StringValue: aws.String("12")},
+					"raw":      {DataType: aws.String("Binary"), BinaryValue: []byte{0, 1, 255}},
+				},
+			},
+		)
 		t.noError(err, "sending")
 		got := q.one(2, func(in *sqs.ReceiveMessageInput) { in.MessageAttributeNames = []string{"All"} })
 		equal(t, len(got.MessageAttributes), 3, "number of attributes")
@@ -136,7 +144,8 @@ var messageChecks = []check[*sqs.Client]{
 	}},
 	{"delay", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)
-		_, err := c.SendMessage(t, &sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String("x"), DelaySeconds: 1})
+		_, err := c.SendMessage(t,
+			&sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String("x"), DelaySeconds: 1})
 		t.noError(err, "sending")
 		q.none(0, "before the delay is over")
 		q.one(5, nil)
@@ -149,7 +158,8 @@ var messageChecks = []check[*sqs.Client]{
 	}},
 	{"delay out of range", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)
-		if _, err := c.SendMessage(t, &sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String("x"), DelaySeconds: 901}); err == nil {
+		in := &sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String("x"), DelaySeconds: 901}
+		if _, err := c.SendMessage(t, in); err == nil {
 			t.failf("sending: succeeded")
 		}
 	}},

@@ -50,7 +50,9 @@ var pollChecks = []check[*sqs.Client]{
 	}},
 	{"a receive out of range", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)
-		for _, in := range []sqs.ReceiveMessageInput{{MaxNumberOfMessages: 11}, {MaxNumberOfMessages: -1}, {WaitTimeSeconds: 21}} {
+		for _, in := range []sqs.ReceiveMessageInput{
+			{MaxNumberOfMessages: 11}, {MaxNumberOfMessages: -1}, {WaitTimeSeconds: 21},
+		} {
 			in.QueueUrl = q.url
 			if _, err := c.ReceiveMessage(t, &in); err == nil {
 				t.failf("receiving %d for %d s: succeeded", in.MaxNumberOfMessages, in.WaitTimeSeconds)

@@ -10,7 +10,8 @@ import (
 
 // tryQueue makes a queue with one attribute, and takes it away where it was made.
 func tryQueue(t *trial, c *sqs.Client, attribute, value string) error {
-	out, err := c.CreateQueue(t, &sqs.CreateQueueInput{QueueName: aws.String(randomName()), Attributes: map[string]string{attribute: value}})
+	out, err := c.CreateQueue(t,
+		&sqs.CreateQueueInput{QueueName: aws.String(randomName()), Attributes: map[string]string{attribute: value}})
 	if err == nil {
 		t.later(func() { _, _ = c.DeleteQueue(t, &sqs.DeleteQueueInput{QueueUrl: out.QueueUrl}) })
 	}
@@ -20,13 +21,16 @@ func tryQueue(t *trial, c *sqs.Client, attribute, value string) error {
 var queueChecks = []check[*sqs.Client]{
 	{"creating a queue twice", func(t *trial, c *sqs.Client) {
 		name := aws.String(randomName())
-		first, err := c.CreateQueue(t, &sqs.CreateQueueInput{QueueName: name, Attributes: map[string]string{"VisibilityTimeout": "7"}})
+		first, err := c.CreateQueue(t,
+			&sqs.CreateQueueInput{QueueName: name, Attributes: map[string]string{"VisibilityTimeout": "7"}})
 		t.noError(err, "creating")
 		t.later(func() { _, _ = c.DeleteQueue(t, &sqs.DeleteQueueInput{QueueUrl: first.QueueUrl}) })
-		again, err := c.CreateQueue(t, &sqs.CreateQueueInput{QueueName: name, Attributes: map[string]string{"VisibilityTimeout": "7"}})
+		again, err := c.CreateQueue(t,
+			&sqs.CreateQueueInput{QueueName: name, Attributes: map[string]string{"VisibilityTimeout": "7"}})
 		t.noError(err, "creating again")
 		equal(t, *again.QueueUrl, *first.QueueUrl, "URL")
-		_, err = c.CreateQueue(t, &sqs.CreateQueueInput{QueueName: name, Attributes: map[string]string{"VisibilityTimeout": "8"}})
+		_, err = c.CreateQueue(t,
+			&sqs.CreateQueueInput{QueueName: name, Attributes: map[string]string{"VisibilityTimeout": "8"}})
 		wantError[*types.QueueNameExists](t, err, "creating with another attribute")
 	}},
 	{"finding a queue", func(t *trial, c *sqs.Client) {
@@ -51,9 +55,13 @@ var queueChecks = []check[*sqs.Client]{
 	}},
 	{"attributes of a queue", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)
-		all, err := c.GetQueueAttributes(t, &sqs.GetQueueAttributesInput{QueueUrl: q.url, AttributeNames: []types.QueueAttributeName{"All"}})
+		all, err := c.GetQueueAttributes(t,
+			&sqs.GetQueueAttributesInput{QueueUrl: q.url, AttributeNames: []types.QueueAttributeName{"All"}})
 		t.noError(err, "getting attributes")
-		for name, want := range map[string]string{"VisibilityTimeout": "30", "DelaySeconds": "0", "MessageRetentionPeriod": "345600", "ReceiveMessageWaitTimeSeconds": "0"} {
+		for name, want := range map[string]string{
+			"VisibilityTimeout": "30", "DelaySeconds": "0", "MessageRetentionPeriod": "345600",
+			"ReceiveMessageWaitTimeSeconds": "0",
+		} {
 			equal(t, all.Attributes[name], want, name)
 		}
 		if arn := all.Attributes["QueueArn"]; !strings.HasPrefix(arn, "arn:aws:sqs:") {
@@ -63,7 +71,8 @@ var queueChecks = []check[*sqs.Client]{
 		equal(t, q.attribute("VisibilityTimeout"), "43200", "VisibilityTimeout")
 	}},
 	{"attributes out of range", func(t *trial, c *sqs.Client) {
-		wantError[*types.InvalidAttributeValue](t, tryQueue(t, c, "VisibilityTimeout", "43201"), "a visibility timeout over 12 hours")
+		wantError[*types.InvalidAttributeValue](t, tryQueue(t, c, "VisibilityTimeout", "43201"),
+			"a visibility timeout over 12 hours")
 		wantError[*types.InvalidAttributeName](t, tryQueue(t, c, "NoSuchThing", "1"), "an unknown attribute")
 	}},
 	{"counts", func(t *trial, c *sqs.Client) {
@@ -71,7 +80,8 @@ var queueChecks = []check[*sqs.Client]{
 		q.holds("0", "0", "0")
 		q.send("a")
 		q.send("b")
-		_, err := c.SendMessage(t, &sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String("c"), DelaySeconds: 60})
+		_, err := c.SendMessage(t,
+			&sqs.SendMessageInput{QueueUrl: q.url, MessageBody: aws.String("c"), DelaySeconds: 60})
 		t.noError(err, "sending")
 		q.one(2, func(in *sqs.ReceiveMessageInput) { in.MaxNumberOfMessages = 1 })
 		q.holds("1", "1", "1")

@@ -9,7 +9,8 @@ import (
 )
 
 func (q testQueue) changeVisibility(m types.Message, seconds int32) error {
-	_, err := q.client.ChangeMessageVisibility(q, &sqs.ChangeMessageVisibilityInput{QueueUrl: q.url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds})
+	_, err := q.client.ChangeMessageVisibility(q,
+		&sqs.ChangeMessageVisibilityInput{QueueUrl: q.url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds})
 	return err
 }
 
@@ -59,7 +60,14 @@ var visibilityChecks = []check[*sqs.Client]{
 		t.noError(err, "sending")
 		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: q.url}
 		for _, m := range q.receiveN(3) {
-			in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{Id: m.MessageId, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: 0})
+			in.Entries = append(
+				in.Entries,
+				types.ChangeMessageVisibilityBatchRequestEntry{
+					Id:                m.MessageId,
+					ReceiptHandle:     m.ReceiptHandle,
+					VisibilityTimeout: 0,
+				},
+			)
 		}
 		out, err := c.ChangeMessageVisibilityBatch(t, in)
 		t.noError(err, "changing")
@@ -89,7 +97,8 @@ var visibilityChecks = []check[*sqs.Client]{
 		if err := q.changeVisibility(m, 43201); err == nil {
 			t.failf("changing: succeeded")
 		}
-		if _, err := c.ReceiveMessage(t, &sqs.ReceiveMessageInput{QueueUrl: q.url, VisibilityTimeout: 43201}); err == nil {
+		in := &sqs.ReceiveMessageInput{QueueUrl: q.url, VisibilityTimeout: 43201}
+		if _, err := c.ReceiveMessage(t, in); err == nil {
 			t.failf("receiving: succeeded")
 		}
 	}},
@@ -100,7 +109,8 @@ var handleChecks = []check[*sqs.Client]{
 		q := newQueue(t, c, nil)
 		_, err := c.DeleteMessage(t, &sqs.DeleteMessageInput{QueueUrl: q.url, ReceiptHandle: aws.String("bogus")})
 		wantError[*types.ReceiptHandleIsInvalid](t, err, "deleting")
-		wantError[*types.ReceiptHandleIsInvalid](t, q.changeVisibility(types.Message{ReceiptHandle: aws.String("bogus")}, 1), "changing visibility")
+		wantError[*types.ReceiptHandleIsInvalid](t,
+			q.changeVisibility(types.Message{ReceiptHandle: aws.String("bogus")}, 1), "changing visibility")
 	}},
 	{"deleting twice", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)

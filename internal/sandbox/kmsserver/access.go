@@ -32,7 +32,8 @@ func (s *Server) openingKey(c *awswire.Call, name string, blob []byte, context m
 		return nil, err
 	}
 	if n := len(blob); n < 1 || n > maxCiphertext {
-		return nil, invalid("Value at 'ciphertextBlob' failed to satisfy constraint: Member must have length between 1 and 6144")
+		return nil, invalid(
+			"Value at 'ciphertextBlob' failed to satisfy constraint: Member must have length between 1 and 6144")
 	}
 	id, ok := keyOf(blob)
 	k := s.keys[id]
@@ -83,8 +84,10 @@ func (s *Server) authorise(c *awswire.Call, k *key, context map[string]string) e
 	if k != nil {
 		on = " on resource: " + s.arn(k)
 	}
-	return ErrAccessDenied.Because("User: " + s.userARN(c.AccessKey) + " is not authorized to perform: kms:" + c.Op + on +
-		" because no identity-based policy allows the kms:" + c.Op + " action")
+	return ErrAccessDenied.Because(
+		"User: " + s.userARN(c.AccessKey) + " is not authorized to perform: kms:" + c.Op + on +
+			" because no identity-based policy allows the kms:" + c.Op + " action",
+	)
 }
 
 func (s *Server) userARN(accessKey string) string {

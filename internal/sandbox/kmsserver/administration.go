@@ -32,7 +32,8 @@ func (s *Server) metadata(k *key) metadata {
 	return metadata{
 		AccountID: s.config.Account, Arn: s.arn(k), KeyID: k.id, CreationDate: toEpoch(k.created),
 		Enabled: !k.disabled, KeyState: k.state(), KeyUsage: "ENCRYPT_DECRYPT",
-		KeySpec: symmetric, MasterKeySpec: symmetric, KeyManager: "CUSTOMER", Origin: "AWS_KMS", Algorithms: []string{symmetric},
+		KeySpec: symmetric, MasterKeySpec: symmetric, Algorithms: []string{symmetric},
+		KeyManager: "CUSTOMER", Origin: "AWS_KMS",
 	}
 }
 
@@ -54,8 +55,10 @@ func (s *Server) createKey(c *awswire.Call) error {
 	if err := s.authorise(c, nil, nil); err != nil {
 		return err
 	}
-	if or(or(in.KeySpec, in.MasterKeySpec), symmetric) != symmetric || or(in.KeyUsage, "ENCRYPT_DECRYPT") != "ENCRYPT_DECRYPT" ||
-		or(in.Origin, "AWS_KMS") != "AWS_KMS" || in.MultiRegion {
+	if or(or(in.KeySpec, in.MasterKeySpec), symmetric) != symmetric ||
+		or(in.KeyUsage, "ENCRYPT_DECRYPT") != "ENCRYPT_DECRYPT" ||
+		or(in.Origin, "AWS_KMS") != "AWS_KMS" ||
+		in.MultiRegion {
 		return errSymmetricOnly
 	}
 	k := s.newKey()

@@ -17,7 +17,9 @@ type aliasRequest struct {
 func (s *Server) createAlias(c *awswire.Call) error {
 	return s.changeAlias(c, func(in aliasRequest, k *key) error {
 		if !aliasName.MatchString(in.Name) || strings.HasPrefix(in.Name, "alias/aws/") {
-			return ErrInvalidAliasName.Because("Alias must start with the prefix \"alias/\", not \"alias/aws/\", and hold letters, digits, / _ - only.")
+			return ErrInvalidAliasName.Because(
+				`Alias must start with the prefix "alias/", not "alias/aws/", and hold letters, digits, / _ - only.`,
+			)
 		}
 		if s.aliases[in.Name] != nil {
 			return ErrAlreadyExists.Because("An alias with the name " + s.arnPrefix() + in.Name + " already exists")

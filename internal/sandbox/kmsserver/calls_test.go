@@ -31,7 +31,13 @@ type trail struct {
 func TestCloudTrail(t *testing.T) {
 	now := time.Date(2026, 7, 4, 12, 0, 0, 5e8, time.UTC)
 	roles := kmsserver.Roles()
-	srv := start(t, kmsserver.Config{Policies: map[string]kmsserver.Policy{"ingest": roles["ingest"], "rotator": roles["rotator"]}, Now: func() time.Time { return now }})
+	srv := start(
+		t,
+		kmsserver.Config{
+			Policies: map[string]kmsserver.Policy{"ingest": roles["ingest"], "rotator": roles["rotator"]},
+			Now:      func() time.Time { return now },
+		},
+	)
 	g := mustGenerate(t, newClient(t, srv, "ingest"), purpose("seal"))
 	if _, err := decrypt(t, newClient(t, srv, "ingest"), g.CiphertextBlob, purpose("seal")); !denied(err) {
 		t.Fatal(err)
@@ -64,7 +70,16 @@ func TestCloudTrail(t *testing.T) {
 		if r.EventTime != "2026-07-04T12:00:00Z" || r.EventSource != "kms.amazonaws.com" || r.RequestID == "" {
 			t.Errorf("record: %+v", r)
 		}
-		got = append(got, line{r.EventName, r.UserIdentity.AccessKeyID, r.ErrorCode, r.RequestParameters.EncryptionContext, len(r.Resources)})
+		got = append(
+			got,
+			line{
+				r.EventName,
+				r.UserIdentity.AccessKeyID,
+				r.ErrorCode,
+				r.RequestParameters.EncryptionContext,
+				len(r.Resources),
+			},
+		)
 	}
 	want := []line{
 		{"GenerateDataKey", "ingest", "", purpose("seal"), 1},
@@ -95,7 +110,8 @@ func TestFaults(t *testing.T) {
 
 	for _, fault := range []*awswire.Error{kmsserver.ErrThrottling, kmsserver.ErrInternal, kmsserver.ErrKeyUnavailable, kmsserver.ErrDependencyTimeout} {
 		srv.Inject(awswire.Fault{Op: "GenerateDataKey", Error: fault, Times: 1})
-		if _, err := client.GenerateDataKey(t.Context(), in, once); err == nil || !strings.Contains(err.Error(), fault.Shape) {
+		if _, err := client.GenerateDataKey(t.Context(), in, once); err == nil ||
+			!strings.Contains(err.Error(), fault.Shape) {
 			t.Errorf("got %v, want %s", err, fault.Shape)
 		}
 	}

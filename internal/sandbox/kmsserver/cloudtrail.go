@@ -76,7 +76,8 @@ func (s *Server) record(c Call) record {
 		EventTime: c.Time.UTC().Truncate(time.Second), EventSource: "kms.amazonaws.com", EventName: c.Op,
 		AWSRegion: s.config.Region, SourceIPAddress: c.Remote, UserAgent: c.UserAgent,
 		RequestParameters: c.parameters(), RequestID: c.RequestID, EventID: c.RequestID, ReadOnly: reads[c.Op],
-		EventType: "AwsApiCall", ManagementEvent: true, RecipientAccountID: s.config.Account, EventCategory: "Management",
+		EventType: "AwsApiCall", EventCategory: "Management", ManagementEvent: true,
+		RecipientAccountID: s.config.Account,
 	}
 	if c.Outcome != "ok" {
 		r.ErrorCode, r.ErrorMessage = c.Outcome, c.Message

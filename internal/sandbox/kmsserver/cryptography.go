@@ -34,9 +34,14 @@ func (r *dataKeyRequest) size() (int, error) {
 	case r.KeySpec == "AES_128":
 		return 16, nil
 	case r.NumberOfBytes == nil:
-		return 0, invalid("Value '%s' at 'keySpec' failed to satisfy constraint: Member must satisfy enum value set: [AES_256, AES_128]", r.KeySpec)
+		return 0, invalid(
+			"Value '%s' at 'keySpec' failed to satisfy constraint: Member must satisfy enum value set: "+
+				"[AES_256, AES_128]",
+			r.KeySpec)
 	case *r.NumberOfBytes < 1 || *r.NumberOfBytes > maxDataKey:
-		return 0, invalid("Value '%d' at 'numberOfBytes' failed to satisfy constraint: Member must have value between 1 and 1024", *r.NumberOfBytes)
+		return 0, invalid(
+			"Value '%d' at 'numberOfBytes' failed to satisfy constraint: Member must have value between 1 and 1024",
+			*r.NumberOfBytes)
 	}
 	return *r.NumberOfBytes, nil
 }

@@ -48,7 +48,8 @@ func purpose(p string) map[string]string {
 }
 
 func generate(t *testing.T, client *kms.Client, context map[string]string) (*kms.GenerateDataKeyOutput, error) {
-	return client.GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: kek, KeySpec: types.DataKeySpecAes256, EncryptionContext: context})
+	return client.GenerateDataKey(t.Context(),
+		&kms.GenerateDataKeyInput{KeyId: kek, KeySpec: types.DataKeySpecAes256, EncryptionContext: context})
 }
 
 func mustGenerate(t *testing.T, client *kms.Client, context map[string]string) *kms.GenerateDataKeyOutput {

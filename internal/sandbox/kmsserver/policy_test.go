@@ -20,10 +20,14 @@ func denied(err error) bool {
 func TestRoles(t *testing.T) {
 	type allowed map[string][]string
 	table := map[string]allowed{
-		"init":     {"GenerateDataKey": {"index"}, "Decrypt": {"index"}},
-		"ingest":   {"GenerateDataKey": {"seal"}, "Decrypt": {"index"}},
-		"auditor":  {"Decrypt": {"seal", "index"}},
-		"rotator":  {"GenerateDataKey": {"seal", "index"}, "Decrypt": {"seal", "index"}, "ReEncrypt": {"seal", "index"}},
+		"init":    {"GenerateDataKey": {"index"}, "Decrypt": {"index"}},
+		"ingest":  {"GenerateDataKey": {"seal"}, "Decrypt": {"index"}},
+		"auditor": {"Decrypt": {"seal", "index"}},
+		"rotator": {
+			"GenerateDataKey": {"seal", "index"},
+			"Decrypt":         {"seal", "index"},
+			"ReEncrypt":       {"seal", "index"},
+		},
 		"approver": {},
 		"analyst":  {},
 		"stranger": {}, // no policy at all
@@ -100,7 +104,8 @@ func TestAPolicyChangedWhileRunning(t *testing.T) {
 }
 
 func TestUnknownAccessKey(t *testing.T) {
-	srv := start(t, kmsserver.Config{Secrets: map[string]string{"ingest": testSecret, "other": "not the secret it uses"}})
+	srv := start(t,
+		kmsserver.Config{Secrets: map[string]string{"ingest": testSecret, "other": "not the secret it uses"}})
 	mustGenerate(t, newClient(t, srv, "ingest"), nil)
 	for accessKey, code := range map[string]string{"stranger": "UnrecognizedClientException", "other": "InvalidSignatureException"} {
 		var api smithy.APIError

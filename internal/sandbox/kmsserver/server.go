@@ -15,8 +15,9 @@
 // or set AWS_ENDPOINT_URL_KMS, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 //
 // What it promises: symmetric keys behind aliases, with AES-256-GCM underneath. A ciphertext opens only under the key
-// that made it, with exactly the encryption context that it was made with. A disabled key is refused. A table per access
-// key says who may do what for which purpose. Every call, refused ones too, is remembered as CloudTrail would tell it.
+// that made it, with exactly the encryption context that it was made with. A disabled key is refused. A table per
+// access key says who may do what for which purpose. Every call, refused ones too, is remembered as CloudTrail would
+// tell it.
 //
 // It has the operations that cloakroom calls, and those that its operators and its tests need around them:
 //
@@ -109,11 +110,15 @@ func New(config Config) *Server {
 	s.endpoint = awswire.Endpoint{
 		TargetPrefix: "TrentService.",
 		ContentType:  "application/x-amz-json-1.1",
-		Keys:         &awswire.Keys{Secrets: config.Secrets, Unknown: ErrUnrecognizedClient, BadSignature: ErrInvalidSignature},
-		Faults:       &s.faults,
-		Do:           s.do,
-		Observe:      s.observe,
-		Now:          config.Now,
+		Keys: &awswire.Keys{
+			Secrets:      config.Secrets,
+			Unknown:      ErrUnrecognizedClient,
+			BadSignature: ErrInvalidSignature,
+		},
+		Faults:  &s.faults,
+		Do:      s.do,
+		Observe: s.observe,
+		Now:     config.Now,
 	}
 	return s
 }

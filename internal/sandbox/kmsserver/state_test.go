@@ -39,7 +39,8 @@ func TestAServerThatComesBackOpensWhatItSealed(t *testing.T) {
 	}
 	second := newClient(t, start(t, kmsserver.Config{State: state}), "any")
 	for _, g := range []*kms.GenerateDataKeyOutput{before, after} {
-		if got, err := decrypt(t, second, g.CiphertextBlob, purpose("seal")); err != nil || !bytes.Equal(got, g.Plaintext) {
+		if got, err := decrypt(t, second, g.CiphertextBlob, purpose("seal")); err != nil ||
+			!bytes.Equal(got, g.Plaintext) {
 			t.Errorf("after the restart: %v", err)
 		}
 	}

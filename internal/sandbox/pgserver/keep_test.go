@@ -18,7 +18,8 @@ func TestDirIsKept(t *testing.T) {
 	}
 	open(t, superURL(first)).MustExec("CREATE TABLE coats AS SELECT 7 AS n")
 
-	if _, err := pgserver.Start(t.Context(), pgserver.Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := pgserver.Start(t.Context(), pgserver.Config{Dir: dir}); err == nil ||
+		!strings.Contains(err.Error(), "another process") {
 		t.Errorf("two servers in one directory: %v", err)
 	}
 	if err := first.Stop(); err != nil {

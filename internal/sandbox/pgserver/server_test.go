@@ -158,7 +158,8 @@ func TestSettingsAndLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(log), "statement: SELECT 'a line to look for'") || !strings.Contains(string(log), `a \ prefix: `) {
+	if !strings.Contains(string(log), "statement: SELECT 'a line to look for'") ||
+		!strings.Contains(string(log), `a \ prefix: `) {
 		t.Errorf("the log lacks the statement or its prefix:\n%s", log)
 	}
 }
@@ -175,7 +176,8 @@ func TestSettingsRefused(t *testing.T) {
 
 func TestFailedStartSaysWhy(t *testing.T) {
 	dir := filepath.Join(pgtest.Dir(t), "kept")
-	_, err := pgserver.Start(t.Context(), pgserver.Config{Dir: dir, Settings: map[string]string{"shared_buffers": "lots"}})
+	_, err := pgserver.Start(t.Context(),
+		pgserver.Config{Dir: dir, Settings: map[string]string{"shared_buffers": "lots"}})
 	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "shared_buffers"`) {
 		t.Errorf("error without Postgres's own words: %v", err)
 	}

@@ -63,7 +63,10 @@ func (c *Client) step(ctx context.Context) (int, error) {
 	}
 	entries := make([]types.DeleteMessageBatchRequestEntry, len(out.Messages))
 	for i := range out.Messages {
-		entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: out.Messages[i].ReceiptHandle}
+		entries[i] = types.DeleteMessageBatchRequestEntry{
+			Id:            aws.String(strconv.Itoa(i)),
+			ReceiptHandle: out.Messages[i].ReceiptHandle,
+		}
 	}
 	deleted, err := c.sqs.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &c.url, Entries: entries})
 	if err != nil {
@@ -75,8 +78,8 @@ func (c *Client) step(ctx context.Context) (int, error) {
 	return len(entries), nil
 }
 
-// TakeOne receives one message and deletes it, as a loop without batches does. It returns the body, empty where there was
-// none.
+// TakeOne receives one message and deletes it, as a loop without batches does. It returns the body, empty where there
+// was none.
 func (c *Client) TakeOne(ctx context.Context) (string, error) {
 	out, err := c.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &c.url})
 	if err != nil || len(out.Messages) == 0 {

@@ -35,12 +35,18 @@ var numbers = map[string]struct {
 	"DelaySeconds":                  {0, 900, 0, func(a *attributes) *int { return &a.delay }},
 	"ReceiveMessageWaitTimeSeconds": {0, 20, 0, func(a *attributes) *int { return &a.wait }},
 	"MaximumMessageSize":            {1024, 1 << 20, 1 << 20, func(a *attributes) *int { return &a.maxSize }},
-	"MessageRetentionPeriod":        {60, 14 * 24 * 60 * 60, 4 * 24 * 60 * 60, func(a *attributes) *int { return &a.retention }},
+	"MessageRetentionPeriod": {
+		60,
+		14 * 24 * 60 * 60,
+		4 * 24 * 60 * 60,
+		func(a *attributes) *int { return &a.retention },
+	},
 }
 
 // storedNames are attributes that are kept and told, without effect.
 var storedNames = map[string]bool{
-	"Policy": true, "RedriveAllowPolicy": true, "KmsMasterKeyId": true, "KmsDataKeyReusePeriodSeconds": true, "SqsManagedSseEnabled": true,
+	"Policy": true, "RedriveAllowPolicy": true,
+	"KmsMasterKeyId": true, "KmsDataKeyReusePeriodSeconds": true, "SqsManagedSseEnabled": true,
 }
 
 // with returns a copy of a in which values are set. known says whether a dead-letter queue's ARN is of this server.

@@ -16,7 +16,8 @@ func checkBatch(ids []string) error {
 		return ErrEmptyBatchRequest
 	}
 	if len(ids) > maxBatch {
-		return ErrTooManyEntriesInBatchRequest.Because(fmt.Sprintf("Maximum number of entries per request are %d. You have sent %d.", maxBatch, len(ids)))
+		return ErrTooManyEntriesInBatchRequest.Because(
+			fmt.Sprintf("Maximum number of entries per request are %d. You have sent %d.", maxBatch, len(ids)))
 	}
 	for i, id := range ids {
 		if !validEntryID(id) {

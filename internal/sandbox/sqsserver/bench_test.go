@@ -26,7 +26,9 @@ func post(b *testing.B, client *http.Client, srv *sqsserver.Server, op string, b
 	}
 	req.Header["X-Amz-Target"] = []string{"AmazonSQS." + op}
 	req.Header["Content-Type"] = []string{"application/x-amz-json-1.0"}
-	req.Header["Authorization"] = []string{"AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=00"}
+	req.Header["Authorization"] = []string{
+		"AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=00",
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		b.Fatal(err)
@@ -69,7 +71,9 @@ func receiveAndDelete(b *testing.B, clients int) {
 	transport := &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	receive := []byte(`{"QueueUrl":"` + url + `","MaxNumberOfMessages":10,"WaitTimeSeconds":0,"MessageSystemAttributeNames":["SentTimestamp"]}`)
+	receive := []byte(
+		`{"QueueUrl":"` + url + `","MaxNumberOfMessages":10,"WaitTimeSeconds":0,"MessageSystemAttributeNames":["SentTimestamp"]}`,
+	)
 	var got atomic.Int64
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -89,7 +93,8 @@ func receiveAndDelete(b *testing.B, clients int) {
 				for i, m := range page.Messages {
 					fmt.Fprintf(&del, `,{"Id":"%d","ReceiptHandle":"%s"}`, i, m.ReceiptHandle)
 				}
-				post(b, client, srv, "DeleteMessageBatch", []byte(`{"QueueUrl":"`+url+`","Entries":[`+del.String()[1:]+`]}`), nil)
+				post(b, client, srv, "DeleteMessageBatch",
+					[]byte(`{"QueueUrl":"`+url+`","Entries":[`+del.String()[1:]+`]}`), nil)
 			}
 		})
 	}

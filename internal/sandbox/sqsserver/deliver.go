@@ -21,7 +21,8 @@ type demand struct {
 
 // deliver hands out visible messages, waiting for the first as long as the demand says or until ctx ends. It appends
 // to out. Dead letters go to the queue that find knows by its ARN; a redrive policy that names none is not applied.
-func (q *queue) deliver(ctx context.Context, d demand, out []delivery, find func(arn string) *queue) ([]delivery, error) {
+func (q *queue) deliver(ctx context.Context, d demand, out []delivery,
+	find func(arn string) *queue) ([]delivery, error) {
 	var patience *time.Timer
 	var over <-chan time.Time
 	for last := false; ; {
@@ -133,14 +134,16 @@ func (q *queue) changeVisibility(h handle, text string, seconds int) error {
 	q.promote()
 	m, ok := q.find(h)
 	if !ok || m.receives != h.receive {
-		return badParameter("ReceiptHandle", text, "Message does not exist or is not available for visibility timeout change.")
+		return badParameter("ReceiptHandle", text,
+			"Message does not exist or is not available for visibility timeout change.")
 	}
 	if m.state != inFlight {
 		return ErrMessageNotInflight
 	}
 	due := q.millis() + int64(seconds)*1000
 	if due-m.received > maxVisibility*1000 {
-		return badParameter("VisibilityTimeout", seconds, "Total VisibilityTimeout for the message is beyond the limit [43200 seconds].")
+		return badParameter("VisibilityTimeout", seconds,
+			"Total VisibilityTimeout for the message is beyond the limit [43200 seconds].")
 	}
 	if seconds == 0 {
 		q.timers.remove(h.slot)

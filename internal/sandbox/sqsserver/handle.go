@@ -45,7 +45,8 @@ func (h handles) parse(text string) (handle, bool) {
 	var raw [sealedBytes]byte
 	var in [64]byte
 	n, err := handleText.Strict().Decode(raw[:], in[:copy(in[:], text)])
-	if err != nil || n != sealedBytes || binary.BigEndian.Uint64(raw[handleBytes:]) != maphash.Bytes(h.seed, raw[:handleBytes]) {
+	if err != nil || n != sealedBytes ||
+		binary.BigEndian.Uint64(raw[handleBytes:]) != maphash.Bytes(h.seed, raw[:handleBytes]) {
 		return handle{}, false
 	}
 	return handle{

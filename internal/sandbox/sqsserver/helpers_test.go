@@ -89,7 +89,8 @@ func (b *bench) put(bodies ...string) {
 }
 
 func (b *bench) tryReceive(wait int32) ([]types.Message, error) {
-	out, err := b.client.ReceiveMessage(b.Context(), &sqs.ReceiveMessageInput{QueueUrl: &b.url, MaxNumberOfMessages: 10, WaitTimeSeconds: wait})
+	out, err := b.client.ReceiveMessage(b.Context(),
+		&sqs.ReceiveMessageInput{QueueUrl: &b.url, MaxNumberOfMessages: 10, WaitTimeSeconds: wait})
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +117,8 @@ func (b *bench) delete(m types.Message) {
 }
 
 func (b *bench) changeVisibility(m types.Message, seconds int32) error {
-	_, err := b.client.ChangeMessageVisibility(b.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &b.url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds})
+	_, err := b.client.ChangeMessageVisibility(b.Context(),
+		&sqs.ChangeMessageVisibilityInput{QueueUrl: &b.url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds})
 	return err
 }
 

@@ -54,7 +54,9 @@ func TestFaultShapesReachTheSDK(t *testing.T) {
 	b.srv.ClearFaults()
 	b.srv.Inject(awswire.Fault{Error: sqsserver.ErrRequestThrottled, Times: 2})
 	b.receive(0) // the third attempt
-	if got := b.srv.Calls(); len(got) != 4 || got[1].Outcome != "RequestThrottled" || got[3].Outcome != "ok" || got[3].Op != "ReceiveMessage" || got[3].AccessKey != "ingest" {
+	if got := b.srv.Calls(); len(got) != 4 || got[1].Outcome != "RequestThrottled" || got[3].Outcome != "ok" ||
+		got[3].Op != "ReceiveMessage" ||
+		got[3].AccessKey != "ingest" {
 		t.Errorf("calls: %+v", got)
 	}
 }
@@ -75,13 +77,16 @@ func TestPartialFailures(t *testing.T) {
 	b.srv.FailEntries("DeleteMessageBatch", 1, sqsserver.ErrInternalFailure, 0, 2)
 	in := &sqs.DeleteMessageBatchInput{QueueUrl: &b.url}
 	for _, m := range b.receive(3) {
-		in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: m.Body, ReceiptHandle: m.ReceiptHandle})
+		in.Entries = append(in.Entries,
+			types.DeleteMessageBatchRequestEntry{Id: m.Body, ReceiptHandle: m.ReceiptHandle})
 	}
 	out, err := b.client.DeleteMessageBatch(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(out.Failed) != 2 || *out.Failed[0].Id != "a" || *out.Failed[1].Id != "c" || *out.Failed[0].Code != "InternalFailure" || out.Failed[0].SenderFault {
+	if len(out.Failed) != 2 || *out.Failed[0].Id != "a" || *out.Failed[1].Id != "c" ||
+		*out.Failed[0].Code != "InternalFailure" ||
+		out.Failed[0].SenderFault {
 		t.Errorf("failed: %+v", out.Failed)
 	}
 	b.counts(sqsserver.Counts{InFlight: 2})
@@ -94,9 +99,12 @@ func TestPartialFailures(t *testing.T) {
 func TestPartialFailuresOfSends(t *testing.T) {
 	b := newBench(t, sqsserver.Config{}, nil)
 	b.srv.FailEntries("SendMessageBatch", 1, sqsserver.ErrInternalFailure, 1)
-	out, err := b.client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &b.url, Entries: []types.SendMessageBatchRequestEntry{
-		{Id: aws.String("a"), MessageBody: aws.String("a")}, {Id: aws.String("b"), MessageBody: aws.String("b")},
-	}})
+	out, err := b.client.SendMessageBatch(
+		t.Context(),
+		&sqs.SendMessageBatchInput{QueueUrl: &b.url, Entries: []types.SendMessageBatchRequestEntry{
+			{Id: aws.String("a"), MessageBody: aws.String("a")}, {Id: aws.String("b"), MessageBody: aws.String("b")},
+		}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,13 @@ func (m *message) idText() string {
 }
 
 func (m *message) public() Message {
-	pub := Message{ID: m.idText(), Body: m.body, SentAt: time.UnixMilli(m.sent).UTC(), Sender: m.sender, Receives: int(m.receives)}
+	pub := Message{
+		ID:       m.idText(),
+		Body:     m.body,
+		SentAt:   time.UnixMilli(m.sent).UTC(),
+		Sender:   m.sender,
+		Receives: int(m.receives),
+	}
 	if m.rare != nil {
 		pub.Attributes = m.rare.attributes
 	}

@@ -28,7 +28,8 @@ func (a Attribute) binary() bool { return strings.HasPrefix(a.DataType, "Binary"
 
 func checkAttributes(attributes map[string]Attribute) error {
 	if len(attributes) > maxMessageAttributes {
-		return ErrInvalidParameterValue.Because("Number of message attributes [" + fmt.Sprint(len(attributes)) + "] exceeds the allowed maximum [10].")
+		return ErrInvalidParameterValue.Because(
+			"Number of message attributes [" + fmt.Sprint(len(attributes)) + "] exceeds the allowed maximum [10].")
 	}
 	for name, a := range attributes {
 		kind, _, _ := strings.Cut(a.DataType, ".")
@@ -38,7 +39,8 @@ func checkAttributes(attributes map[string]Attribute) error {
 		case kind != "String" && kind != "Number" && kind != "Binary":
 			return badParameter("MessageAttributeType", a.DataType, "The type must be String, Number or Binary.")
 		case a.binary() && len(a.BinaryValue) == 0, !a.binary() && (a.StringValue == nil || *a.StringValue == ""):
-			return badParameter("MessageAttributeValue", name, "The message attribute must contain a non-empty value of its type.")
+			return badParameter("MessageAttributeValue", name,
+				"The message attribute must contain a non-empty value of its type.")
 		case !a.binary() && !carried(*a.StringValue):
 			return ErrInvalidMessageContents
 		}

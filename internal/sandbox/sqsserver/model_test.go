@@ -50,7 +50,9 @@ func TestQueueAgainstAModel(t *testing.T) {
 						visible++
 					}
 				}
-				got, err := q.deliver(context.Background(), demand{most: most, visibility: &visibility, wait: &wait, limit: 1000}, nil, func(string) *queue { return nil })
+				got, err := q.deliver(context.Background(),
+					demand{most: most, visibility: &visibility, wait: &wait, limit: 1000}, nil,
+					func(string) *queue { return nil })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -102,7 +104,8 @@ func TestQueueAgainstAModel(t *testing.T) {
 							visible++
 						}
 					}
-					if q.counts[ready] != visible || q.counts[ready]+q.counts[inFlight]+q.counts[delayed] != len(model) {
+					if q.counts[ready] != visible ||
+						q.counts[ready]+q.counts[inFlight]+q.counts[delayed] != len(model) {
 						t.Fatalf("counts %v, want %d visible of %d", q.counts, visible, len(model))
 					}
 					if len(q.timers.heap) != len(model)-visible {

@@ -3,7 +3,6 @@ package sqsserver
 import (
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +22,8 @@ func (s *Server) create(name string, values map[string]string) error {
 		return errFIFO
 	}
 	if !queueName.MatchString(name) {
-		return ErrInvalidParameterValue.Because("Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length.")
+		return ErrInvalidParameterValue.Because(
+			"Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length.")
 	}
 	a, err := defaultAttributes().with(values, s.knowsARN)
 	if err != nil {
@@ -46,7 +46,8 @@ func (s *Server) create(name string, values map[string]string) error {
 		return err
 	}
 	if !same.equal(&q.attributes) {
-		return ErrQueueNameExists.Because("A queue already exists with the same name and a different value for an attribute.")
+		return ErrQueueNameExists.Because(
+			"A queue already exists with the same name and a different value for an attribute.")
 	}
 	return nil
 }
@@ -171,7 +172,8 @@ func (s *Server) purgeQueue(c *awswire.Call) error {
 	var in urlAnswer
 	if err := s.on(c, &in, &in.QueueURL, func(q *queue) error {
 		if q.now().Sub(q.purged) < purgePause {
-			return ErrPurgeQueueInProgress.Because(fmt.Sprintf("Only one PurgeQueue operation on %s is allowed every %s seconds.", q.name, strconv.Itoa(int(purgePause.Seconds()))))
+			return ErrPurgeQueueInProgress.Because(fmt.Sprintf(
+				"Only one PurgeQueue operation on %s is allowed every %.0f seconds.", q.name, purgePause.Seconds()))
 		}
 		q.clear()
 		q.purged = q.now()

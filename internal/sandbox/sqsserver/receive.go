@@ -64,7 +64,12 @@ func (s *Server) receiveMessage(ctx context.Context, c *awswire.Call) error {
 		*room = [maxBatch]delivery{}
 		deliveries.Put(room)
 	}()
-	d := demand{most: valueOr(in.Max, 1), visibility: in.VisibilityTimeout, wait: in.WaitTimeSeconds, limit: s.config.InFlightLimit}
+	d := demand{
+		most:       valueOr(in.Max, 1),
+		visibility: in.VisibilityTimeout,
+		wait:       in.WaitTimeSeconds,
+		limit:      s.config.InFlightLimit,
+	}
 	got, err := q.deliver(ctx, d, room[:0], s.queueByARN)
 	if err != nil {
 		return err

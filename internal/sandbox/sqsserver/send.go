@@ -27,7 +27,8 @@ func (e *sendEntry) check(maxSize int) error {
 		return missingParameter("MessageBody")
 	}
 	if e.size() > maxSize {
-		return ErrInvalidParameterValue.Because(fmt.Sprintf("One or more parameters are invalid. Reason: Message must be shorter than %d bytes.", maxSize))
+		return ErrInvalidParameterValue.Because(
+			fmt.Sprintf("One or more parameters are invalid. Reason: Message must be shorter than %d bytes.", maxSize))
 	}
 	if !carried(e.MessageBody) {
 		return ErrInvalidMessageContents
@@ -137,7 +138,8 @@ func (s *Server) sendMessageBatch(c *awswire.Call) error {
 		return err
 	}
 	if total > maxBatchBytes {
-		return ErrBatchRequestTooLong.Because(fmt.Sprintf("Batch requests cannot be longer than %d bytes. You have sent %d bytes.", maxBatchBytes, total))
+		return ErrBatchRequestTooLong.Because(
+			fmt.Sprintf("Batch requests cannot be longer than %d bytes. You have sent %d bytes.", maxBatchBytes, total))
 	}
 	var answer batchAnswer
 	var list []byte

@@ -29,8 +29,8 @@
 //   - SendMessage, SendMessageBatch: producers, the demo, and rejections that are sent again.
 //   - CreateQueue, GetQueueUrl, PurgeQueue, DeleteQueue: what sets a queue up, names it, empties it and takes it away.
 //
-// Everything else answers UnsupportedOperation. Moving dead letters back (StartMessageMoveTask) is an operator's step on
-// AWS: what ingest sees of it is a new message, which a test can send.
+// Everything else answers UnsupportedOperation. Moving dead letters back (StartMessageMoveTask) is an operator's step
+// on AWS: what ingest sees of it is a new message, which a test can send.
 //
 // What it does not do: FIFO queues, permissions, tags, encryption, persistence. It is stricter and calmer than AWS: it
 // delivers in the order of sending, never twice unless told to, and counts exactly. It tells MessageRetentionPeriod and
@@ -102,11 +102,15 @@ func New(config Config) *Server {
 		ContentType:  "application/x-amz-json-1.0",
 		Namespace:    "com.amazonaws.sqs#",
 		LegacyCodes:  true,
-		Keys:         &awswire.Keys{Secrets: config.Secrets, Unknown: ErrInvalidClientTokenID, BadSignature: ErrSignatureDoesNotMatch},
-		Faults:       &s.faults,
-		Do:           s.do,
-		Observe:      s.observe,
-		Now:          config.Now,
+		Keys: &awswire.Keys{
+			Secrets:      config.Secrets,
+			Unknown:      ErrInvalidClientTokenID,
+			BadSignature: ErrSignatureDoesNotMatch,
+		},
+		Faults:  &s.faults,
+		Do:      s.do,
+		Observe: s.observe,
+		Now:     config.Now,
 	}
 	return s
 }

@@ -47,7 +47,8 @@ func TestAccessKeys(t *testing.T) {
 		{"a wrong secret", "ingest", "another secret of 16", "SignatureDoesNotMatch"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := newClient(t, b.srv, tc.key, tc.secret).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &b.url})
+			_, err := newClient(t, b.srv, tc.key,
+				tc.secret).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &b.url})
 			var api smithy.APIError
 			if tc.code == "" && err == nil {
 				return
@@ -84,7 +85,8 @@ func TestAHandleOfAnotherQueueIsInvalid(t *testing.T) {
 	b.put("x")
 	m := b.receive(1)[0]
 	var invalid *types.ReceiptHandleIsInvalid
-	_, err = b.client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &other, ReceiptHandle: m.ReceiptHandle})
+	_, err = b.client.DeleteMessage(t.Context(),
+		&sqs.DeleteMessageInput{QueueUrl: &other, ReceiptHandle: m.ReceiptHandle})
 	if !errors.As(err, &invalid) {
 		t.Errorf("got %v, want ReceiptHandleIsInvalid", err)
 	}
@@ -141,7 +143,8 @@ func TestFIFOQueuesAreRefused(t *testing.T) {
 		}
 	}
 	var unsupported *types.UnsupportedOperation
-	if _, err := b.client.TagQueue(t.Context(), &sqs.TagQueueInput{QueueUrl: &b.url, Tags: map[string]string{"a": "b"}}); !errors.As(err, &unsupported) {
+	if _, err := b.client.TagQueue(t.Context(), &sqs.TagQueueInput{QueueUrl: &b.url, Tags: map[string]string{"a": "b"}}); !errors.As(
+		err, &unsupported) {
 		t.Errorf("TagQueue: got %v, want UnsupportedOperation", err)
 	}
 }
@@ -168,12 +171,19 @@ func TestPutWithIDsAndTimes(t *testing.T) {
 	if err := b.srv.Put(queueName, want); err != nil {
 		t.Fatal(err)
 	}
-	out, err := b.client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &b.url, MessageSystemAttributeNames: []types.MessageSystemAttributeName{"All"}})
+	out, err := b.client.ReceiveMessage(
+		t.Context(),
+		&sqs.ReceiveMessageInput{
+			QueueUrl:                    &b.url,
+			MessageSystemAttributeNames: []types.MessageSystemAttributeName{"All"},
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := out.Messages[0]
-	if *got.MessageId != want.ID || got.Attributes["SentTimestamp"] != fmt.Sprint(sent.UnixMilli()) || got.Attributes["SenderId"] != "tester" {
+	if *got.MessageId != want.ID || got.Attributes["SentTimestamp"] != fmt.Sprint(sent.UnixMilli()) ||
+		got.Attributes["SenderId"] != "tester" {
 		t.Errorf("got %s %v", *got.MessageId, got.Attributes)
 	}
 	left := b.srv.Drain(queueName)
@@ -191,7 +201,8 @@ func TestALongPollThatBuriesADeadLetterWaitsOn(t *testing.T) {
 	b.srv.Redeliver(queueName)
 	time.AfterFunc(100*time.Millisecond, func() { _ = b.srv.Put(queueName, sqsserver.Message{Body: "y"}) })
 	begin := time.Now()
-	if got, err := b.tryReceive(20); err != nil || len(got) != 1 || *got[0].Body != "y" || time.Since(begin) > 5*time.Second {
+	if got, err := b.tryReceive(20); err != nil || len(got) != 1 || *got[0].Body != "y" ||
+		time.Since(begin) > 5*time.Second {
 		t.Errorf("after %v: %d messages, %v", time.Since(begin), len(got), err)
 	}
 	if got := b.srv.Counts("dead"); got != (sqsserver.Counts{Visible: 1}) {

@@ -48,7 +48,8 @@ func TestManySendersAndReceivers(t *testing.T) {
 					if _, twice := seen.LoadOrStore(*m.Body, true); twice {
 						t.Errorf("%s came twice", *m.Body)
 					}
-					in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: m.MessageId, ReceiptHandle: m.ReceiptHandle})
+					in.Entries = append(in.Entries,
+						types.DeleteMessageBatchRequestEntry{Id: m.MessageId, ReceiptHandle: m.ReceiptHandle})
 				}
 				got.Add(int64(len(messages)))
 				if len(in.Entries) == 0 {

@@ -17,7 +17,8 @@ import (
 // sdkSnapshots is the folder of wire vectors that the SDK's module ships.
 func sdkSnapshots(t *testing.T, service string) string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+service).Output()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+service).
+		Output()
 	if err != nil {
 		t.Skipf("no SDK module to read vectors from: %v", err)
 	}
@@ -59,7 +60,8 @@ func TestCarriedCharacters(t *testing.T) {
 		if r >= 0xD800 && r <= 0xDFFF {
 			continue // surrogates are no characters
 		}
-		want := r == 0x9 || r == 0xA || r == 0xD || r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000
+		want := r == 0x9 || r == 0xA || r == 0xD || r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD ||
+			r >= 0x10000
 		if got := carried("a" + string(r) + "b"); got != want {
 			t.Errorf("%U: carried is %v, want %v", r, got, want)
 		}
