@@ -62,7 +62,13 @@ var ErrApprovalSpent = errors.New("the rows were handed out, so the approval is 
 // Errors: [ErrNoRequest]; [ErrIntegrity]; those of packages keys and kek; [pg.Error] (pg.NotApproved,
 // pg.AuditUnavailable, pg.NotLoggedYet); and beside any of them, if the request cannot be opened again,
 // [ErrApprovalSpent].
-func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*OpenedRows, error) {
+func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (_ *OpenedRows, err error) {
+	defer func() {
+		// lib/pq reports a statement that Ctrl-C cancelled as a lost connection or SQLSTATE 57014.
+		if err != nil && ctx.Err() != nil && !errors.Is(err, ErrApprovalSpent) {
+			err = fmt.Errorf("%w: nothing was handed out, so it can be opened again (%v)", ctx.Err(), err)
+		}
+	}()
 	details, err := c.Show(ctx, id)
 	if err != nil {
 		return nil, err
@@ -95,7 +101,7 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (*Opened
 	leaf, err := c.logOutcome(ctx, id, job.rows, result) // T4
 	if err != nil {
 		job.spool.close()
-		return nil, err
+		return nil, fmt.Errorf("%w; %w", err, ErrApprovalSpent)
 	}
 	return &OpenedRows{
 		Columns: job.columns, Rows: job.rows, Gone: frozen - job.rows, Intent: intent, Leaf: leaf,

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -333,7 +334,12 @@ func abuseDiskFull(t *testing.T) {
 				if leafType == "opened" && to[0] == "--out" {
 					want = cli.ExitNotYours // the first try has spent it
 				}
-				if code := p.wait(); code != want || p.stdout.Len() > 0 {
+				code := p.wait()
+				spent := strings.Contains(p.stderr.String(), "the approval is spent")
+				if spent != (leafType == "opened" && want == cli.ExitNotLogged) {
+					t.Errorf("%s, %v: whether the approval is spent is said wrongly: %s", leafType, to, &p.stderr)
+				}
+				if code != want || p.stdout.Len() > 0 {
 					t.Errorf("exit code %d, %d bytes printed, want %d and 0: %s", code, p.stdout.Len(), want, &p.stderr)
 				}
 			}

@@ -97,8 +97,8 @@ func TestInterruptWhileKMSHangs(t *testing.T) {
 	p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
 	retry(t, func() error {
 		if c.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-			AND usename = $1 AND state = 'idle in transaction'`, c.Role("alice")) == 0 {
-			return errors.New("the rows were never handed out")
+			AND usename = $1 AND state = 'idle in transaction' AND query LIKE 'FETCH%'`, c.Role("alice")) == 0 {
+			return errors.New("the rows were never fetched")
 		}
 		return nil
 	})
@@ -116,6 +116,32 @@ func TestInterruptWhileKMSHangs(t *testing.T) {
 		t.Errorf("it says: %s", &p.stderr)
 	}
 	c.wantOutcome(t, id, "failed: interrupted")
+}
+
+// TestInterruptBeforeRows sends SIGINT before anything is handed out: exit code 2, and the same
+// approval still serves.
+func TestInterruptBeforeRows(t *testing.T) {
+	for _, state := range []string{"intent", "confirmed", "opened"} {
+		t.Run(state, func(t *testing.T) {
+			c := newFixture(t)
+			id := c.approved(t, params(nil))
+			unpause := c.pauseAt(state)
+			p := c.start(t, c.aliceURL, "open", id.String(), "--allow-pipe")
+			c.awaitPause(t)
+			if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			if code := p.wait(); code != cli.ExitUnfinished || p.stdout.Len() > 0 {
+				t.Errorf("exit code %d, want %d; printed %d bytes: %s", code, cli.ExitUnfinished, p.stdout.Len(), &p.stderr)
+			}
+			unpause()
+			opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			opened.Close()
+		})
+	}
 }
 
 // TestInterruptedOpeningIsAnOutcome stops an opening while rows are on their way.
