@@ -25,7 +25,8 @@ type SealingKey struct {
 	ahead        Caps   // when to fetch the next key
 }
 
-// Caps bound the use of one data key. Zero means the default named beside each field. A cap can be lowered, not raised.
+// Caps bound the use of one data key. Zero means the default named beside each field. A cap can be
+// lowered, not raised.
 type Caps struct {
 	Seals uint64        // values sealed: 2^28
 	Bytes uint64        // plaintext bytes, before padding: 64 GiB
@@ -56,8 +57,8 @@ func (c Caps) Normalised() (Caps, error) {
 	return c, nil
 }
 
-// ahead is when to fetch the next key: at 75 to 90 percent of whichever cap comes first. It is drawn per key, so that
-// many processes started together do not call KMS together.
+// ahead is when to fetch the next key: at 75 to 90 percent of whichever cap comes first. It is
+// drawn per key, so that many processes started together do not call KMS together.
 func (c Caps) ahead() Caps {
 	share := 0.75 + 0.15*rand.Float64()
 	return Caps{
@@ -70,8 +71,9 @@ func (c Caps) ahead() Caps {
 // errClosed reports a new data key that is no longer active when it is read back.
 var errClosed = errors.New("the new data key was closed at once: a rotation step is running, try again")
 
-// newDataKey reserves an id, has the KEK make a key under it, commits it wrapped, and reads it back. The order matters:
-// only then may it seal, so that no crash leaves a value whose key is lost.
+// newDataKey reserves an id, has the KEK make a key under it, commits it wrapped, and reads it
+// back. The order matters: only then may it seal, so that no crash leaves a value whose key is
+// lost.
 func (v *Vault) newDataKey(ctx context.Context, vault Settings, month, born time.Time) (*SealingKey, error) {
 	var id uint32
 	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.reserve_data_key()`); err != nil {
@@ -96,8 +98,10 @@ func (v *Vault) newDataKey(ctx context.Context, vault Settings, month, born time
 	if err := v.DB.GetContext(ctx, &back, `SELECT * FROM cloakroom.registered_data_key($1)`, id); err != nil {
 		return nil, fmt.Errorf("reading %s back: %w", b, pg.Redact(err))
 	}
-	if !bytes.Equal(back.Wrapped, wrapped.Blob) || !bytes.Equal(back.KeyCheck, check[:]) || !MonthOf(back.Month).Equal(month) {
-		return nil, fmt.Errorf("reading %s back: the vault holds something else than was registered: %w", b, ErrKeyCheck)
+	// A vault that stored something else would make every value of this key unreadable.
+	if !bytes.Equal(back.Wrapped, wrapped.Blob) || !bytes.Equal(back.KeyCheck, check[:]) ||
+		!MonthOf(back.Month).Equal(month) {
+		return nil, fmt.Errorf("reading %s back: the vault stored something else: %w", b, ErrKeyCheck)
 	}
 	if back.State != "active" {
 		return nil, fmt.Errorf("reading %s back: %w", b, errClosed)

@@ -16,12 +16,12 @@ import (
 // Roles are the roles that a login can be granted.
 var Roles = []string{"ingest", "analyst", "auditor", "approver", "rotator", "breakglass", "witness"}
 
-// holdsIndexKey lists the roles whose work needs the index key. Who holds it and reads tokens can compute the tokens of all
-// IPv4 addresses within minutes, so none of these may also be an analyst.
+// holdsIndexKey lists the roles whose work needs the index key. Who holds it and reads tokens can
+// compute the tokens of all IPv4 addresses within minutes, so none of these may also be an analyst.
 var holdsIndexKey = []string{"ingest", "auditor", "breakglass"}
 
-// Grant gives a login one of the roles. It refuses a login that would hold the index key and also read tokens, which only the
-// rotator may, and one that would watch its own work as a witness.
+// Grant gives a login one of the roles. It refuses a login that would hold the index key and also
+// read tokens, which only the rotator may, and one that would watch its own work as a witness.
 func Grant(ctx context.Context, url, login, role string) error {
 	if !slices.Contains(Roles, role) {
 		return fmt.Errorf("granting role %q: the roles are %s", role, strings.Join(Roles, ", "))
@@ -39,7 +39,8 @@ func Grant(ctx context.Context, url, login, role string) error {
 	if err := checkGrant(ctx, tx, login, role); err != nil {
 		return fmt.Errorf("granting %s to %s: %w", role, login, err)
 	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`GRANT %s TO %s`, pq.QuoteIdentifier("cloakroom_"+role), pq.QuoteIdentifier(login))); err != nil {
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`GRANT %s TO %s`, pq.QuoteIdentifier("cloakroom_"+role),
+		pq.QuoteIdentifier(login))); err != nil {
 		return fmt.Errorf("granting %s to %s: %w", role, login, pg.Redact(err))
 	}
 	if err := tx.Commit(); err != nil {
@@ -53,12 +54,14 @@ func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
 		Super bool `db:"rolsuper"`
 		Login bool `db:"rolcanlogin"`
 	}
-	if err := tx.SelectContext(ctx, &found, `SELECT rolsuper, rolcanlogin FROM pg_roles WHERE rolname = $1`, login); err != nil {
+	if err := tx.SelectContext(ctx, &found, `SELECT rolsuper, rolcanlogin FROM pg_roles WHERE rolname = $1`,
+		login); err != nil {
 		return pg.Redact(err)
 	}
 	switch {
 	case len(found) == 0:
-		return fmt.Errorf("there is no such login: CREATE ROLE %s LOGIN PASSWORD '…' first", pq.QuoteIdentifier(login))
+		return fmt.Errorf("there is no such login: CREATE ROLE %s LOGIN PASSWORD '…' first",
+			pq.QuoteIdentifier(login))
 	case !found[0].Login:
 		return errors.New("it is a group, not a login: people and daemons have logins of their own")
 	case found[0].Super:
@@ -75,10 +78,12 @@ func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
 	}
 	for _, other := range held {
 		if witnesses(role, other) {
-			return fmt.Errorf("it holds %s already; a witness keeps the audit log against those who open and approve: use another login (docs/threat-model.md)", other)
+			return fmt.Errorf("it holds %s already; a witness keeps the audit log against those who open and "+
+				"approve: use another login (docs/threat-model.md)", other)
 		}
 		if conflict(role, other) {
-			return fmt.Errorf("it holds %s already; together they hold the index key and see tokens, and could find every address behind them: use another login (docs/threat-model.md)", other)
+			return fmt.Errorf("it holds %s already; together they hold the index key and see tokens, and could "+
+				"find every address behind them: use another login (docs/threat-model.md)", other)
 		}
 	}
 	return nil

@@ -25,12 +25,14 @@ func TestGrantRefuses(t *testing.T) {
 		{"a group", "cloakroom_auditor", "ingest", "a group, not a login"},
 		{"a superuser", env.Server().SuperUser(), "ingest", "is a superuser"},
 	} {
-		if err := keys.Grant(t.Context(), admin, c.login, c.role); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := keys.Grant(t.Context(), admin, c.login, c.role); err == nil || !strings.Contains(err.Error(),
+			c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
 	env.As(t, "owning", "owner")
-	if err := keys.Grant(t.Context(), admin, env.Role("owning"), "analyst"); err == nil || !strings.Contains(err.Error(), "member of cloakroom_owner") {
+	if err := keys.Grant(t.Context(), admin, env.Role("owning"),
+		"analyst"); err == nil || !strings.Contains(err.Error(), "member of cloakroom_owner") {
 		t.Errorf("to an owner: %v", err)
 	}
 }
@@ -63,7 +65,8 @@ func TestGrantKeepsIndexKeyAndTokensApart(t *testing.T) {
 	env.As(t, "group")
 	env.As(t, "member")
 	db := env.Open(t, "")
-	db.MustExec(fmt.Sprintf(`GRANT cloakroom_ingest TO %q; GRANT %q TO %q`, env.Role("group"), env.Role("group"), env.Role("member")))
+	db.MustExec(fmt.Sprintf(`GRANT cloakroom_ingest TO %q; GRANT %q TO %q`, env.Role("group"), env.Role("group"),
+		env.Role("member")))
 	if err := keys.Grant(t.Context(), env.URL(""), env.Role("member"), "analyst"); err == nil {
 		t.Error("a login that holds ingest through a group became an analyst")
 	}

@@ -14,8 +14,8 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// IndexKey is one version of the index key, as subkeys: one for each protected member of the dataset, in the dataset's
-// order. The index key itself is zeroed once they are derived.
+// IndexKey is one version of the index key, as subkeys: one for each protected member of the
+// dataset, in the dataset's order. The index key itself is zeroed once they are derived.
 type IndexKey struct {
 	Version uint32
 	Subkeys []*blindindex.Subkey
@@ -44,7 +44,8 @@ func DestroyIndexKeys(list []IndexKey) {
 	}
 }
 
-// IndexKeys unwraps the live versions of the index key, oldest first: one, or two while reindexing. Destroy each.
+// IndexKeys unwraps the live versions of the index key, oldest first: one, or two while reindexing.
+// Destroy each.
 func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (out []IndexKey, err error) {
 	defer func() {
 		if err != nil {
@@ -77,8 +78,9 @@ func (v *Vault) IndexKeys(ctx context.Context, s Settings, d *dataset.Dataset) (
 	return out, nil
 }
 
-// PendingIndexKey makes the index key of the next reindex, unless one is pending already. Like a data key it is committed
-// wrapped and read back before use. Two callers at once end up with one key.
+// PendingIndexKey makes the index key of the next reindex, unless one is pending already. Like a
+// data key it is committed wrapped and read back before use. Two callers at once end up with one
+// key.
 func (v *Vault) PendingIndexKey(ctx context.Context, s Settings) (version uint32, err error) {
 	if version, err = v.checkPending(ctx, s); err != nil || version > 0 {
 		return version, err
@@ -92,7 +94,8 @@ func (v *Vault) PendingIndexKey(ctx context.Context, s Settings) (version uint32
 	}
 	defer key.Destroy()
 	check := envelope.Check(key.Expose(), version)
-	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_index_key($1, $2, $3, $4, $5)`, version, w.KEK, w.KEKID, w.Blob, check[:]); err != nil {
+	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_index_key($1, $2, $3, $4, $5)`, version, w.KEK,
+		w.KEKID, w.Blob, check[:]); err != nil {
 		return 0, fmt.Errorf("registering index key v%d: %w", version, pg.Redact(err))
 	}
 	if version, err = v.checkPending(ctx, s); err == nil && version == 0 {

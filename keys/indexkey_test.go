@@ -72,7 +72,8 @@ func TestIndexKeysDamaged(t *testing.T) {
 	}
 	env := keystest.New(t)
 	env.Open(t, "").MustExec(`DELETE FROM cloakroom.index_keys`)
-	if _, err := indexKeys(t, env.Vault(t, env.As(t, "ingest", "ingest"))); err == nil || !strings.Contains(err.Error(), "keys init") {
+	if _, err := indexKeys(t, env.Vault(t, env.As(t, "ingest",
+		"ingest"))); err == nil || !strings.Contains(err.Error(), "keys init") {
 		t.Errorf("without an index key: %v, want a hint", err)
 	}
 }

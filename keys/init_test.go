@@ -31,7 +31,8 @@ func openKEK(t *testing.T) *kek.Set {
 	return set
 }
 
-// cluster is a server without cloakroom's roles. Roles are the cluster's: no other test may share it.
+// cluster is a server without cloakroom's roles. Roles are the cluster's: no other test may share
+// it.
 type cluster struct {
 	*pgserver.Server
 	admin *sqlx.DB
@@ -102,7 +103,8 @@ func TestInitAtOnce(t *testing.T) {
 		for i := range inits {
 			group.Go(func() {
 				var err error
-				if ids[d][i], err = keys.Init(t.Context(), c.URL(c.SuperUser(), fmt.Sprintf("d%d", d)), set); err != nil {
+				if ids[d][i], err = keys.Init(t.Context(), c.URL(c.SuperUser(), fmt.Sprintf("d%d", d)),
+					set); err != nil {
 					t.Errorf("database %d, init %d: %v", d, i, err)
 				}
 			})
@@ -174,11 +176,13 @@ func TestInitWithoutSuperuser(t *testing.T) {
 	// Those who may not are told what is missing.
 	c.admin.MustExec(`CREATE ROLE nobody LOGIN`)
 	c.admin.MustExec(`CREATE DATABASE other OWNER nobody`)
-	if _, err := keys.Init(t.Context(), c.URL("nobody", "other"), set); err == nil || !strings.Contains(err.Error(), "CREATEROLE") {
+	if _, err := keys.Init(t.Context(), c.URL("nobody", "other"), set); err == nil || !strings.Contains(err.Error(),
+		"CREATEROLE") {
 		t.Errorf("without CREATEROLE: %v, want a hint", err)
 	}
 	c.admin.MustExec(`CREATE DATABASE another`)
-	if _, err := keys.Init(t.Context(), c.URL("migrator", "another"), set); err == nil || !strings.Contains(err.Error(), "must own the database") {
+	if _, err := keys.Init(t.Context(), c.URL("migrator", "another"),
+		set); err == nil || !strings.Contains(err.Error(), "must own the database") {
 		t.Errorf("without owning the database: %v, want a hint", err)
 	}
 }
@@ -196,7 +200,8 @@ func TestInitRefusesForeignTables(t *testing.T) {
 			admin := db.Open(t, "")
 			admin.MustExec(make)
 			_, err := keys.Init(t.Context(), db.URL(""), openKEK(t))
-			if err == nil || !strings.Contains(err.Error(), "RENAME TO") || !strings.Contains(err.Error(), "is not cloakroom's") {
+			if err == nil || !strings.Contains(err.Error(), "RENAME TO") || !strings.Contains(err.Error(),
+				"is not cloakroom's") {
 				t.Errorf("%v, want a refusal with a hint", err)
 			}
 			var made bool
@@ -207,7 +212,8 @@ func TestInitRefusesForeignTables(t *testing.T) {
 	}
 }
 
-// What keys init --print-sql prints runs by hand, on an empty database and again. keys init then adds the index key.
+// What keys init --print-sql prints runs by hand, on an empty database and again. keys init then
+// adds the index key.
 func TestPrintedSQL(t *testing.T) {
 	t.Parallel()
 	text, err := pg.SQL()

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Issuer hands out data keys for sealing, one per month of create_date at a time. While the KEK or the database is away it
-// goes on with the key in hand until a cap is reached. It is safe for concurrent use.
+// Issuer hands out data keys for sealing, one per month of create_date at a time. While the KEK or
+// the database is away it goes on with the key in hand until a cap is reached. It is safe for
+// concurrent use.
 type Issuer struct {
 	vault    *Vault
 	settings Settings
@@ -48,14 +49,16 @@ func NewIssuer(v *Vault, s Settings, caps Caps) (*Issuer, error) {
 	return &Issuer{vault: v, settings: s, caps: caps, now: time.Now, months: map[time.Time]*monthKeys{}}, nil
 }
 
-// Acquire gives a data key that may seal so many values and bytes of rows dated in the month of date, and counts them
-// against its caps. It calls the KEK only if there is no such key in hand, or soon will not be.
+// Acquire gives a data key that may seal so many values and bytes of rows dated in the month of
+// date, and counts them against its caps. It calls the KEK only if there is no such key in hand, or
+// soon will not be.
 //
-// Errors wrap those of package kek or the database's. After kek.ErrUnavailable, or with a database that is away, the same
-// call may succeed later.
+// Errors wrap those of package kek or the database's. After kek.ErrUnavailable, or with a database
+// that is away, the same call may succeed later.
 func (i *Issuer) Acquire(ctx context.Context, date time.Time, seals, bytes uint64) (*SealingKey, error) {
 	if seals > i.caps.Seals || bytes > i.caps.Bytes {
-		return nil, fmt.Errorf("acquiring a data key: %d values of %d bytes are more than one data key may seal (%d, %d bytes): make batches smaller",
+		return nil, fmt.Errorf("acquiring a data key: %d values of %d bytes are more than one data key may seal "+
+			"(%d, %d bytes): make batches smaller",
 			seals, bytes, i.caps.Seals, i.caps.Bytes)
 	}
 	month := MonthOf(date)
@@ -89,10 +92,12 @@ func (i *Issuer) Acquire(ctx context.Context, date time.Time, seals, bytes uint6
 	}
 }
 
-// usable is the first of the current and the next key whose caps allow so much more; nil: neither. The lock is held.
+// usable is the first of the current and the next key whose caps allow so much more; nil: neither.
+// The lock is held.
 func (i *Issuer) usable(m *monthKeys, seals, bytes uint64) *SealingKey {
 	for _, k := range []*SealingKey{m.current, m.next} {
-		if k != nil && k.seals+seals <= i.caps.Seals && k.bytes+bytes <= i.caps.Bytes && i.now().Sub(k.Born) < i.caps.Age {
+		if k != nil && k.seals+seals <= i.caps.Seals && k.bytes+bytes <= i.caps.Bytes &&
+			i.now().Sub(k.Born) < i.caps.Age {
 			if k == m.next {
 				m.current, m.next = k, nil
 			}
@@ -106,8 +111,8 @@ func (i *Issuer) past(k *SealingKey, caps Caps) bool {
 	return k.seals >= caps.Seals || k.bytes >= caps.Bytes || i.now().Sub(k.Born) >= caps.Age
 }
 
-// month finds or makes a month's entry. If there are too many, it drops all but those with a running fetch: their months
-// will take a new key. The lock is held.
+// month finds or makes a month's entry. If there are too many, it drops all but those with a
+// running fetch: their months will take a new key. The lock is held.
 func (i *Issuer) month(month time.Time) *monthKeys {
 	m := i.months[month]
 	if m == nil {
@@ -130,7 +135,8 @@ const retryAhead = 5 * time.Second
 // fetchTimeout bounds one fetch: the KEK, its retries, and three statements.
 const fetchTimeout = time.Minute
 
-// start begins a fetch in the background. It serves all callers, so no single caller's context ends it. The lock is held.
+// start begins a fetch in the background. It serves all callers, so no single caller's context ends
+// it. The lock is held.
 func (i *Issuer) start(m *monthKeys, month time.Time) {
 	f := &fetch{done: make(chan struct{})}
 	m.fetch = f
@@ -157,21 +163,24 @@ func (i *Issuer) start(m *monthKeys, month time.Time) {
 	}()
 }
 
-// closedTries is how many keys are made in a row if a rotation step, which raises the epoch, closes each before it seals.
+// closedTries is how many keys are made in a row if a rotation step, which raises the epoch, closes
+// each before it seals.
 const closedTries = 3
 
-// Discard drops all keys in hand. Call it when the vault no longer takes what they seal: it was restored, or its epoch was
-// raised. The next Acquire has a new key made.
+// Discard drops all keys in hand. Call it when the vault no longer takes what they seal: it was
+// restored, or its epoch was raised. The next Acquire has a new key made.
 func (i *Issuer) Discard() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.months = map[time.Time]*monthKeys{}
 }
 
-// disused is how long after its last use a month's key still counts as in hand. After the turn of a month its age means nothing.
+// disused is how long after its last use a month's key still counts as in hand. After the turn of a
+// month its age means nothing.
 const disused = 10 * time.Minute
 
-// Oldest is the age of the oldest key in hand and how many values all keys in hand have sealed, for metrics.
+// Oldest is the age of the oldest key in hand and how many values all keys in hand have sealed, for
+// metrics.
 func (i *Issuer) Oldest() (age time.Duration, seals uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -26,14 +26,18 @@ func acquire(t *testing.T, i *keys.Issuer, date time.Time, seals, bytes uint64) 
 	return k.ID()
 }
 
-// A key seals as much as its caps say and no more; the next one is fetched ahead, once, and taken over without a wait.
+// A key seals as much as its caps say and no more; the next one is fetched ahead, once, and taken
+// over without a wait.
 func TestIssuerCaps(t *testing.T) {
 	for name, c := range map[string]struct {
 		caps keys.Caps
 		use  func(*keys.Issuer, *clock) uint32 // one percent of the caps
 	}{
 		"seals": {keys.Caps{Seals: 100}, func(i *keys.Issuer, _ *clock) uint32 { return acquire(t, i, july, 1, 0) }},
-		"bytes": {keys.Caps{Bytes: 10_000}, func(i *keys.Issuer, _ *clock) uint32 { return acquire(t, i, july, 0, 100) }},
+		"bytes": {keys.Caps{Bytes: 10_000}, func(i *keys.Issuer,
+			_ *clock) uint32 {
+			return acquire(t, i, july, 0, 100)
+		}},
 		"age": {keys.Caps{Age: 100 * time.Second}, func(i *keys.Issuer, c *clock) uint32 {
 			id := acquire(t, i, july, 1, 1)
 			c.add(time.Second)
@@ -61,7 +65,8 @@ func TestIssuerCaps(t *testing.T) {
 					t.Fatalf("data key %d before data key %d was used up", id, first)
 				}
 			}
-			// The next use is beyond the cap: the key that was fetched ahead, though KMS is away by now.
+			// The next use is beyond the cap: the key that was fetched ahead, though KMS is away by
+			// now.
 			defer srv.Inject(awswire.Fault{Error: kmsserver.ErrThrottling})()
 			second := c.use(i, clock)
 			if second == first {
@@ -124,7 +129,8 @@ func TestIssuerDoesNotStampede(t *testing.T) {
 	}
 }
 
-// While the KEK is away, sealing goes on under the key in hand until its cap, and then stops. Nobody hammers KMS meanwhile.
+// While the KEK is away, sealing goes on under the key in hand until its cap, and then stops.
+// Nobody hammers KMS meanwhile.
 func TestIssuerWithoutKEK(t *testing.T) {
 	_, srv, v := withKMS(t)
 	i, clock := newIssuer(t, v, keys.Caps{Seals: 100})
@@ -138,7 +144,8 @@ func TestIssuerWithoutKEK(t *testing.T) {
 	if _, err := i.Acquire(t.Context(), july, 1, 1); !errors.Is(err, kek.ErrUnavailable) {
 		t.Errorf("at the cap: %v, want ErrUnavailable", err)
 	}
-	// Some ten uses were past the point to fetch ahead: one tried, then all waited; the last one needed it.
+	// Some ten uses were past the point to fetch ahead: one tried, then all waited; the last one
+	// needed it.
 	if n := generated(srv); n > 4 {
 		t.Errorf("KMS was called %d times while it was away", n)
 	}

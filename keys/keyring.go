@@ -19,8 +19,8 @@ import (
 // Lookup finds a data key's row in the vault. It returns ErrNoKey where there is none.
 type Lookup func(ctx context.Context, id uint32) (WrappedKey, error)
 
-// Keyring gives data keys to open with. It keeps a bounded number of them for a limited time, and unwraps each once,
-// however many callers ask at the same time. It is safe for concurrent use.
+// Keyring gives data keys to open with. It keeps a bounded number of them for a limited time, and
+// unwraps each once, however many callers ask at the same time. It is safe for concurrent use.
 type Keyring struct {
 	vault    *Vault
 	settings Settings
@@ -52,8 +52,9 @@ func NewKeyring(v *Vault, s Settings, lookup Lookup) *Keyring {
 	return &Keyring{vault: v, settings: s, lookup: lookup, ttl: keyringTTL, cache: cache}
 }
 
-// Key gives a data key, ready to open. Errors wrap ErrNoKey, ErrKeyCheck, those of package kek, or the database's; what
-// failed is not kept, so the next call tries again. A cancelled ctx does not stop the unwrap for other callers.
+// Key gives a data key, ready to open. Errors wrap ErrNoKey, ErrKeyCheck, those of package kek, or
+// the database's; what failed is not kept, so the next call tries again. A cancelled ctx does not
+// stop the unwrap for other callers.
 func (r *Keyring) Key(ctx context.Context, id uint32) (*envelope.Key, error) {
 	if c, ok := r.cache.Get(id); ok && time.Now().Before(c.expires) {
 		return c.key, nil

@@ -130,7 +130,8 @@ func TestKeyringIsBounded(t *testing.T) {
 	get(t, ring, 1)
 	get(t, ring, 2)
 	if source.looked[1] != 1 || source.looked[2] != 2 {
-		t.Errorf("data key 1 was looked up %d times, want 1; data key 2 %d times, want 2", source.looked[1], source.looked[2])
+		t.Errorf("data key 1 was looked up %d times, want 1; data key 2 %d times, want 2", source.looked[1],
+			source.looked[2])
 	}
 }
 

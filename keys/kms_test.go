@@ -11,7 +11,8 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// withKMS is a vault under a KMS of this test's own, and a Vault for a login that holds ingest. The SDK tries once.
+// withKMS is a vault under a KMS of this test's own, and a Vault for a login that holds ingest. The
+// SDK tries once.
 func withKMS(t *testing.T) (*keystest.Env, *kmsserver.Server, *keys.Vault) {
 	t.Helper()
 	srv := kmsserver.New(kmsserver.Config{})

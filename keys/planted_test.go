@@ -10,8 +10,9 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// Where everybody may create in schema public (Postgres 14's default), a function planted there, with arguments that fit
-// better than those of Postgres's own, must not be what keys init binds to: it would run as the owner.
+// Where everybody may create in schema public (Postgres 14's default), a function planted there,
+// with arguments that fit better than those of Postgres's own, must not be what keys init binds to:
+// it would run as the owner.
 func TestPlantedFunctionsAreNotUsed(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

@@ -37,7 +37,8 @@ func ReadPolicy(ctx context.Context, db *sqlx.DB) (Policy, error) {
 	return p, nil
 }
 
-// SetPolicy changes one setting and logs the change. It needs the owner's login. Value is as Postgres reads it; nil is NULL.
+// SetPolicy changes one setting and logs the change. It needs the owner's login. Value is as
+// Postgres reads it; nil is NULL.
 func SetPolicy(ctx context.Context, owner *sqlx.DB, name string, value *string) error {
 	if _, err := owner.ExecContext(ctx, `SELECT cloakroom.set_policy($1, $2)`, name, value); err != nil {
 		return fmt.Errorf("setting %s: %w", name, pg.Redact(err))

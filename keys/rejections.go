@@ -39,7 +39,8 @@ func (v *Vault) RejectionCounts(ctx context.Context) ([]RejectionCount, error) {
 // Rejections lists the newest rejections of a reason, or of all where it is empty.
 func (v *Vault) Rejections(ctx context.Context, reason string, limit int) ([]RejectionInfo, error) {
 	list := []RejectionInfo{}
-	if err := v.DB.SelectContext(ctx, &list, `SELECT * FROM cloakroom.rejection_list(nullif($1, ''), $2)`, reason, limit); err != nil {
+	if err := v.DB.SelectContext(ctx, &list, `SELECT * FROM cloakroom.rejection_list(nullif($1, ''), $2)`, reason,
+		limit); err != nil {
 		return nil, fmt.Errorf("listing rejections: %w", pg.Redact(err))
 	}
 	return list, nil

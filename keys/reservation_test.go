@@ -10,11 +10,13 @@ import (
 	"cloakroom/keys/keystest"
 )
 
-// A login registers a data key under an id that it has reserved, once, for a month whose rows may be stored.
+// A login registers a data key under an id that it has reserved, once, for a month whose rows may
+// be stored.
 func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 	t.Parallel()
 	env := keystest.New(t)
-	admin, mine, others := env.Open(t, ""), env.Pool(t, env.As(t, "mine", "ingest")), env.Pool(t, env.As(t, "others", "ingest"))
+	admin, mine, others := env.Open(t, ""), env.Pool(t, env.As(t, "mine", "ingest")), env.Pool(t, env.As(t, "others",
+		"ingest"))
 	reserve := func(db *sqlx.DB) (id int) {
 		t.Helper()
 		if err := db.Get(&id, `SELECT cloakroom.reserve_data_key()`); err != nil {

@@ -14,7 +14,8 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// Row is a stored row as verify and rotation read it. Its slices have the order of the dataset's protected members.
+// Row is a stored row as verify and rotation read it. Its slices have the order of the dataset's
+// protected members.
 type Row struct {
 	ID      uuid.UUID
 	Date    time.Time
@@ -24,7 +25,8 @@ type Row struct {
 	Tokens  [][]sql.NullString // by version, then by member
 }
 
-// RowColumns is the select list that AppendRows reads: a row and its tokens of some versions of the index key.
+// RowColumns is the select list that AppendRows reads: a row and its tokens of some versions of the
+// index key.
 func RowColumns(d *dataset.Dataset, versions []uint32) string {
 	columns := []string{"message_id", "create_date", pq.QuoteIdentifier(d.Subject), "data_key"}
 	for _, m := range d.Protected() {
@@ -69,7 +71,8 @@ func scanRow(found *sql.Rows, protected, versions int) (Row, error) {
 	return r, found.Scan(dest...)
 }
 
-// Place is what a field's sealed value is bound to. Another row's value, or another field's, does not open there.
+// Place is what a field's sealed value is bound to. Another row's value, or another field's, does
+// not open there.
 func (r *Row) Place(vault uuid.UUID, d *dataset.Dataset, field string) envelope.Place {
 	return envelope.Place{
 		Vault: vault, Dataset: d.Name, Field: field, Row: r.ID,
@@ -77,8 +80,8 @@ func (r *Row) Place(vault uuid.UUID, d *dataset.Dataset, field string) envelope.
 	}
 }
 
-// RejectionPlace is what a rejected event's body is bound to: its message id only, since its date and subject may be
-// unreadable.
+// RejectionPlace is what a rejected event's body is bound to: its message id only, since its date
+// and subject may be unreadable.
 func RejectionPlace(vault uuid.UUID, d *dataset.Dataset, id uuid.UUID) envelope.Place {
 	return envelope.Place{Vault: vault, Dataset: d.Name, Field: dataset.BodyField, Row: id}
 }

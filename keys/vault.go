@@ -5,18 +5,21 @@
 //	 └─ index key  one live version (two while reindexing)
 //	      └─ subkeys, one per field, derived with HKDF
 //
-// Which function to call: [Init] makes a vault, [Issuer.Acquire] gives a data key to seal with, [Keyring.Key] one to open
-// with, [Vault.IndexKeys] the subkeys that make tokens, [Vault.Status] what an operator sees, [Grant] lets a login in.
-// Package rotation changes keys, package verify checks them, package kek reaches the KEK.
+// Which function to call: [Init] makes a vault, [Issuer.Acquire] gives a data key to seal with,
+// [Keyring.Key] one to open with, [Vault.IndexKeys] the subkeys that make tokens, [Vault.Status]
+// what an operator sees, [Grant] lets a login in. Package rotation changes keys, package verify
+// checks them, package kek reaches the KEK.
 //
 // What it promises:
 //
-//   - A data key is committed to the vault, wrapped, and read back before the first value is sealed under it. A crash
-//     at any instruction leaves no value that cannot be opened.
-//   - A data key seals values of one month of create_date only, so that a month can be shredded exactly.
-//   - A data key seals at most 2^28 values (never more than 2^32: NIST SP 800-38D, section 8.3), 64 GiB and for one
-//     hour, whichever comes first. The next key is fetched ahead, once per process.
-//   - A wrong or damaged key is reported as such by its key check; it never opens or seals anything.
+//   - A data key is committed to the vault, wrapped, and read back before the first value is sealed
+//     under it. A crash at any instruction leaves no value that cannot be opened.
+//   - A data key seals values of one month of create_date only, so that a month can be shredded
+//     exactly.
+//   - A data key seals at most 2^28 values (never more than 2^32: NIST SP 800-38D, section 8.3), 64
+//     GiB and for one hour, whichever comes first. The next key is fetched ahead, once per process.
+//   - A wrong or damaged key is reported as such by its key check; it never opens or seals
+//     anything.
 //   - Key bytes are zeroed as soon as a key is expanded. Go's AES key schedule cannot be zeroed.
 package keys
 
@@ -49,8 +52,9 @@ func (v *Vault) Now() time.Time {
 	return v.Clock()
 }
 
-// CompareClocks fails if this host's clock and the database's differ by more than five minutes: pg.IsUnavailable holds
-// for the error. What is judged by a date, or deleted by its age, has to wait until they agree.
+// CompareClocks fails if this host's clock and the database's differ by more than five minutes:
+// pg.IsUnavailable holds for the error. What is judged by a date, or deleted by its age, has to
+// wait until they agree.
 func (v *Vault) CompareClocks(ctx context.Context) error {
 	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.require_clock($1)`, v.Now()); err != nil {
 		return fmt.Errorf("comparing clocks: %w", pg.Redact(err))
@@ -126,7 +130,8 @@ func (v *Vault) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Status{VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{}, Months: []string{}, Notes: v.KEK.Notes()}
+	out := &Status{VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{},
+		Months: []string{}, Notes: v.KEK.Notes()}
 	stored, program, err := pg.SchemaVersion(ctx, v.DB)
 	if err != nil {
 		return nil, err

@@ -27,8 +27,8 @@ const fileVersion = 0x01
 // filePrefix begins the id of every key file, and of no KMS key.
 const filePrefix = "file:"
 
-// fileKEK is a KEK in a file: 32 bytes in base64. A wrapped key is 0x01 ‖ nonce ‖ ciphertext ‖ tag, AES-256-GCM; its
-// associated data is fileBinding (docs/format.md).
+// fileKEK is a KEK in a file: 32 bytes in base64. A wrapped key is 0x01 ‖ nonce ‖ ciphertext ‖ tag,
+// AES-256-GCM; its associated data is fileBinding (docs/format.md).
 type fileKEK struct {
 	uri  string
 	id   string
@@ -61,7 +61,8 @@ func newFileKEK(uri string, key []byte) (*fileKEK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening KEK %s: %w", uri, err)
 	}
-	return &fileKEK{uri: uri, id: filePrefix + hex.EncodeToString(fingerprint), aead: func() cipher.AEAD { return aead }}, nil
+	return &fileKEK{uri: uri, id: filePrefix + hex.EncodeToString(fingerprint),
+		aead: func() cipher.AEAD { return aead }}, nil
 }
 
 func readKeyFile(path string) (secret.Bytes, error) {
@@ -81,7 +82,8 @@ func readKeyFile(path string) (secret.Bytes, error) {
 		return secret.Bytes{}, errors.New("it is not a regular file")
 	}
 	if others := info.Mode().Perm() & 0o077; others != 0 && (others != 0o040 || !systemdCredential(path)) {
-		return secret.Bytes{}, fmt.Errorf("its mode is %04o, so others can read it: chmod 600 %s", info.Mode().Perm(), path)
+		return secret.Bytes{}, fmt.Errorf("its mode is %04o, so others can read it: chmod 600 %s",
+			info.Mode().Perm(), path)
 	}
 	text := make([]byte, 256)
 	n, err := f.Read(text)
@@ -98,8 +100,9 @@ func readKeyFile(path string) (secret.Bytes, error) {
 	return secret.New(key), nil
 }
 
-// systemdCredential reports a file that systemd shows to this service only (LoadCredential=, systemd.exec(5)). If the service
-// has a user of its own, systemd grants access by an access control list, whose mask shows as the group's right to read.
+// systemdCredential reports a file that systemd shows to this service only (LoadCredential=,
+// systemd.exec(5)). If the service has a user of its own, systemd grants access by an access
+// control list, whose mask shows as the group's right to read.
 func systemdCredential(path string) bool {
 	directory := os.Getenv("CREDENTIALS_DIRECTORY")
 	return filepath.IsAbs(directory) && filepath.Dir(path) == filepath.Clean(directory)

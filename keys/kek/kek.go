@@ -1,9 +1,10 @@
 // Package kek reaches key-encryption keys: AWS KMS keys (awskms:///alias/cloakroom) and key files
 // (file:///etc/cloakroom/kek).
 //
-// Call [Open] with the URIs that the operator named, then the methods of [Set]. A KEK never leaves its place: it wraps and
-// unwraps 256-bit keys. Each wrapped key is bound to a [Binding], which says what the key is for, and unwraps under no other.
-// KMS logs the binding in clear, so it holds no personal data.
+// Call [Open] with the URIs that the operator named, then the methods of [Set]. A KEK never leaves
+// its place: it wraps and unwraps 256-bit keys. Each wrapped key is bound to a [Binding], which
+// says what the key is for, and unwraps under no other. KMS logs the binding in clear, so it holds
+// no personal data.
 package kek
 
 import (
@@ -24,7 +25,8 @@ const KeySize = 32
 
 // Errors that callers act on. Each is wrapped with what was attempted.
 var (
-	// ErrUnavailable: the KEK cannot be reached now (network, throttling, an internal error). Try again later.
+	// ErrUnavailable: the KEK cannot be reached now (network, throttling, an internal error). Try
+	// again later.
 	ErrUnavailable = errors.New("the KEK cannot be reached")
 	// ErrDenied: the credentials may not do this.
 	ErrDenied = errors.New("the KEK refuses these credentials")
@@ -33,12 +35,14 @@ var (
 	// ErrNotFound: KMS knows no key or alias of that name: the name is wrong, or the key is gone.
 	ErrNotFound = errors.New("there is no such KEK")
 	// ErrUnwrap: the wrapped key is damaged, or was wrapped under another KEK or another binding.
-	ErrUnwrap = errors.New("the wrapped key does not unwrap: it is damaged, or was wrapped under another KEK or binding")
+	ErrUnwrap = errors.New("the wrapped key does not unwrap: it is damaged, or was wrapped under another KEK or " +
+		"binding")
 	// ErrNotConfigured: the key was wrapped under a KEK that this process was not given.
 	ErrNotConfigured = errors.New("the KEK is not among those configured")
 )
 
-// IsUnavailable reports an error of the KEK itself, not of a wrapped key: it is away, refuses, is disabled, is not there or was not named.
+// IsUnavailable reports an error of the KEK itself, not of a wrapped key: it is away, refuses, is
+// disabled, is not there or was not named.
 func IsUnavailable(err error) bool {
 	for _, e := range []error{ErrUnavailable, ErrDenied, ErrDisabled, ErrNotFound, ErrNotConfigured} {
 		if errors.Is(err, e) {
@@ -57,7 +61,8 @@ const (
 	Index Purpose = "index" // an index key
 )
 
-// Binding is what a wrapped key is bound to: KMS's encryption context, or a key file's associated data.
+// Binding is what a wrapped key is bound to: KMS's encryption context, or a key file's associated
+// data.
 type Binding struct {
 	Vault   uuid.UUID
 	Purpose Purpose
@@ -88,11 +93,13 @@ type Wrapped struct {
 	Blob  []byte
 }
 
-// Provider is one KEK: all that sealing and opening need. The interfaces below are abilities that a provider may have, too.
+// Provider is one KEK: all that sealing and opening need. The interfaces below are abilities that a
+// provider may have, too.
 type Provider interface {
 	// GenerateDataKey makes a new 256-bit key: in clear, to use now, and wrapped, to store.
 	GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error)
-	// Unwrap gives back the key. It fails with ErrUnwrap unless b is the binding it was wrapped with.
+	// Unwrap gives back the key. It fails with ErrUnwrap unless b is the binding it was wrapped
+	// with.
 	Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error)
 }
 
@@ -106,8 +113,8 @@ type wrapper interface {
 	wrap(ctx context.Context, key secret.Bytes, b Binding) (Wrapped, error)
 }
 
-// reEncrypter can move a key here from some other providers without its plaintext passing through this process. It reports
-// false for a provider from which it cannot.
+// reEncrypter can move a key here from some other providers without its plaintext passing through
+// this process. It reports false for a provider from which it cannot.
 type reEncrypter interface {
 	reEncrypt(ctx context.Context, from Provider, w Wrapped, b Binding) (moved Wrapped, can bool, err error)
 }
@@ -151,7 +158,8 @@ func Open(ctx context.Context, uris string) (*Set, error) {
 		s.uris, s.providers = append(s.uris, uri), append(s.providers, p)
 	}
 	if len(s.providers) == 0 {
-		return nil, errors.New("no KEK is configured: set CLOAKROOM_KEK or --kek to awskms:///alias/NAME or file:///PATH (keys kek generate makes such a file)")
+		return nil, errors.New("no KEK is configured: set CLOAKROOM_KEK or --kek to awskms:///alias/NAME or " +
+			"file:///PATH (keys kek generate makes such a file)")
 	}
 	return s, nil
 }
@@ -185,8 +193,8 @@ func (s *Set) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wra
 	return key, w, err
 }
 
-// Unwrap unwraps a key under the configured KEK that wrapped it, or returns ErrNotConfigured. The vault's word for a KEK is
-// never followed to one that the operator did not name.
+// Unwrap unwraps a key under the configured KEK that wrapped it, or returns ErrNotConfigured. The
+// vault's word for a KEK is never followed to one that the operator did not name.
 func (s *Set) Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error) {
 	p, err := s.provider(w, b)
 	if err != nil {
@@ -203,11 +211,12 @@ func (s *Set) provider(w Wrapped, b Binding) (Provider, error) {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("unwrapping %s: it is wrapped under %s (%s): %w: add that URI to CLOAKROOM_KEK, after the current one and a comma", b, w.KEK, w.KEKID, ErrNotConfigured)
+	return nil, fmt.Errorf("unwrapping %s: it is wrapped under %s (%s): %w: add that URI to CLOAKROOM_KEK, after "+
+		"the current one and a comma", b, w.KEK, w.KEKID, ErrNotConfigured)
 }
 
-// Rewrap wraps a key under the KEK at the URI to, one of the set. Between two KMS keys the plaintext never leaves KMS.
-// Otherwise it passes through this process's memory and is zeroed.
+// Rewrap wraps a key under the KEK at the URI to, one of the set. Between two KMS keys the
+// plaintext never leaves KMS. Otherwise it passes through this process's memory and is zeroed.
 func (s *Set) Rewrap(ctx context.Context, w Wrapped, b Binding, to string) (Wrapped, error) {
 	rewrapped, err := s.rewrap(ctx, w, b, to)
 	s.observe("Rewrap", err)

@@ -82,7 +82,8 @@ func TestFileRefusesToUnwrap(t *testing.T) {
 		c kek.Binding
 	}{
 		"flipped bit": {flipped, sealBinding}, "version": {version, sealBinding}, "short": {short, sealBinding},
-		"empty": {empty, sealBinding}, "another key's id": {w, other}, "another purpose": {w, purpose}, "another vault": {w, vault},
+		"empty": {empty, sealBinding}, "another key's id": {w, other}, "another purpose": {w,
+			purpose}, "another vault": {w, vault},
 	} {
 		if _, err := s.Unwrap(t.Context(), c.w, c.c); !errors.Is(err, kek.ErrUnwrap) {
 			t.Errorf("%s: %v, want ErrUnwrap", name, err)
@@ -110,7 +111,8 @@ func TestSetUnwrapsUnderOlderKEK(t *testing.T) {
 	}
 }
 
-// systemd shows a credential to a service with a user of its own with mode 0440, in a directory that only the service enters.
+// systemd shows a credential to a service with a user of its own with mode 0440, in a directory
+// that only the service enters.
 func TestFileAsACredential(t *testing.T) {
 	directory := t.TempDir()
 	good := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xC5}, 32))

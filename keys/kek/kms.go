@@ -17,8 +17,8 @@ import (
 	"cloakroom/internal/secret"
 )
 
-// kmsKEK is a symmetric AWS KMS key. Region, credentials and endpoint come from the AWS SDK's own configuration
-// (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_KMS, instance roles and so on).
+// kmsKEK is a symmetric AWS KMS key. Region, credentials and endpoint come from the AWS SDK's own
+// configuration (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_KMS, instance roles and so on).
 type kmsKEK struct {
 	uri    string
 	keyID  string // alias/NAME, a key id or an ARN
@@ -40,8 +40,8 @@ func openKMS(ctx context.Context, uri string) (*kmsKEK, error) {
 	return &kmsKEK{uri: uri, keyID: keyID, client: kms.NewFromConfig(cfg)}, nil
 }
 
-// callTimeout bounds one operation and the SDK's retries. The SDK's HTTP client has no timeout of its own: a KMS that accepts
-// the call and never answers would block it.
+// callTimeout bounds one operation and the SDK's retries. The SDK's HTTP client has no timeout of
+// its own: a KMS that accepts the call and never answers would block it.
 const callTimeout = 10 * time.Second
 
 func (k *kmsKEK) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error) {
@@ -56,7 +56,8 @@ func (k *kmsKEK) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, 
 	key := secret.New(out.Plaintext)
 	if key.Len() != KeySize || len(out.CiphertextBlob) == 0 {
 		key.Destroy()
-		return secret.Bytes{}, Wrapped{}, fmt.Errorf("generating %s with %s: KMS answered %d bytes of key: %w", b, k.uri, len(out.Plaintext), ErrUnavailable)
+		return secret.Bytes{}, Wrapped{}, fmt.Errorf("generating %s with %s: KMS answered %d bytes of key: %w", b,
+			k.uri, len(out.Plaintext), ErrUnavailable)
 	}
 	return key, k.wrapped(out.KeyId, out.CiphertextBlob), nil
 }
@@ -64,7 +65,8 @@ func (k *kmsKEK) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, 
 func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: w.Blob, KeyId: &w.KEKID, EncryptionContext: b.Map()})
+	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: w.Blob, KeyId: &w.KEKID,
+		EncryptionContext: b.Map()})
 	if err != nil {
 		return secret.Bytes{}, k.explain("unwrapping", b, "Decrypt", err)
 	}
@@ -79,7 +81,8 @@ func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes
 func (k *kmsKEK) wrap(ctx context.Context, key secret.Bytes, b Binding) (Wrapped, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.keyID, Plaintext: key.Expose(), EncryptionContext: b.Map()})
+	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.keyID, Plaintext: key.Expose(),
+		EncryptionContext: b.Map()})
 	if err != nil {
 		return Wrapped{}, k.explain("wrapping", b, "Encrypt", err)
 	}
@@ -91,8 +94,8 @@ func (k *kmsKEK) wrapped(keyID *string, blob []byte) Wrapped {
 	return Wrapped{KEK: k.uri, KEKID: cmp.Or(aws.ToString(keyID), k.keyID), Blob: blob}
 }
 
-// reEncrypt moves a key from another KMS key inside KMS. A second ReEncrypt, whose result is discarded, proves that the new
-// wrapping unwraps with the same binding.
+// reEncrypt moves a key from another KMS key inside KMS. A second ReEncrypt, whose result is
+// discarded, proves that the new wrapping unwraps with the same binding.
 func (k *kmsKEK) reEncrypt(ctx context.Context, source Provider, w Wrapped, b Binding) (Wrapped, bool, error) {
 	from, ok := source.(*kmsKEK)
 	if !ok {
@@ -119,7 +122,8 @@ func (k *kmsKEK) reEncrypt(ctx context.Context, source Provider, w Wrapped, b Bi
 // holds reports any KMS key: IAM decides which of them these credentials may use.
 func (k *kmsKEK) holds(w Wrapped) bool { return !strings.HasPrefix(w.KEKID, filePrefix) }
 
-// explain sorts a KMS error into what a caller can do about it. The SDK has retried by then (3 attempts).
+// explain sorts a KMS error into what a caller can do about it. The SDK has retried by then (3
+// attempts).
 func (k *kmsKEK) explain(doing string, b Binding, operation string, err error) error {
 	var (
 		notFound   *types.NotFoundException
@@ -133,7 +137,8 @@ func (k *kmsKEK) explain(doing string, b Binding, operation string, err error) e
 	sort, hint := ErrUnavailable, "check the network, AWS_REGION and the KMS endpoint"
 	switch {
 	case errors.As(err, &notFound):
-		sort, hint = ErrNotFound, "check the alias or ARN in --kek, AWS_REGION and the account; if the key was deleted, these values stay closed"
+		sort, hint = ErrNotFound, "check the alias or ARN in --kek, AWS_REGION and the account; if the key was "+
+			"deleted, these values stay closed"
 	case errors.As(err, &disabled), errors.As(err, &state), errors.As(err, &usage):
 		sort, hint = ErrDisabled, "enable the KMS key, or cancel its deletion; without it these values stay closed"
 	case errors.As(err, &ciphertext), errors.As(err, &incorrect):
@@ -141,7 +146,8 @@ func (k *kmsKEK) explain(doing string, b Binding, operation string, err error) e
 	case errors.As(err, &api):
 		switch api.ErrorCode() {
 		case "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature",
-			"InvalidClientTokenId", "ExpiredTokenException", "MissingAuthenticationToken", "NotAuthorized", "OptInRequired":
+			"InvalidClientTokenId", "ExpiredTokenException", "MissingAuthenticationToken",
+			"NotAuthorized", "OptInRequired":
 			sort, hint = ErrDenied, fmt.Sprintf("allow kms:%s with purpose=%s (deploy/iam)", operation, b.Purpose)
 		}
 	}

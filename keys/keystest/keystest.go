@@ -1,5 +1,5 @@
-// Package keystest gives a test a vault: a database of its own with cloakroom's schema, a KEK in a file, and the logins
-// of every role.
+// Package keystest gives a test a vault: a database of its own with cloakroom's schema, a KEK in a
+// file, and the logins of every role.
 package keystest
 
 import (
@@ -26,7 +26,8 @@ type Env struct {
 	KEK string // URI of its key file
 }
 
-// New clones a vault on which keys init has run. The test's package needs a TestMain with pgtest.Run.
+// New clones a vault on which keys init has run. The test's package needs a TestMain with
+// pgtest.Run.
 func New(t testing.TB) *Env {
 	t.Helper()
 	uri := WriteKEK(t, testKEK)

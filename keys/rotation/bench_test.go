@@ -9,8 +9,8 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// BenchmarkRates compares reseal and backfill with a bare UPDATE of the same columns in batches of the same size, all in one
-// run: go test -bench Rates -benchtime 1x
+// BenchmarkRates compares reseal and backfill with a bare UPDATE of the same columns in batches of
+// the same size, all in one run: go test -bench Rates -benchtime 1x
 func BenchmarkRates(b *testing.B) {
 	const rows = 50_000
 	for range b.N {
@@ -43,14 +43,15 @@ func BenchmarkRates(b *testing.B) {
 		db.MustExec(`VACUUM cloakroom.user_logins`)
 		first, last := time.Time{}, time.Time{}
 		began = time.Now()
-		_, err = rotation.Reindex(b.Context(), s.vault, dataset.Login(), rotation.Options{Workers: 2, Progress: func(p rotation.Progress) {
-			if p.Step == "backfill" {
-				if first.IsZero() {
-					first = began
+		_, err = rotation.Reindex(b.Context(), s.vault, dataset.Login(), rotation.Options{Workers: 2,
+			Progress: func(p rotation.Progress) {
+				if p.Step == "backfill" {
+					if first.IsZero() {
+						first = began
+					}
+					last = time.Now()
 				}
-				last = time.Now()
-			}
-		}})
+			}})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -30,8 +30,10 @@ import (
 )
 
 var (
-	chaosKills = flag.Int("chaos.kills", 15, "how often TestChaos kills a rotator, spread over all steps; 0 is the long form (make chaos): at every place of each, and every state of TestEveryState")
-	chaosSeed  = flag.Uint64("chaos.seed", 0, "repeats a run of TestChaos or TestEveryState; 0: another each time")
+	chaosKills = flag.Int("chaos.kills", 15,
+		"how often TestChaos kills a rotator, spread over all steps; 0 is the long form (make chaos): at every "+
+			"place of each, and every state of TestEveryState")
+	chaosSeed = flag.Uint64("chaos.seed", 0, "repeats a run of TestChaos or TestEveryState; 0: another each time")
 )
 
 // chaosOrders in the environment make TestChaosChild a rotator.
@@ -46,8 +48,8 @@ type orders struct {
 	Place              int       // counted from 1
 }
 
-// places counts the places at which a rotator may be killed: before and after each statement and commit, and after each call
-// to the KEK. It calls at with each.
+// places counts the places at which a rotator may be killed: before and after each statement and
+// commit, and after each call to the KEK. It calls at with each.
 type places struct {
 	mu sync.Mutex
 	n  int
@@ -125,8 +127,8 @@ func (o orders) run(ctx context.Context, v *keys.Vault, options rotation.Options
 // chaosSteps is the order in which converge finishes steps.
 var chaosSteps = []string{"shred", "rotate", "reindex", "forget", "rewrap"}
 
-// TestChaos kills rotators at many places, then runs the steps to their end. Every row opens, tokens are right, no key that a
-// row needs is gone, and the people to forget are forgotten.
+// TestChaos kills rotators at many places, then runs the steps to their end. Every row opens,
+// tokens are right, no key that a row needs is gone, and the people to forget are forgotten.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	c := newChaos(t)
@@ -154,7 +156,8 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// plan says where rotators are killed: at every place, or at random places spread evenly over each step.
+// plan says where rotators are killed: at every place, or at random places spread evenly over each
+// step.
 func (c *chaos) plan(places map[string]int) []orders {
 	var plan []orders
 	if *chaosKills == 0 {
@@ -192,7 +195,8 @@ type chaos struct {
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
 	env := keystest.New(t)
-	c := &chaos{seed: *chaosSeed, keks: [2]string{env.KEK, keystest.WriteKEK(t, []byte("cloakroom chaos: the other KEK. "))}}
+	c := &chaos{seed: *chaosSeed, keks: [2]string{env.KEK, keystest.WriteKEK(t,
+		[]byte("cloakroom chaos: the other KEK. "))}}
 	if c.seed == 0 {
 		c.seed = rand.Uint64()
 	}
@@ -221,7 +225,8 @@ func (c *chaos) prepare(t *testing.T, o *orders) {
 		o.To = c.otherKEK()
 	case "forget":
 		// user-0 to user-99 are left alone: a rejection names user-1.
-		request, err := rotation.RequestForget(t.Context(), c.vault, fmt.Sprintf("user-%d", 100+c.forgotten), "DSAR-1", "they asked")
+		request, err := rotation.RequestForget(t.Context(), c.vault, fmt.Sprintf("user-%d", 100+c.forgotten),
+			"DSAR-1", "they asked")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +254,8 @@ func (c *chaos) countPlaces(t *testing.T) map[string]int {
 		c.prepare(t, &o)
 		here := &places{}
 		c.vault.KEK.Observe = here
-		if err := o.run(t.Context(), c.vault, rotation.Options{Workers: 1, BatchRows: 40, Owner: c.owner(t)}.WithHook(here.pass)); err != nil {
+		if err := o.run(t.Context(), c.vault, rotation.Options{Workers: 1, BatchRows: 40,
+			Owner: c.owner(t)}.WithHook(here.pass)); err != nil {
 			t.Fatalf("%s: %v", step, err)
 		}
 		c.vault.KEK.Observe = nil
@@ -261,7 +267,8 @@ func (c *chaos) countPlaces(t *testing.T) map[string]int {
 	return found
 }
 
-// kill runs a step in a process that kills itself at a place. It reports false if the step ended before.
+// kill runs a step in a process that kills itself at a place. It reports false if the step ended
+// before.
 func (c *chaos) kill(t *testing.T, o orders) bool {
 	t.Helper()
 	o.URL, o.OwnerURL, o.KEK = c.url, c.URL(""), c.KEK
@@ -308,7 +315,8 @@ func (c *chaos) converge(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Opened != c.stored-c.forgotten || got.Erased != c.forgotten+c.old || got.FailureCount > 0 || got.RejectionsOpened != got.Rejections {
-		t.Fatalf("seed %d: verification: %+v, want %d rows open, %d erased", c.seed, got, c.stored-c.forgotten, c.forgotten+c.old)
+		t.Fatalf("seed %d: verification: %+v, want %d rows open, %d erased", c.seed, got, c.stored-c.forgotten,
+			c.forgotten+c.old)
 	}
 	for what, query := range map[string]string{
 		"rotations have not ended":           `SELECT count(*) FROM cloakroom.rotations WHERE state = 'running'`,
@@ -316,7 +324,8 @@ func (c *chaos) converge(t *testing.T) {
 		"rejections need a key that is gone": `SELECT count(*) FROM cloakroom.rejections u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
 		"requests to forget have not ended":  `SELECT count(*) FROM cloakroom.requests WHERE purpose = 'forget' AND state <> 'closed'`,
 		"people are not in the log as forgotten exactly once": `SELECT count(*) FROM cloakroom.requests r WHERE purpose = 'forget' AND 1 <> (
-			SELECT count(*) FROM cloakroom.audit_leaves WHERE convert_from(leaf, 'UTF8') LIKE '%"' || r.id || '"%"result":"forgotten"%')`,
+			SELECT count(*) FROM cloakroom.audit_leaves WHERE convert_from(leaf,
+				'UTF8') LIKE '%"' || r.id || '"%"result":"forgotten"%')`,
 		"keys are not under the wanted KEK": `SELECT count(*) FROM cloakroom.wrapped_keys() WHERE kek <> '` + strings.ReplaceAll(c.to, "'", "''") + `'`,
 	} {
 		if n := c.count(t, query); n != 0 {

@@ -17,8 +17,8 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// Batches commit asynchronously, so a crash of the server undoes the last ones, with their watermarks. The job waits for the
-// server and does them again.
+// Batches commit asynchronously, so a crash of the server undoes the last ones, with their
+// watermarks. The job waits for the server and does them again.
 func TestServerCrashUndoesBatches(t *testing.T) {
 	t.Parallel()
 	const rows = 1000
@@ -35,7 +35,8 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 	admin := sqlx.MustConnect("postgres", url(server.SuperUser()))
 	t.Cleanup(func() { admin.Close() })
 	admin.MustExec(`CREATE ROLE ingest LOGIN IN ROLE cloakroom_ingest; CREATE ROLE rotator LOGIN IN ROLE cloakroom_rotator`)
-	s := &fixture{Env: env, writer: etltest.WriterAt(t, env, url("ingest"), keys.Caps{}), vault: env.Vault(t, url("rotator"))}
+	s := &fixture{Env: env, writer: etltest.WriterAt(t, env, url("ingest"), keys.Caps{}), vault: env.Vault(t,
+		url("rotator"))}
 	s.ingest(t, etltest.Logins(0, rows))
 
 	var first int
@@ -45,7 +46,8 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 	resealed := func() (n int) {
 		// After a crash the first query on a connection fails.
 		for range 100 {
-			if err = admin.Get(&n, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key > $1`, first); err == nil {
+			if err = admin.Get(&n, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key > $1`,
+				first); err == nil {
 				return n
 			}
 			time.Sleep(50 * time.Millisecond)
@@ -77,10 +79,12 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 		}
 		after := resealed()
 		if before != 5*50 || after >= before {
-			t.Errorf("%d rows were resealed before the crash, want 250, and %d after it, want fewer: the test does not try what it means to", before, after)
+			t.Errorf("%d rows were resealed before the crash, want 250, and %d after it, want fewer: the test "+
+				"does not try what it means to", before, after)
 		}
 	}
-	report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1, BatchRows: 50, Progress: crash})
+	report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1,
+		BatchRows: 50, Progress: crash})
 	if err != nil {
 		t.Fatal(err)
 	}

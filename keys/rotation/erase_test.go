@@ -66,14 +66,16 @@ func TestShred(t *testing.T) {
 	if n := s.count(t, `SELECT count(*) FROM cloakroom.data_keys WHERE month < $1 AND (state <> 'shredded' OR wrapped IS NOT NULL)`, before); n != 0 {
 		t.Errorf("%d data keys are left", n)
 	}
-	// A late event of a shredded month is stored under a new key, by the daemon that had the old one.
+	// A late event of a shredded month is stored under a new key, by the daemon that had the old
+	// one.
 	s.ingest(t, []*etl.Message{old(5000, 2)})
 	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key IS NOT NULL`); n != 201 {
 		t.Errorf("%d rows are sealed, want 201", n)
 	}
 }
 
-// A shred was interrupted, then a late event came under a new key. Resumed, the shred clears that row, too.
+// A shred was interrupted, then a late event came under a new key. Resumed, the shred clears that
+// row, too.
 func TestShredGoesOn(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 10)
@@ -132,7 +134,8 @@ func TestForget(t *testing.T) {
 	s.replay(t, certificate)
 }
 
-// replay imitates a restore: a row of the person appears, dated before the certificate, and is forgotten again.
+// replay imitates a restore: a row of the person appears, dated before the certificate, and is
+// forgotten again.
 func (s *fixture) replay(t *testing.T, c rotation.Certificate) {
 	m := old(7777, 1)
 	m.Body = []byte(strings.Replace(string(m.Body), `"user-7777"`, `"user-7"`, 1))
@@ -141,11 +144,13 @@ func (s *fixture) replay(t *testing.T, c rotation.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{DryRun: true})
+	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line),
+		rotation.Options{DryRun: true})
 	if err != nil || report.Cleared != 1 {
 		t.Errorf("replay, dry: %+v (%v)", report, err)
 	}
-	report, err = rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{})
+	report, err = rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line),
+		rotation.Options{})
 	if err != nil || report.Cleared != 1 {
 		t.Errorf("replay: %+v (%v)", report, err)
 	}
@@ -153,7 +158,8 @@ func (s *fixture) replay(t *testing.T, c rotation.Certificate) {
 	if line, err = json.Marshal(c); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line), rotation.Options{}); pg.Code(err) != pg.NotAllowedByVault {
+	if _, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line),
+		rotation.Options{}); pg.Code(err) != pg.NotAllowedByVault {
 		t.Errorf("an altered certificate: %v", err)
 	}
 }

@@ -16,10 +16,12 @@ import (
 	"cloakroom/keys"
 )
 
-// RequestForget requests that a person be forgotten. Two people other than the requester must approve the request it returns.
+// RequestForget requests that a person be forgotten. Two people other than the requester must
+// approve the request it returns.
 func RequestForget(ctx context.Context, v *keys.Vault, user, ticket, reason string) (uuid.UUID, error) {
 	var id uuid.UUID
-	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.request_forget($1, $2, $3)`, user, ticket, reason); err != nil {
+	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.request_forget($1, $2, $3)`, user, ticket,
+		reason); err != nil {
 		return id, fmt.Errorf("requesting to forget: %w", pg.Redact(err))
 	}
 	return id, nil
@@ -42,21 +44,25 @@ func PlanForget(ctx context.Context, v *keys.Vault, request uuid.UUID) (ForgetPl
 	return p, nil
 }
 
-// Certificate says what was forgotten. Keep it outside the database: after a restore from a backup, ReplayForget needs it. It
-// names the person, so protect it like the request.
+// Certificate says what was forgotten. Keep it outside the database: after a restore from a backup,
+// ReplayForget needs it. It names the person, so protect it like the request.
 type Certificate struct {
 	Certificate string `db:"certificate" json:"certificate"`
 	Code        string `db:"code" json:"code"` // authenticates it; only this vault can make one
 }
 
-// Forget clears the sealed values and the tokens of the person that an approved request names, in rows and rejections. Run
-// again, it finishes and returns the same certificate.
-func Forget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, request uuid.UUID, o Options) (Certificate, Report, error) {
+// Forget clears the sealed values and the tokens of the person that an approved request names, in
+// rows and rejections. Run again, it finishes and returns the same certificate.
+func Forget(
+	ctx context.Context, v *keys.Vault, d *dataset.Dataset, request uuid.UUID, o Options,
+) (Certificate, Report, error) {
 	var c Certificate
 	report, err := run(ctx, v, d, o, func(j *job, r *Report) error {
 		if err := j.ddl(ctx, "beginning to forget", `SELECT cloakroom.begin_forget($1)`, request); err != nil {
 			return err
 		}
+		// A late event of the person may arrive behind a pass. The certificate is made by the transaction
+		// that counts no row left.
 		for {
 			if err := j.forgetOnce(ctx, request, r); err != nil {
 				return err
@@ -112,8 +118,8 @@ func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n 
 // errDryRun rolls a transaction back.
 var errDryRun = errors.New("a dry run")
 
-// ReplayForget repeats what certificates say, up to the first that fails. A bundle has one certificate a line, as JSON. A dry
-// run does each and rolls it back.
+// ReplayForget repeats what certificates say, up to the first that fails. A bundle has one
+// certificate a line, as JSON. A dry run does each and rolls it back.
 func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle io.Reader, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		lines := bufio.NewScanner(bundle)

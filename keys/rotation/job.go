@@ -54,7 +54,8 @@ func newJob(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 
 func (j *job) close() { j.ring.Close() }
 
-// refresh reads the vault's epoch again and drops the data keys in hand, which a raised epoch may have closed.
+// refresh reads the vault's epoch again and drops the data keys in hand, which a raised epoch may
+// have closed.
 func (j *job) refresh(ctx context.Context) error {
 	s, err := j.vault.Settings(ctx)
 	if err != nil {
@@ -68,7 +69,8 @@ func (j *job) refresh(ctx context.Context) error {
 // quarantined lists the rows that a step quarantined.
 func (j *job) quarantined(ctx context.Context, step string) ([]Quarantined, error) {
 	var list []Quarantined
-	err := j.vault.DB.SelectContext(ctx, &list, `SELECT message_id, create_date, data_key, problem FROM cloakroom.quarantined($1)`, step)
+	err := j.vault.DB.SelectContext(ctx, &list,
+		`SELECT message_id, create_date, data_key, problem FROM cloakroom.quarantined($1)`, step)
 	if err != nil {
 		return nil, fmt.Errorf("listing quarantined rows: %w", pg.Redact(err))
 	}
@@ -85,7 +87,9 @@ func ids(array pq.Int32Array) []uint32 {
 }
 
 // run runs f as a job and completes its report, which is true even with an error.
-func run(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options, f func(*job, *Report) error) (Report, error) {
+func run(
+	ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options, f func(*job, *Report) error,
+) (Report, error) {
 	began := time.Now()
 	r := Report{DryRun: o.DryRun}
 	j, err := newJob(ctx, v, d, o)

@@ -33,7 +33,8 @@ func (e *endless) Receive(ctx context.Context) ([]*etl.Message, error) {
 	var out []*etl.Message
 	for range 10 {
 		n := int(e.next.Add(1))
-		out = append(out, etltest.Message(n, fmt.Sprintf(`{"user_id":"user-%d","ip":"10.9.%d.%d","device_id":"device %d"}`, n, n>>8&255, n&255, n%5)))
+		out = append(out, etltest.Message(n,
+			fmt.Sprintf(`{"user_id":"user-%d","ip":"10.9.%d.%d","device_id":"device %d"}`, n, n>>8&255, n&255, n%5)))
 	}
 	select {
 	case <-time.After(5 * time.Millisecond):
@@ -42,8 +43,8 @@ func (e *endless) Receive(ctx context.Context) ([]*etl.Message, error) {
 	return out, nil
 }
 
-// reader reads the view until ctx ends. Each device must have one token, so there are never more tokens than devices, and no
-// row without a token.
+// reader reads the view until ctx ends. Each device must have one token, so there are never more
+// tokens than devices, and no row without a token.
 func reader(ctx context.Context, db *sqlx.DB) (looks int, wrong string) {
 	for ctx.Err() == nil {
 		var got struct {
@@ -64,14 +65,16 @@ func reader(ctx context.Context, db *sqlx.DB) (looks int, wrong string) {
 	return looks, ""
 }
 
-// TestOnline reindexes and reseals while a daemon ingests and analysts count, with two rotators at once.
+// TestOnline reindexes and reseals while a daemon ingests and analysts count, with two rotators at
+// once.
 func TestOnline(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 0)
 	source := &endless{}
 	ingested := make(chan etl.Summary, 1)
 	go func() {
-		sum, err := etl.Run(context.Background(), s.writer, source, etl.Options{BatchDelay: 20 * time.Millisecond, MaxOutage: 30 * time.Second})
+		sum, err := etl.Run(context.Background(), s.writer, source, etl.Options{BatchDelay: 20 * time.Millisecond,
+			MaxOutage: 30 * time.Second})
 		if err != nil {
 			t.Error(err)
 		}
@@ -93,10 +96,12 @@ func TestOnline(t *testing.T) {
 		var rotators sync.WaitGroup
 		for _, v := range vaults {
 			rotators.Go(func() {
-				if _, err := rotation.Reindex(t.Context(), v, dataset.Login(), rotation.Options{Owner: owner, BatchRows: 100, Rest: -1}); err != nil {
+				if _, err := rotation.Reindex(t.Context(), v, dataset.Login(), rotation.Options{Owner: owner,
+					BatchRows: 100, Rest: -1}); err != nil {
 					t.Error(err)
 				}
-				if _, err := rotation.Reseal(t.Context(), v, dataset.Login(), rotation.Options{Force: true, BatchRows: 100, Rest: -1}); err != nil {
+				if _, err := rotation.Reseal(t.Context(), v, dataset.Login(), rotation.Options{Force: true,
+					BatchRows: 100, Rest: -1}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -111,7 +116,8 @@ func TestOnline(t *testing.T) {
 	s.verify(t, int(sum.Stored))
 }
 
-// A REPEATABLE READ reader whose snapshot is older than the backfill holds up the swap, and sees every token.
+// A REPEATABLE READ reader whose snapshot is older than the backfill holds up the swap, and sees
+// every token.
 func TestOldSnapshotHoldsUpSwap(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 100)
@@ -174,7 +180,8 @@ func TestRotatorHasNoTablePrivilege(t *testing.T) {
 		SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		 WHERE (n.nspname = 'cloakroom' OR c.relname LIKE 'user_login%') AND c.relkind IN ('r', 'p', 'v', 'S')
 		   AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege($1, c.oid, 'USAGE, SELECT, UPDATE')
-		            ELSE has_table_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END`, s.Role("bare")); err != nil {
+		            ELSE has_table_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES,
+			TRIGGER') END`, s.Role("bare")); err != nil {
 		t.Fatal(err)
 	}
 	if len(tables) > 0 {

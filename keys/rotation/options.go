@@ -20,8 +20,9 @@ type Options struct {
 	MaxLag    time.Duration // pause while a standby's replay lags by more; 0: ignore standbys
 	PauseFile string        // pause while this file exists
 	Patience  time.Duration // how long to wait for locks, outages and old snapshots: 10 min
-	// Owner connects as cloakroom_owner, for CREATE INDEX CONCURRENTLY, which cannot run in a function. Nil: Reindex builds
-	// indexes in functions, during which loads wait; for large partitions it refuses.
+	// Owner connects as cloakroom_owner, for CREATE INDEX CONCURRENTLY, which cannot run in a
+	// function. Nil: Reindex builds indexes in functions, during which loads wait; for large
+	// partitions it refuses.
 	Owner    *sqlx.DB
 	Progress func(Progress) // called after each batch, from several goroutines; may be nil
 	Log      *slog.Logger   // slog.Default
@@ -61,7 +62,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Report is what a run did, even one that failed. In a dry run it is what would be done, as far as that is known.
+// Report is what a run did, even one that failed. In a dry run it is what would be done, as far as
+// that is known.
 type Report struct {
 	DryRun            bool           `json:"dry_run,omitempty"`
 	MonthsMade        int            `json:"months_made"`

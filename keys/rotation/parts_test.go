@@ -51,7 +51,8 @@ func TestResealWritesOverWhatItRead(t *testing.T) {
 	}
 	for row, values := range s.sealed(t).values {
 		for member := range values {
-			if !bytes.Equal(values[member], want[row][member]) || (values[member] == nil) != (want[row][member] == nil) {
+			if !bytes.Equal(values[member],
+				want[row][member]) || (values[member] == nil) != (want[row][member] == nil) {
 				t.Errorf("row %d, member %d: %x, want %x", row, member, values[member], want[row][member])
 			}
 		}
@@ -65,7 +66,10 @@ func TestResealTakesWholePartsOnly(t *testing.T) {
 	stored := s.sealed(t)
 	value := stored.values[0]
 	for name, cut := range map[string]func(ends pq.Int32Array, parts []byte) (pq.Int32Array, []byte){
-		"ends behind the last byte": func(ends pq.Int32Array, parts []byte) (pq.Int32Array, []byte) { return ends, parts[:len(parts)-1] },
+		"ends behind the last byte": func(ends pq.Int32Array, parts []byte) (pq.Int32Array, []byte) {
+			return ends,
+				parts[:len(parts)-1]
+		},
 		"nothing after the old value": func(ends pq.Int32Array, parts []byte) (pq.Int32Array, []byte) {
 			return pq.Int32Array{ends[0], ends[0] + 17}, parts[:ends[0]+17]
 		},

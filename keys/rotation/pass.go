@@ -14,7 +14,8 @@ import (
 	"cloakroom/keys"
 )
 
-// slice is a range of message ids of one month, claimed for one transaction.
+// slice is a range of message ids of one month, claimed for one transaction by a row lock: if the
+// claimer dies, the lock is gone, and AfterID says where the next one begins.
 type slice struct {
 	Month     time.Time `db:"month"`
 	Slice     int       `db:"slice"`
@@ -33,13 +34,14 @@ type batch struct {
 	took    time.Duration
 }
 
-// worker does one pass, a page at a time, in a transaction that it is given. Not for concurrent use.
+// worker does one pass, a page at a time, in a transaction that it is given. Not for concurrent
+// use.
 type worker interface {
 	batch(ctx context.Context, s session, at slice) (batch, error)
 }
 
-// pass runs workers until all slices of a pass are done, by this run or by other rotators. It returns how many rows this run
-// changed.
+// pass runs workers until all slices of a pass are done, by this run or by other rotators. It
+// returns how many rows this run changed.
 func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker func() worker) (int64, error) {
 	var changed, read atomic.Int64
 	var ahead int64
@@ -70,7 +72,8 @@ func (j *job) pass(ctx context.Context, rotation int64, name string, newWorker f
 	return changed.Load(), err
 }
 
-// claim does one batch. It waits while other rotators hold all slices that are left, and reports false if none is left.
+// claim does one batch. It waits while other rotators hold all slices that are left, and reports
+// false if none is left.
 func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) (batch, bool, error) {
 	for {
 		var b batch
@@ -80,7 +83,9 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 			began = time.Now()
 			var at slice
 			var err error
-			claimed, err = found(s.get(ctx, &at, `SELECT month, slice, after_id, after_date::text AS after_date, last_id FROM cloakroom.claim_slice($1, $2)`, rotation, name))
+			claimed, err = found(s.get(ctx, &at, `
+				SELECT month, slice, after_id, after_date::text AS after_date, last_id
+				  FROM cloakroom.claim_slice($1, $2)`, rotation, name))
 			if err != nil || !claimed {
 				return err
 			}
@@ -101,7 +106,8 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 		if err != nil || left == 0 {
 			return batch{}, false, err
 		}
-		// Other rotators' transactions hold what is left. If one of them dies, the slice is free again.
+		// Other rotators' transactions hold what is left. If one of them dies, the slice is free
+		// again.
 		if err := retry.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return batch{}, false, err
 		}
@@ -119,19 +125,23 @@ func (j *job) left(ctx context.Context, rotation int64, name string) (slices, ro
 	return p.Slices, p.Rows, err
 }
 
-// maxIdle is how many passes in a row may change nothing although rows are left: then an operator has to look.
+// maxIdle is how many passes in a row may change nothing although rows are left: then an operator
+// has to look.
 const maxIdle = 3
 
-// leftError says that rows are left and passes do not change them: other transactions hold them, or they do not open.
+// leftError says that rows are left and passes do not change them: other transactions hold them, or
+// they do not open.
 type leftError struct{ rows int64 }
 
 func (e *leftError) Error() string {
-	return fmt.Sprintf("%d rows are left that another transaction holds: %v: run it again when that has ended", e.rows, keys.ErrUnfinished)
+	return fmt.Sprintf("%d rows are left that another transaction holds: %v: run it again when that has ended",
+		e.rows, keys.ErrUnfinished)
 }
 
 func (e *leftError) Unwrap() error { return keys.ErrUnfinished }
 
-// quarantine reports the rows that a step quarantined. If there are any, they are why rows are left.
+// quarantine reports the rows that a step quarantined. If there are any, they are why rows are
+// left.
 func (j *job) quarantine(ctx context.Context, step string, r *Report, err error) error {
 	var left *leftError
 	if !errors.As(err, &left) {
@@ -144,10 +154,13 @@ func (j *job) quarantine(ctx context.Context, step string, r *Report, err error)
 	return errors.Join(err, listErr)
 }
 
-// complete runs passes until count says that no row is left. One pass may leave rows: another transaction held or changed
-// them, or they were added behind its watermark.
-func (j *job) complete(ctx context.Context, rotation int64, names []string, newWorker func(name string) worker, count func() (int64, error)) (map[string]int64, error) {
-	changed := map[string]int64{}
+// complete runs passes until count says that no row is left. One pass may leave rows: another
+// transaction held or changed them, or they were added behind its watermark.
+func (j *job) complete(
+	ctx context.Context, rotation int64, names []string,
+	newWorker func(name string) worker, count func() (left int64, err error),
+) (changed map[string]int64, err error) {
+	changed = map[string]int64{}
 	for idle := 0; ; {
 		var progress int64
 		for _, name := range names {

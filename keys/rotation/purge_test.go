@@ -9,13 +9,15 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// A rejection is purged when it is old by the database's clock and as many days have been seen since: neither a clock that was
-// slow when it was stored nor one that was fast when the purge ran makes it old.
+// A rejection is purged when it is old by the database's clock and as many days have been seen
+// since: neither a clock that was slow when it was stored nor one that was fast when the purge ran
+// makes it old.
 func TestPurgeNeedsDaysThatWereSeen(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 1)
 	admin := s.Open(t, "")
-	// Stored while the clocks of host and database were both 40 days slow; the policy keeps rejections 30 days.
+	// Stored while the clocks of host and database were both 40 days slow; the policy keeps
+	// rejections 30 days.
 	admin.MustExec(`UPDATE cloakroom.rejections SET rejected_at = rejected_at - interval '40 days'`)
 	purged := func() int64 {
 		t.Helper()
@@ -59,12 +61,14 @@ func TestRotateComparesClocks(t *testing.T) {
 		if pg.Code(err) != pg.ClocksDiffer || !pg.IsUnavailable(err) || r.Purged != 0 || len(r.Closed) > 0 {
 			t.Errorf("a clock %v ahead: %+v, %v", ahead, r, err)
 		}
-		if _, err := s.vault.DB.Exec(`SELECT cloakroom.purge_rejections($1)`, s.vault.Now()); pg.Code(err) != pg.ClocksDiffer {
+		if _, err := s.vault.DB.Exec(`SELECT cloakroom.purge_rejections($1)`,
+			s.vault.Now()); pg.Code(err) != pg.ClocksDiffer {
 			t.Errorf("purging by itself: %v", err)
 		}
 	}
 	s.vault.Clock = nil
-	if r, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{}); err != nil || r.Purged != 2 {
+	if r, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(),
+		rotation.Options{}); err != nil || r.Purged != 2 {
 		t.Errorf("once the clocks agree: %+v, %v", r, err)
 	}
 }

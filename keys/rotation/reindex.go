@@ -19,10 +19,11 @@ type Reindexed struct {
 	Rows int64  `json:"rows"` // tokens were made for, by this run
 }
 
-// Reindex makes a new index key and moves every token to it, or resumes an interrupted reindex. Analysts see old tokens until
-// every row has a new one; then one statement changes the view over.
+// Reindex makes a new index key and moves every token to it, or resumes an interrupted reindex.
+// Analysts see old tokens until every row has a new one; then one statement changes the view over.
 //
-// Its errors are those of Rotate. An old transaction that delays the change of the view gives keys.ErrUnfinished.
+// Its errors are those of Rotate. An old transaction that delays the change of the view gives
+// keys.ErrUnfinished.
 func Reindex(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		if o.DryRun {
@@ -45,6 +46,7 @@ func (j *job) reindex(ctx context.Context, r *Report) error {
 	if err != nil {
 		return err
 	}
+	// The KEK is called here, outside any transaction: a slow KMS must hold no lock.
 	if !running {
 		if _, err := j.vault.PendingIndexKey(ctx, j.settings); err != nil {
 			return err
@@ -114,7 +116,8 @@ func (j *job) ddl(ctx context.Context, doing, query string, args ...any) error {
 	return j.tx(ctx, doing, func(s session) error { return s.exec(ctx, query, args...) })
 }
 
-// tokens runs the pass that makes tokens (backfill), or the one that recomputes and compares them (check).
+// tokens runs the pass that makes tokens (backfill), or the one that recomputes and compares them
+// (check).
 func (j *job) tokens(ctx context.Context, rotation int64, at reindexState, pass string, r *Report) error {
 	index, err := j.indexKey(ctx, at.To)
 	if err != nil {
@@ -152,7 +155,8 @@ func (j *job) indexKey(ctx context.Context, version uint32) (keys.IndexKey, erro
 	return found, nil
 }
 
-// awaitSnapshots waits for the end of every transaction whose snapshot may show rows without their new tokens.
+// awaitSnapshots waits for the end of every transaction whose snapshot may show rows without their
+// new tokens.
 func (j *job) awaitSnapshots(ctx context.Context, rotation int64) error {
 	began := time.Now()
 	for told := false; ; {
@@ -168,7 +172,9 @@ func (j *job) awaitSnapshots(ctx context.Context, rotation int64) error {
 			j.o.Log.Info("waiting for older transactions to end", "pids", []int32(holders))
 		}
 		if time.Since(began) > j.o.Patience {
-			return fmt.Errorf("waiting for old snapshots: %w: processes %v have transactions older than %v; the view changes over when they end (see pg_stat_activity); run it again", keys.ErrUnfinished, []int32(holders), j.o.Patience)
+			return fmt.Errorf("waiting for old snapshots: %w: processes %v have transactions older than %v; "+
+				"the view changes over when they end (see pg_stat_activity); run it again",
+				keys.ErrUnfinished, []int32(holders), j.o.Patience)
 		}
 		if err := retry.Sleep(ctx, 200*time.Millisecond); err != nil {
 			return err

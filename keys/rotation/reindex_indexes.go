@@ -20,12 +20,15 @@ type indexLeft struct {
 	Ready      bool   `db:"ready"`      // only to be attached
 }
 
-// largestBlockingBuild is the largest partition, in bytes, whose index may be built while loads wait: about a second.
+// largestBlockingBuild is the largest partition, in bytes, whose index may be built while loads
+// wait: about a second.
 const largestBlockingBuild = 1 << 30
 
-// indexes gives every partition an index on each new token column. A month made meanwhile has its own, copied from the parent.
+// indexes gives every partition an index on each new token column. A month made meanwhile has its
+// own, copied from the parent.
 func (j *job) indexes(ctx context.Context, rotation int64) error {
-	if err := j.ddl(ctx, "preparing indexes", `SELECT cloakroom.reindex_parent_indexes($1, $2)`, rotation, j.members); err != nil {
+	if err := j.ddl(ctx, "preparing indexes", `SELECT cloakroom.reindex_parent_indexes($1, $2)`, rotation,
+		j.members); err != nil {
 		return err
 	}
 	for {
@@ -51,19 +54,23 @@ func (j *job) indexes(ctx context.Context, rotation int64) error {
 	}
 }
 
-// index builds one index, unless it is ready, and attaches it. It first drops what an interrupted build left.
+// index builds one index, unless it is ready, and attaches it. It first drops what an interrupted
+// build left.
 func (j *job) index(ctx context.Context, rotation int64, at indexLeft) error {
 	concurrently := j.o.Owner != nil
 	if !concurrently && !at.Ready && at.Bytes > largestBlockingBuild {
-		return fmt.Errorf("building index %s: the partition has %d MB, and loads into it would wait: %w; give the owner's login (--owner-url), which can build it concurrently",
+		return fmt.Errorf("building index %s: the partition has %d MB, and loads into it would wait: %w; give "+
+			"the owner's login (--owner-url), which can build it concurrently",
 			at.Name, at.Bytes>>20, keys.ErrUnfinished)
 	}
 	attach := func(build bool) error {
-		return j.ddl(ctx, "attaching index "+at.Name, `SELECT cloakroom.reindex_index($1, $2, $3, $4, $5)`, rotation, j.members, at.Partition, at.Column, build)
+		return j.ddl(ctx, "attaching index "+at.Name, `SELECT cloakroom.reindex_index($1, $2, $3, $4, $5)`, rotation,
+			j.members, at.Partition, at.Column, build)
 	}
 	if !concurrently || at.Ready {
 		return attach(true)
 	}
+	// IF NOT EXISTS would take an invalid index for a finished one.
 	if at.Unfinished {
 		if err := attach(false); err != nil {
 			return err

@@ -51,7 +51,8 @@ func TestReindex(t *testing.T) {
 			}
 			db := s.Open(t, "")
 			var columns []string
-			if err := db.Select(&columns, `SELECT attname FROM pg_attribute WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname LIKE 'masked%' ORDER BY 1`); err != nil {
+			if err := db.Select(&columns,
+				`SELECT attname FROM pg_attribute WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname LIKE 'masked%' ORDER BY 1`); err != nil {
 				t.Fatal(err)
 			}
 			if len(columns) != 2 || columns[0] != "masked_device_id_v3" {

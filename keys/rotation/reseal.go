@@ -13,8 +13,8 @@ import (
 	"cloakroom/keys"
 )
 
-// Reseal closes the data keys that are due (by the policy, or all with Options.Force), reseals what closed keys hold, and
-// retires those that hold nothing. Its errors are those of Rotate.
+// Reseal closes the data keys that are due (by the policy, or all with Options.Force), reseals what
+// closed keys hold, and retires those that hold nothing. Its errors are those of Rotate.
 func Reseal(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
@@ -29,12 +29,13 @@ func Reseal(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 	})
 }
 
-// resealDue closes the data keys that are due, reseals what closed keys hold, and retires those that hold nothing.
+// resealDue closes the data keys that are due, reseals what closed keys hold, and retires those
+// that hold nothing.
 func (j *job) resealDue(ctx context.Context, due time.Time, r *Report) error {
 	if err := j.closeKeys(ctx, due, r); err != nil {
 		return err
 	}
-	// Keys that hold nothing need no pass over the rows.
+	// Retire before and after: keys that hold nothing already need no pass over the rows.
 	if err := j.retire(ctx, r); err != nil {
 		return err
 	}
@@ -44,7 +45,8 @@ func (j *job) resealDue(ctx context.Context, due time.Time, r *Report) error {
 	return j.retire(ctx, r)
 }
 
-// reseal moves the values of closed data keys made before a time to new data keys, or resumes an interrupted reseal.
+// reseal moves the values of closed data keys made before a time to new data keys, or resumes an
+// interrupted reseal.
 func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) error {
 	var begun struct {
 		Rotation *int64        `db:"rotation"`
@@ -64,7 +66,8 @@ func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) 
 		}
 		return newResealer(j, *begun.Rotation)
 	}
-	changed, err := j.complete(ctx, *begun.Rotation, []string{"reseal", "rejections"}, newWorker, func() (int64, error) {
+	passes := []string{"reseal", "rejections"}
+	changed, err := j.complete(ctx, *begun.Rotation, passes, newWorker, func() (int64, error) {
 		var left int64
 		err := j.tx(ctx, "counting what is left to reseal", func(s session) error {
 			return s.get(ctx, &left, `SELECT cloakroom.finish_reseal($1)`, *begun.Rotation)
@@ -111,8 +114,8 @@ func (j *job) planReseal(ctx context.Context, due due, r *Report) (rotationPlan,
 	return p, nil
 }
 
-// planResume corrects a plan after an interrupted reseal. The next run finishes that one, whose keys are closed already, and
-// leaves other keys that are due to the run after it.
+// planResume corrects a plan after an interrupted reseal. The next run finishes that one, whose
+// keys are closed already, and leaves other keys that are due to the run after it.
 func (j *job) planResume(ctx context.Context, u Unfinished, r *Report) error {
 	held, err := j.heldByClosedKeys(ctx)
 	if err != nil {

@@ -35,7 +35,8 @@ type sealedRejection struct {
 
 func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (batch, error) {
 	var page []sealedRejection
-	if err := s.list(ctx, &page, `SELECT message_id, sealed_body, data_key FROM cloakroom.reseal_rejections_page($1, $2, $3, $4, $5)`,
+	if err := s.list(ctx, &page, `
+		SELECT message_id, sealed_body, data_key FROM cloakroom.reseal_rejections_page($1, $2, $3, $4, $5)`,
 		w.rotation, day(at.Month), at.AfterID, rejectionRows, rejectionBytes); err != nil || len(page) == 0 {
 		return batch{done: true}, err
 	}

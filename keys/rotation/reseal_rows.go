@@ -26,7 +26,8 @@ type resealer struct {
 
 func newResealer(j *job, rotation int64) *resealer {
 	n := len(j.protected)
-	return &resealer{rowReader: newRowReader(j, nil), rotation: rotation, made: replacement{members: make([]parts, n)}, sealed: make([][]byte, n)}
+	return &resealer{rowReader: newRowReader(j, nil), rotation: rotation,
+		made: replacement{members: make([]parts, n)}, sealed: make([][]byte, n)}
 }
 
 // replacement is a page of resealed rows, as cloakroom.reseal_parts takes it.
@@ -55,8 +56,9 @@ func (r *replacement) flat() parts {
 	return r.all
 }
 
-// parts are values, row after row: the prefix of the old value, up to the end of its nonce, then the whole new value. The
-// prefix tells which value is replaced, since no two values of a data key have the same nonce. NULL is an empty part.
+// parts are values, row after row: the prefix of the old value, up to the end of its nonce, then
+// the whole new value. The prefix tells which value is replaced, since no two values of a data key
+// have the same nonce. NULL is an empty part.
 type parts struct {
 	bytes []byte
 	ends  pq.Int32Array
@@ -94,14 +96,16 @@ func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error
 		}
 		all := w.made.flat()
 		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			w.epoch.Load(), day(at.Month), w.members, w.made.ids, w.made.dates, all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
+			w.epoch.Load(), day(at.Month), w.members, w.made.ids, w.made.dates,
+			all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
 			return batch{}, err
 		}
 	}
 	return b, q.write(ctx, s, "reseal")
 }
 
-// sealingKey acquires a data key of the month for a page. The sealed sizes, a little larger, stand for those of the texts.
+// sealingKey acquires a data key of the month for a page. The sealed sizes, a little larger, stand
+// for those of the texts.
 func (j *job) sealingKey(ctx context.Context, month time.Time, rows []keys.Row) (*keys.SealingKey, error) {
 	seals, size := 0, 0
 	for i := range rows {
@@ -124,8 +128,8 @@ func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*k
 	return key, nil
 }
 
-// sealingKeyFunc gives the data key to seal a batch under. It is called only after a value of the batch was opened, so that a
-// run that can open nothing makes no data key.
+// sealingKeyFunc gives the data key to seal a batch under. It is called only after a value of the
+// batch was opened, so that a run that can open nothing makes no data key.
 type sealingKeyFunc func() (*keys.SealingKey, error)
 
 // add reseals one row, or quarantines it.
@@ -160,7 +164,9 @@ func (w *resealer) add(ctx context.Context, q *quarantine, to sealingKeyFunc, ro
 }
 
 // resealField opens member i's value and seals it under another key.
-func (w *resealer) resealField(from *envelope.Key, to sealingKeyFunc, row *keys.Row, place *envelope.Place, i int) error {
+func (w *resealer) resealField(
+	from *envelope.Key, to sealingKeyFunc, row *keys.Row, place *envelope.Place, i int,
+) error {
 	pad := w.protected[i].Protect.Pad
 	place.Field = w.protected[i].Name
 	defer func() { clear(w.text); clear(w.again) }()
@@ -176,16 +182,19 @@ func (w *resealer) resealField(from *envelope.Key, to sealingKeyFunc, row *keys.
 	return err
 }
 
-// sealAndCompare appends a sealed text to dst, then opens it and compares. A difference is a fault of this machine and stops
-// the job: the old value is about to be overwritten.
-func sealAndCompare(dst []byte, key *envelope.Key, s *envelope.Scratch, place *envelope.Place, pad int, text []byte, again *[]byte) ([]byte, error) {
+// sealAndCompare appends a sealed text to dst, then opens it and compares. A difference is a fault
+// of this machine and stops the job: the old value is about to be overwritten.
+func sealAndCompare(
+	dst []byte, key *envelope.Key, s *envelope.Scratch, place *envelope.Place, pad int, text []byte, again *[]byte,
+) ([]byte, error) {
 	sealed, err := key.Seal(dst, s, place, pad, text)
 	if err != nil {
 		return dst, fmt.Errorf("sealing under data key %d: %w", key.ID(), err)
 	}
 	*again, err = key.Open((*again)[:0], s, place, pad, sealed[len(dst):])
 	if err != nil || !bytes.Equal(*again, text) {
-		return dst, fmt.Errorf("opening what data key %d has just sealed: it opens to something else; nothing was written: check this machine's memory", key.ID())
+		return dst, fmt.Errorf("opening what data key %d has just sealed: it opens to something else; nothing "+
+			"was written: check this machine's memory", key.ID())
 	}
 	return sealed, nil
 }

@@ -15,7 +15,8 @@ import (
 // inUse is how long a daemon may seal with a data key (its cap is one hour), and a margin.
 const inUse = 2 * time.Hour
 
-// Retire closes the data keys that no daemon seals with any more, and retires the closed keys that hold nothing.
+// Retire closes the data keys that no daemon seals with any more, and retires the closed keys that
+// hold nothing.
 func Retire(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
@@ -32,7 +33,8 @@ func Retire(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 	})
 }
 
-// closeKeys closes the active data keys made before a time. That raises the epoch: daemons drop the keys they hold.
+// closeKeys closes the active data keys made before a time. That raises the epoch: daemons drop the
+// keys they hold.
 func (j *job) closeKeys(ctx context.Context, madeBefore time.Time, r *Report) error {
 	var closed pq.Int32Array
 	err := j.tx(ctx, "closing data keys", func(s session) error {
@@ -45,7 +47,8 @@ func (j *job) closeKeys(ctx context.Context, madeBefore time.Time, r *Report) er
 	return j.refresh(ctx)
 }
 
-// retire retires the closed data keys that hold nothing: a count says so, with a snapshot later than the closing epoch.
+// retire retires the closed data keys that hold nothing: a count says so, with a snapshot later
+// than the closing epoch.
 func (j *job) retire(ctx context.Context, r *Report) error {
 	var out struct {
 		Retired pq.Int32Array `db:"retired"`
@@ -87,7 +90,7 @@ func (j *job) planRetire(ctx context.Context, madeBefore time.Time, r *Report) e
 	return nil
 }
 
-// heldKey is what a closed data key still holds.
+// heldKey is what a closed data key still holds: rows and rejections sealed under it.
 type heldKey struct {
 	DataKey    uint32 `db:"data_key"`
 	Rows       int64  `db:"logins"`
@@ -96,7 +99,8 @@ type heldKey struct {
 
 func (j *job) heldByClosedKeys(ctx context.Context) ([]heldKey, error) {
 	var held []heldKey
-	if err := j.vault.DB.SelectContext(ctx, &held, `SELECT * FROM cloakroom.retirable_data_keys() ORDER BY 1`); err != nil {
+	if err := j.vault.DB.SelectContext(ctx, &held,
+		`SELECT * FROM cloakroom.retirable_data_keys() ORDER BY 1`); err != nil {
 		return nil, fmt.Errorf("counting what closed data keys hold: %w", pg.Redact(err))
 	}
 	return held, nil

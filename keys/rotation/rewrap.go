@@ -17,15 +17,15 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// Rewrap wraps every key under the KEK at the URI to, which must be one of the vault's set. Keys that are under it already are
-// left alone. Between two KMS keys no plaintext leaves KMS.
+// Rewrap wraps every key under the KEK at the URI to, which must be one of the vault's set. Keys
+// that are under it already are left alone. Between two KMS keys no plaintext leaves KMS.
 //
 // A KEK that is lost, disabled, denied or not configured is an error before anything changes.
 func Rewrap(ctx context.Context, v *keys.Vault, d *dataset.Dataset, to string, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error { return j.rewrap(ctx, to, r) })
 }
 
-// wrappedKey is a key of the vault.
+// wrappedKey is a data key or a version of the index key, as its vault row has it.
 type wrappedKey struct {
 	Purpose kek.Purpose `db:"purpose"`
 	ID      uint32      `db:"id"`
@@ -40,6 +40,7 @@ func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
 	if err != nil {
 		return err
 	}
+	// Compare the URI, not the id: a new alias for the same KMS key is recorded, too.
 	due := slices.DeleteFunc(all, func(k wrappedKey) bool { return k.KEK == to })
 	if err := j.tryRewrap(ctx, due, to); err != nil {
 		return fmt.Errorf("rewrapping under %s: nothing was changed: %w", to, err)
@@ -70,7 +71,9 @@ func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
 }
 
 // rewrapAll returns the ids of the data keys, and how many index keys, that this run rewrapped.
-func (j *job) rewrapAll(ctx context.Context, due []wrappedKey, to string) (dataKeys pq.Int32Array, indexKeys int, err error) {
+func (j *job) rewrapAll(
+	ctx context.Context, due []wrappedKey, to string,
+) (dataKeys pq.Int32Array, indexKeys int, err error) {
 	var mu sync.Mutex
 	var looked atomic.Int64
 	dataKeys = pq.Int32Array{}
@@ -135,13 +138,14 @@ func (j *job) rewrapKey(ctx context.Context, k wrappedKey, to string) (bool, err
 	}
 	var changed bool
 	err = j.call(ctx, "storing the rewrapped key", func(s session) error {
-		return s.get(ctx, &changed, `SELECT cloakroom.rewrap_key($1, $2, $3, $4, $5, $6)`, k.Purpose, k.ID, k.Wrapped, w.KEK, w.KEKID, w.Blob)
+		return s.get(ctx, &changed, `SELECT cloakroom.rewrap_key($1, $2, $3, $4, $5, $6)`, k.Purpose, k.ID, k.Wrapped,
+			w.KEK, w.KEKID, w.Blob)
 	})
 	return changed, err
 }
 
-// wrapChecked wraps a key under another KEK and proves that it unwraps to the same key: by its key check, or between two KMS
-// keys by a second ReEncrypt, which package kek does.
+// wrapChecked wraps a key under another KEK and proves that it unwraps to the same key: by its key
+// check, or between two KMS keys by a second ReEncrypt, which package kek does.
 func (j *job) wrapChecked(ctx context.Context, k wrappedKey, to string) (kek.Wrapped, error) {
 	b := kek.Binding{Vault: j.settings.ID, Purpose: k.Purpose, Key: k.ID}
 	w, err := j.vault.KEK.Rewrap(ctx, kek.Wrapped{KEK: k.KEK, KEKID: k.KEKID, Blob: k.Wrapped}, b, to)
@@ -151,5 +155,6 @@ func (j *job) wrapChecked(ctx context.Context, k wrappedKey, to string) (kek.Wra
 	if strings.HasPrefix(k.KEKID, "arn:") && strings.HasPrefix(w.KEKID, "arn:") {
 		return w, nil
 	}
-	return w, j.vault.CheckWrapped(ctx, keys.WrappedKey{KEK: w.KEK, KEKID: w.KEKID, Wrapped: w.Blob, KeyCheck: k.KeyCheck}, b)
+	rewrapped := keys.WrappedKey{KEK: w.KEK, KEKID: w.KEKID, Wrapped: w.Blob, KeyCheck: k.KeyCheck}
+	return w, j.vault.CheckWrapped(ctx, rewrapped, b)
 }

@@ -31,12 +31,14 @@ func TestRewrap(t *testing.T) {
 		t.Fatalf("dry run: %+v (%v), want 2 keys", report, err)
 	}
 	s.verify(t, 100) // under the old KEK still
-	if report, err = rotation.Rewrap(t.Context(), both, dataset.Login(), other, rotation.Options{}); err != nil || report.Rewrapped != 2 {
+	if report, err = rotation.Rewrap(t.Context(), both, dataset.Login(), other,
+		rotation.Options{}); err != nil || report.Rewrapped != 2 {
 		t.Fatalf("%+v (%v), want 2 keys", report, err)
 	}
 	s.vault = open(other)
 	s.verify(t, 100)
-	if report, err = rotation.Rewrap(t.Context(), both, dataset.Login(), other, rotation.Options{}); err != nil || report.Rewrapped != 0 {
+	if report, err = rotation.Rewrap(t.Context(), both, dataset.Login(), other,
+		rotation.Options{}); err != nil || report.Rewrapped != 0 {
 		t.Errorf("again: %+v (%v), want nothing to do", report, err)
 	}
 }
@@ -53,7 +55,8 @@ func TestRewrapLostKEK(t *testing.T) {
 	if err := os.Remove(strings.TrimPrefix(s.KEK, "file://")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = rotation.Rewrap(t.Context(), &keys.Vault{DB: s.vault.DB, KEK: set}, dataset.Login(), other, rotation.Options{})
+	_, err = rotation.Rewrap(t.Context(), &keys.Vault{DB: s.vault.DB, KEK: set}, dataset.Login(), other,
+		rotation.Options{})
 	if !errors.Is(err, kek.ErrNotConfigured) || !strings.Contains(err.Error(), "nothing was changed") {
 		t.Errorf("the old KEK is lost: %v", err)
 	}

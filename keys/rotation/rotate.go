@@ -13,12 +13,13 @@ import (
 	"cloakroom/keys/verify"
 )
 
-// Rotate does what the vault's policy says is due, in this order: it makes the months ahead, purges old rejections, rewraps
-// under the wanted KEK, closes and reseals old data keys, retires those that hold nothing, and reindexes if the live index key
-// is old. It first finishes what an earlier run left unfinished, and at its end verifies a sample.
+// Rotate does what the vault's policy says is due, in this order: it makes the months ahead, purges
+// old rejections, rewraps under the wanted KEK, closes and reseals old data keys, retires those
+// that hold nothing, and reindexes if the live index key is old. It first finishes what an earlier
+// run left unfinished, and at its end verifies a sample.
 //
-// It returns keys.ErrQuarantined if rows do not open, keys.ErrUnfinished if it has to be run again, an error of package kek,
-// or the database's. The report is true in any case.
+// It returns keys.ErrQuarantined if rows do not open, keys.ErrUnfinished if it has to be run again,
+// an error of package kek, or the database's. The report is true in any case.
 func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
@@ -47,7 +48,8 @@ func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 	})
 }
 
-// due says which keys are due now: those made before a time, by the policy and the database's clock.
+// due says which keys are due now: those made before a time, by the policy and the database's
+// clock.
 type due struct {
 	DataKeys  time.Time `db:"data_keys"`
 	IndexKeys time.Time `db:"index_keys"`
@@ -70,10 +72,12 @@ func (j *job) due(ctx context.Context) (due, error) {
 	return d, err
 }
 
-// retiredDays is how long a retired data key's wrapped bytes are kept: a backup younger than that can still be restored.
+// retiredDays is how long a retired data key's wrapped bytes are kept: a backup younger than that
+// can still be restored.
 const retiredDays = 35
 
-// housekeeping makes the months ahead, purges old rejections and destroys data keys that were retired long ago.
+// housekeeping makes the months ahead, purges old rejections and destroys data keys that were
+// retired long ago.
 func (j *job) housekeeping(ctx context.Context, r *Report) error {
 	err := j.call(ctx, "making the months ahead", func(s session) error {
 		return s.get(ctx, &r.MonthsMade, `SELECT cloakroom.make_months_ahead()`)
@@ -100,7 +104,8 @@ func (j *job) housekeeping(ctx context.Context, r *Report) error {
 	return err
 }
 
-// reindexDue reindexes if the live index key is older than the policy allows, or if a reindex was interrupted.
+// reindexDue reindexes if the live index key is older than the policy allows, or if a reindex was
+// interrupted.
 func (j *job) reindexDue(ctx context.Context, madeBefore time.Time, r *Report) error {
 	due, err := j.reindexIsDue(ctx, madeBefore)
 	if err != nil || !due {

@@ -33,7 +33,8 @@ func newFixture(t testing.TB, n int) *fixture {
 
 func fixtureOf(t testing.TB, env *keystest.Env, n int) *fixture {
 	t.Helper()
-	s := &fixture{Env: env, writer: etltest.NewWriter(t, env, "ingest"), vault: env.Vault(t, env.As(t, "rotator", "rotator")), n: n, approvers: map[string]*sqlx.DB{}}
+	s := &fixture{Env: env, writer: etltest.NewWriter(t, env, "ingest"), vault: env.Vault(t,
+		env.As(t, "rotator", "rotator")), n: n, approvers: map[string]*sqlx.DB{}}
 	s.ingest(t, etltest.Logins(0, n))
 	s.ingest(t, []*etl.Message{etltest.Message(-1, `{"user_id":"user-1"}`), etltest.Message(-2, `no JSON at all`)})
 	return s
@@ -41,7 +42,8 @@ func fixtureOf(t testing.TB, env *keystest.Env, n int) *fixture {
 
 func (s *fixture) ingest(t testing.TB, messages []*etl.Message) {
 	t.Helper()
-	if _, err := etl.Run(t.Context(), s.writer, etltest.NewSource(etltest.Parts(messages, 500)...), etl.Options{MaxOutage: 10 * time.Second}); err != nil {
+	if _, err := etl.Run(t.Context(), s.writer, etltest.NewSource(etltest.Parts(messages, 500)...),
+		etl.Options{MaxOutage: 10 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -35,7 +35,8 @@ func (r *rowReader) read(ctx context.Context, s session, from string, args ...an
 	return r.page, err
 }
 
-// quarantine collects the rows of a batch that do not open. Writing it is part of the batch's transaction.
+// quarantine collects the rows of a batch that do not open. Writing it is part of the batch's
+// transaction.
 type quarantine struct {
 	ids, dates textArray
 	keys       pq.Int32Array
@@ -57,14 +58,15 @@ func (q *quarantine) write(ctx context.Context, s session, step string) error {
 	if len(q.ids) == 0 {
 		return nil
 	}
-	if err := s.exec(ctx, `SELECT cloakroom.quarantine_rows($1, $2, $3, $4, $5)`, step, q.ids, q.dates, q.keys, q.problems); err != nil {
+	if err := s.exec(ctx, `SELECT cloakroom.quarantine_rows($1, $2, $3, $4, $5)`, step, q.ids, q.dates, q.keys,
+		q.problems); err != nil {
 		return fmt.Errorf("quarantining rows: %w", err)
 	}
 	return nil
 }
 
-// textArray is a text[] parameter of ids, dates or tokens, which need no quotes. An empty element is NULL, which
-// pq.StringArray cannot write.
+// textArray is a text[] parameter of ids, dates or tokens, which need no quotes. An empty element
+// is NULL, which pq.StringArray cannot write.
 type textArray []string
 
 // Value is the array as Postgres reads it.

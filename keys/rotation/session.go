@@ -14,8 +14,8 @@ import (
 	"cloakroom/keys"
 )
 
-// session runs statements on a pool or in a transaction. Every statement that changes something goes through one, so that a
-// test can kill the process before and after each.
+// session runs statements on a pool or in a transaction. Every statement that changes something
+// goes through one, so that a test can kill the process before and after each.
 type session struct {
 	db   sqlx.ExtContext
 	hook func(at string)
@@ -46,8 +46,8 @@ func (s session) rows(ctx context.Context, query string, args ...any) (*sqlx.Row
 	return s.db.QueryxContext(ctx, query, args...)
 }
 
-// tx runs f in a transaction, and again after an error that may pass: a lock that is not free, an outage, or an epoch that
-// was raised, which is then read again. So f must reset what it collects.
+// tx runs f in a transaction, and again after an error that may pass: a lock that is not free, an
+// outage, or an epoch that was raised, which is then read again. So f must reset what it collects.
 func (j *job) tx(ctx context.Context, doing string, f func(session) error) error {
 	return j.again(ctx, doing, func() error {
 		tx, err := j.vault.DB.BeginTxx(ctx, nil)
@@ -91,13 +91,15 @@ func (j *job) again(ctx context.Context, doing string, f func() error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	case pg.Code(err) == lockNotAvailable:
-		return fmt.Errorf("%s: %w: a lock was not free for %v; look for long transactions in pg_stat_activity, then run it again",
+		return fmt.Errorf("%s: %w: a lock was not free for %v; look for long transactions in pg_stat_activity, "+
+			"then run it again",
 			doing, keys.ErrUnfinished, j.o.Patience)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// mayPass reports an error after which the same work may succeed. Clocks that differ do not pass: somebody has to set one.
+// mayPass reports an error after which the same work may succeed. Clocks that differ do not pass:
+// somebody has to set one.
 func mayPass(err error) bool {
 	switch pg.Code(err) {
 	case pg.ClocksDiffer:
@@ -108,8 +110,8 @@ func mayPass(err error) bool {
 	return pg.IsUnavailable(err)
 }
 
-// SQLSTATEs that pass. The last two come from a function whose row type changed between planning and running: reindex adds
-// and drops columns while others read.
+// SQLSTATEs that pass. The last two come from a function whose row type changed between planning
+// and running: reindex adds and drops columns while others read.
 const (
 	lockNotAvailable = "55P03"
 	mismatchedResult = "42804"

@@ -44,8 +44,9 @@ func PlanShred(ctx context.Context, v *keys.Vault, before time.Time) ([]ShredMon
 	return plan, nil
 }
 
-// Shred destroys the data keys of all months before a month, then clears what they sealed and its tokens. The keys are gone
-// with its first statement, so it cannot be undone. If it is interrupted, the next run goes on.
+// Shred destroys the data keys of all months before a month, then clears what they sealed and its
+// tokens. The keys are gone with its first statement, so it cannot be undone. If it is interrupted,
+// the next run goes on.
 func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.Time, o Options) (Report, error) {
 	return run(ctx, v, d, o, func(j *job, r *Report) error {
 		due, err := j.toShred(ctx, before)
@@ -59,12 +60,14 @@ func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.T
 			}
 			began, shredErr := j.shred(ctx, before, r)
 			left, err := j.toShred(ctx, before)
+			// Report what is gone now, whoever shredded it: another run may share the work.
 			for _, id := range due {
 				if err == nil && !slices.Contains(left, id) {
 					r.Shredded = append(r.Shredded, id)
 				}
 			}
-			// An interrupted shred is finished first. It may be of fewer months, and does not know keys made since for late events.
+			// An interrupted shred is finished first. It may be of fewer months, and does not know
+			// keys made since for late events.
 			again := len(left) > 0 && (resumed || began.Before(before))
 			if shredErr != nil || err != nil || !again {
 				return errors.Join(shredErr, err)
@@ -86,7 +89,8 @@ func (j *job) toShred(ctx context.Context, before time.Time) ([]uint32, error) {
 	return left, err
 }
 
-// shred begins a shred, or resumes an interrupted one, and finishes it. It returns the first month that it kept.
+// shred begins a shred, or resumes an interrupted one, and finishes it. It returns the first month
+// that it kept.
 func (j *job) shred(ctx context.Context, before time.Time, r *Report) (time.Time, error) {
 	var begun struct {
 		Rotation int64     `db:"rotation"`
@@ -138,12 +142,14 @@ func (w *clearer) batch(ctx context.Context, s session, at slice) (batch, error)
 		AfterID uuid.NullUUID  `db:"after_id"`
 		After   sql.NullString `db:"after_date"`
 	}
-	if err := s.get(ctx, &page, `SELECT changed, after_id, after_date::text AS after_date FROM cloakroom.clear_page($1, $2, $3, $4, $5, $6)`,
+	if err := s.get(ctx, &page, `
+		SELECT changed, after_id, after_date::text AS after_date FROM cloakroom.clear_page($1, $2, $3, $4, $5, $6)`,
 		w.rotation, day(at.Month), at.AfterID, at.AfterDate, at.LastID, w.o.BatchRows); err != nil {
 		return batch{}, err
 	}
 	if !page.AfterID.Valid {
 		return batch{done: true}, nil
 	}
-	return batch{read: page.Changed, changed: page.Changed, afterID: page.AfterID.UUID, after: page.After.String, done: page.Changed < w.o.BatchRows}, nil
+	return batch{read: page.Changed, changed: page.Changed, afterID: page.AfterID.UUID, after: page.After.String,
+		done: page.Changed < w.o.BatchRows}, nil
 }

@@ -60,7 +60,8 @@ func (w *states) opens(request uuid.UUID, device string, least, most int) error 
 	}
 	defer opened.Close()
 	if opened.Rows < int64(least) || opened.Rows > int64(most) || opened.Gone > 0 {
-		return fmt.Errorf("%d rows with a device were opened and %d gone, want %d at least", opened.Rows, opened.Gone, least)
+		return fmt.Errorf("%d rows with a device were opened and %d gone, want %d at least", opened.Rows, opened.Gone,
+			least)
 	}
 	return opened.Each(func(r recovery.Record) error {
 		values := map[string]string{}
@@ -78,8 +79,8 @@ func (w *states) opens(request uuid.UUID, device string, least, most int) error 
 	})
 }
 
-// opensWithKeysInHand opens rows that were read before with a keyring that holds every key since then, and rows read now with
-// the same keyring.
+// opensWithKeysInHand opens rows that were read before with a keyring that holds every key since
+// then, and rows read now with the same keyring.
 func (w *states) opensWithKeysInHand() func() error {
 	s, err := w.vault.Settings(w.t.Context())
 	ring := keys.NewKeyring(w.vault, s, nil)

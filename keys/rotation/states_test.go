@@ -46,15 +46,17 @@ func everyState() []state {
 	return all
 }
 
-// statesFor bounds the short form of TestEveryState. The order is random, so another run tries other states.
+// statesFor bounds the short form of TestEveryState. The order is random, so another run tries
+// other states.
 const (
 	statesFor   = 8 * time.Second
 	leastStates = 9
 )
 
-// TestEveryState goes through 81 states (Asherah's idea: cache × vault × rotation). In each, a rotator, an ingester and an
-// auditor act at once, while an analyst counts. Then everything is opened: nothing is lost or stored twice, every token is
-// right, equal values have equal tokens at every instant, and a look-up by value finds every row.
+// TestEveryState goes through 81 states (Asherah's idea: cache × vault × rotation). In each, a
+// rotator, an ingester and an auditor act at once, while an analyst counts. Then everything is
+// opened: nothing is lost or stored twice, every token is right, equal values have equal tokens at
+// every instant, and a look-up by value finds every row.
 func TestEveryState(t *testing.T) {
 	t.Parallel()
 	w := newStates(t)
@@ -70,7 +72,8 @@ func TestEveryState(t *testing.T) {
 		}
 		done++
 	}
-	t.Logf("seed %d: %d of %d states (-chaos.kills=0 tries all), %d rows, %d keys rotated away", w.seed, done, len(all), len(w.there),
+	t.Logf("seed %d: %d of %d states (-chaos.kills=0 tries all), %d rows, %d keys rotated away", w.seed, done,
+		len(all), len(w.there),
 		w.count(t, `SELECT count(*) FROM cloakroom.data_keys WHERE state = 'retired'`))
 }
 
@@ -95,13 +98,15 @@ type states struct {
 const devicesOfStates = 4
 
 func stateLogin(n int) *etl.Message {
-	return etltest.Message(n, fmt.Sprintf(`{"user_id":"user-%d","ip":"10.8.%d.%d","device_id":"device %d"}`, n, n>>8&255, n&255, n%devicesOfStates))
+	return etltest.Message(n, fmt.Sprintf(`{"user_id":"user-%d","ip":"10.8.%d.%d","device_id":"device %d"}`, n,
+		n>>8&255, n&255, n%devicesOfStates))
 }
 
 func newStates(t *testing.T) *states {
 	t.Helper()
 	env := keystest.New(t)
-	w := &states{t: t, seed: *chaosSeed, keks: [2]string{env.KEK, keystest.WriteKEK(t, []byte("cloakroom states: another KEK..."))}, there: map[int]string{}}
+	w := &states{t: t, seed: *chaosSeed, keks: [2]string{env.KEK, keystest.WriteKEK(t,
+		[]byte("cloakroom states: another KEK..."))}, there: map[int]string{}}
 	if w.seed == 0 {
 		w.seed = rand.Uint64()
 	}
@@ -128,7 +133,8 @@ func (w *states) load(writer *etl.Writer, n int) {
 	for i := range n {
 		messages = append(messages, stateLogin(first+i))
 	}
-	s, err := etl.Run(context.Background(), writer, etltest.NewSource(messages), etl.Options{MaxOutage: 10 * time.Second, Log: slog.New(slog.DiscardHandler), BatchDelay: time.Millisecond})
+	s, err := etl.Run(context.Background(), writer, etltest.NewSource(messages),
+		etl.Options{MaxOutage: 10 * time.Second, Log: slog.New(slog.DiscardHandler), BatchDelay: time.Millisecond})
 	if err != nil || s.Stored != int64(n) {
 		w.t.Errorf("ingesting: %+v (%v)", s, err)
 	}
@@ -201,7 +207,8 @@ func (w *states) setUp(vault string) {
 	case "tidy":
 		// Finish what an earlier state left.
 		for _, step := range []string{"reindex", "reseal"} {
-			if step == "reindex" && w.count(w.t, `SELECT count(*) FROM cloakroom.rotations WHERE step = 'reindex' AND state = 'running'`) == 0 {
+			if step == "reindex" && w.count(w.t,
+				`SELECT count(*) FROM cloakroom.rotations WHERE step = 'reindex' AND state = 'running'`) == 0 {
 				continue
 			}
 			if err := w.rotate(w.t.Context(), step); err != nil {
@@ -240,7 +247,8 @@ func (w *states) rotate(ctx context.Context, step string) error {
 	return nil
 }
 
-// analystLooks counts until ctx ends: never more tokens than devices, no row without a token, as many rows as users.
+// analystLooks counts until ctx ends: never more tokens than devices, no row without a token, as
+// many rows as users.
 func (w *states) analystLooks(ctx context.Context) (looks int, wrong string) {
 	for ; looks == 0 || ctx.Err() == nil; looks++ {
 		var got struct {

@@ -11,8 +11,8 @@ import (
 	"cloakroom/keys/rotation"
 )
 
-// A batch finds its rows by an index even in a month without statistics. A sequential scan would read the whole month for each
-// batch.
+// A batch finds its rows by an index even in a month without statistics. A sequential scan would
+// read the whole month for each batch.
 func TestMonthWithoutStatistics(t *testing.T) {
 	t.Parallel()
 	const rows, batchRows = 5000, 100
@@ -47,7 +47,8 @@ func TestMonthWithoutStatistics(t *testing.T) {
 				admin.MustExec(`ANALYZE ` + part)
 			}
 			s.ingest(t, etltest.Logins(0, rows))
-			if err := step(s, rotation.Options{Force: true, Workers: 1, BatchRows: batchRows, Owner: s.owner(t)}); err != nil {
+			if err := step(s, rotation.Options{Force: true, Workers: 1, BatchRows: batchRows,
+				Owner: s.owner(t)}); err != nil {
 				t.Fatal(err)
 			}
 			s.vault.DB.Close() // a backend reports its statistics when it ends
@@ -64,7 +65,8 @@ func rowsRead(t *testing.T, db *sqlx.DB, table string) int {
 	last := -1
 	for {
 		var n int
-		if err := db.Get(&n, `SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_all_tables WHERE relid = $1::regclass`, table); err != nil {
+		if err := db.Get(&n, `SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_all_tables WHERE relid = $1::regclass`,
+			table); err != nil {
 			t.Fatal(err)
 		}
 		if n == last {

@@ -13,7 +13,8 @@ func TestRestsWhileLoadsRun(t *testing.T) {
 	s := newFixture(t, 1000)
 	reseal := func() time.Duration {
 		t.Helper()
-		report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1, BatchRows: 100, Rest: 20})
+		report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true,
+			Workers: 1, BatchRows: 100, Rest: 20})
 		if err != nil || report.Resealed != 1000 {
 			t.Fatalf("%+v (%v)", report, err)
 		}
@@ -41,11 +42,12 @@ func TestProgressOfManyRows(t *testing.T) {
 		t.Fatalf("there are %d pages: all are counted, and the test does not try what it means to", pages)
 	}
 	var told rotation.Progress
-	_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1, Progress: func(p rotation.Progress) {
-		if p.Step == "reseal" {
-			told = p
-		}
-	}})
+	_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1,
+		Progress: func(p rotation.Progress) {
+			if p.Step == "reseal" {
+				told = p
+			}
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,8 @@ type Unfinished struct {
 	Rows      int64     `json:"rows"` // left in its present pass, estimated; 0: unknown
 }
 
-// ListUnfinished lists the steps that are running or were interrupted. It estimates what is left from a sample.
+// ListUnfinished lists the steps that are running or were interrupted. It estimates what is left
+// from a sample.
 func ListUnfinished(ctx context.Context, v *keys.Vault) ([]Unfinished, error) {
 	list := []Unfinished{}
 	for _, step := range []string{"reseal", "reindex", "shred", "forget"} {
@@ -32,12 +33,14 @@ func ListUnfinished(ctx context.Context, v *keys.Vault) ([]Unfinished, error) {
 			StartedBy string        `db:"started_by"`
 			StartedAt time.Time     `db:"started_at"`
 		}
-		err := v.DB.SelectContext(ctx, &found, `SELECT id, phase, data_keys, started_by, started_at FROM cloakroom.rotation_running($1)`, step)
+		err := v.DB.SelectContext(ctx, &found,
+			`SELECT id, phase, data_keys, started_by, started_at FROM cloakroom.rotation_running($1)`, step)
 		if err != nil {
 			return nil, fmt.Errorf("looking for unfinished steps: %w", pg.Redact(err))
 		}
 		for _, r := range found {
-			u := Unfinished{Step: step, Phase: r.Phase, DataKeys: ids(r.DataKeys), StartedBy: r.StartedBy, StartedAt: r.StartedAt}
+			u := Unfinished{Step: step, Phase: r.Phase, DataKeys: ids(r.DataKeys), StartedBy: r.StartedBy,
+				StartedAt: r.StartedAt}
 			for _, pass := range passesOf(step, r.Phase) {
 				var rows int64
 				if err := v.DB.GetContext(ctx, &rows, `SELECT cloakroom.pass_rows($1, $2)`, r.ID, pass); err != nil {

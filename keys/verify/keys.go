@@ -14,7 +14,8 @@ import (
 // unwrapsAtOnce bounds the concurrent calls to the KEK.
 const unwrapsAtOnce = 8
 
-// checkKeys unwraps every data key that still has wrapped bytes, and lists closed keys that nothing needs, which is no fault.
+// checkKeys unwraps every data key that still has wrapped bytes, and lists closed keys that nothing
+// needs, which is no fault.
 func (w *verifier) checkKeys(ctx context.Context) error {
 	list, err := w.vault.DataKeys(ctx)
 	if err != nil {
@@ -47,15 +48,16 @@ func (w *verifier) checkKeys(ctx context.Context) error {
 	return nil
 }
 
-// findOrphans looks for rows and rejections whose data key is gone or retired. With all, those whose key is gone are left to
-// the check of the rows themselves, which would report them twice.
+// findOrphans looks for rows and rejections whose data key is gone or retired. With all, those
+// whose key is gone are left to the check of the rows themselves, which would report them twice.
 func (w *verifier) findOrphans(ctx context.Context, all bool) error {
 	var list []struct {
 		ID      uuid.UUID `db:"message_id"`
 		DataKey uint32    `db:"data_key"`
 		State   *string   `db:"state"` // nil: the vault has no such key
 	}
-	err := w.vault.DB.SelectContext(ctx, &list, `SELECT message_id, data_key, state FROM cloakroom.orphan_rows($1)`, maxFailures)
+	err := w.vault.DB.SelectContext(ctx, &list, `SELECT message_id, data_key, state FROM cloakroom.orphan_rows($1)`,
+		maxFailures)
 	if err != nil {
 		return fmt.Errorf("looking for rows whose key is gone: %w", pg.Redact(err))
 	}

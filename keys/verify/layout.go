@@ -9,7 +9,8 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// checkLayout checks columns, indexes and views. It reports false if a column is missing without which rows cannot be read.
+// checkLayout checks columns, indexes and views. It reports false if a column is missing without
+// which rows cannot be read.
 func (w *verifier) checkLayout(ctx context.Context) (readable bool, err error) {
 	var members pq.StringArray
 	for _, m := range w.protected {
@@ -20,7 +21,8 @@ func (w *verifier) checkLayout(ctx context.Context) (readable bool, err error) {
 		Problem    string `db:"problem"`
 		Unreadable bool   `db:"unreadable"`
 	}
-	if err := w.vault.DB.SelectContext(ctx, &problems, `SELECT * FROM cloakroom.layout_problems($1)`, members); err != nil {
+	if err := w.vault.DB.SelectContext(ctx, &problems, `SELECT * FROM cloakroom.layout_problems($1)`,
+		members); err != nil {
 		return false, fmt.Errorf("checking columns, indexes and views: %w", pg.Redact(err))
 	}
 	readable = true

@@ -24,7 +24,8 @@ func (w *verifier) checkRejections(ctx context.Context, all bool) error {
 			Sealed  []byte        `db:"sealed_body"`
 			DataKey sql.NullInt32 `db:"data_key"` // NULL once erased
 		}
-		err := w.vault.DB.SelectContext(ctx, &page, `SELECT message_id, sealed_body, data_key FROM cloakroom.scan_rejections($1, $2)`, after, rejectionPage)
+		err := w.vault.DB.SelectContext(ctx, &page,
+			`SELECT message_id, sealed_body, data_key FROM cloakroom.scan_rejections($1, $2)`, after, rejectionPage)
 		if err != nil {
 			return fmt.Errorf("reading rejections: %w", pg.Redact(err))
 		}
@@ -33,6 +34,7 @@ func (w *verifier) checkRejections(ctx context.Context, all bool) error {
 			if !r.DataKey.Valid {
 				continue
 			}
+			// An error is sorted below, whether the key or the body is at fault.
 			key, err := w.ring.Key(ctx, uint32(r.DataKey.Int32))
 			if err == nil {
 				place := keys.RejectionPlace(w.settings.ID, w.dataset, r.ID)

@@ -28,7 +28,7 @@ func (w *verifier) checkMonth(ctx context.Context, month time.Time, o Options) e
 	query := `SELECT ` + keys.RowColumns(w.dataset, versions) + ` FROM cloakroom.scan_rows($1, $2, $3, $4)`
 	after, afterDate := uuid.UUID{}, month.AddDate(0, 0, -1)
 	if !o.All {
-		after = uuid.New()
+		after = uuid.New() // ids are random, so any run of them is a fair sample
 	}
 	var page []keys.Row
 	for {
@@ -53,6 +53,7 @@ func (w *verifier) checkMonth(ctx context.Context, month time.Time, o Options) e
 	}
 }
 
+// checkPage checks the rows of a page on all cores: opening and hashing cost more than reading.
 func (w *verifier) checkPage(ctx context.Context, page []keys.Row) error {
 	group, ctx := errgroup.WithContext(ctx)
 	parts := runtime.GOMAXPROCS(0)
@@ -63,6 +64,7 @@ func (w *verifier) checkPage(ctx context.Context, page []keys.Row) error {
 	return group.Wait()
 }
 
+// checkRows checks rows and adds them to the report at once, so that it never counts half a page.
 func (w *verifier) checkRows(ctx context.Context, rows []keys.Row) error {
 	c := newRowChecker(w)
 	var opened, erased, mismatched int
@@ -106,6 +108,7 @@ func newRowChecker(w *verifier) *rowChecker {
 	return c
 }
 
+// check says what is wrong with a row. The error is an outage, never damage.
 func (c *rowChecker) check(ctx context.Context, r *keys.Row) (failures []Failure, err error) {
 	if !r.DataKey.Valid {
 		return c.checkErased(r), nil
@@ -126,12 +129,14 @@ func (c *rowChecker) check(ctx context.Context, r *keys.Row) (failures []Failure
 	return failures, nil
 }
 
-// checkErased looks for tokens: one that outlives its sealed value still tells who has the same value.
+// checkErased looks for tokens: one that outlives its sealed value still tells who has the same
+// value.
 func (c *rowChecker) checkErased(r *keys.Row) (failures []Failure) {
 	for v := range r.Tokens {
 		for i, t := range r.Tokens[v] {
 			if t.Valid {
-				failures = append(failures, Failure{MessageID: r.ID.String(), Field: c.protected[i].Name, Problem: "the row is erased, but a token is left"})
+				failures = append(failures, Failure{MessageID: r.ID.String(), Field: c.protected[i].Name,
+					Problem: "the row is erased, but a token is left"})
 			}
 		}
 	}

@@ -1,8 +1,10 @@
-// Package verify checks that what the vault guards is whole: every key unwraps, every row and rejection opens, every
-// token is that of its sealed value, and columns, indexes and views are as the dataset says.
+// Package verify checks that what the vault guards is whole: every key unwraps, every row and
+// rejection opens, every token is that of its sealed value, and columns, indexes and views are as
+// the dataset says.
 //
-// Call [Run]. It needs the role cloakroom_rotator and changes nothing. Damage is never an error but a [Failure] in the
-// report: an error means that Run could not look, because the database or the KEK is away.
+// Call [Run]. It needs the role cloakroom_rotator and changes nothing. Damage is never an error but
+// a [Failure] in the report: an error means that Run could not look, because the database or the
+// KEK is away.
 package verify
 
 import (
@@ -17,8 +19,9 @@ import (
 
 // Options say how much to verify.
 type Options struct {
-	// All verifies everything. Otherwise a sample: one page of each month, from a random row on, and the first few
-	// rejections. Keys, layout and rows without a key are checked in full either way.
+	// All verifies everything. Otherwise a sample: one page of each month, from a random row on,
+	// and the first few rejections. Keys, layout and rows without a key are checked in full either
+	// way.
 	All      bool
 	Progress func(rows int) // called after each page; may be nil
 }
@@ -41,7 +44,7 @@ type Report struct {
 	Mismatched       int       `json:"mismatched"` // rows with a Failure
 	Rejections       int       `json:"rejections"`
 	RejectionsOpened int       `json:"rejections_opened"`
-	Unneeded         []uint32  `json:"unneeded_keys,omitempty"` // closed data keys that nothing needs; keys retire retires them
+	Unneeded         []uint32  `json:"unneeded_keys,omitempty"` // closed data keys to retire: nothing needs them
 	Failures         []Failure `json:"failures,omitempty"`      // the first maxFailures
 	FailureCount     int       `json:"failure_count"`           // all
 }
@@ -49,6 +52,7 @@ type Report struct {
 // maxFailures bounds the report's size: a lost KEK makes every row fail.
 const maxFailures = 1000
 
+// verifier is one run: what it compares with, and what it found.
 type verifier struct {
 	vault     *keys.Vault
 	settings  keys.Settings
@@ -62,8 +66,8 @@ type verifier struct {
 	report Report
 }
 
-// Run verifies keys, layout, rows and rejections, in this order. If a column is missing it stops after the layout, since no
-// row can be read.
+// Run verifies keys, layout, rows and rejections, in this order. If a column is missing it stops
+// after the layout, since no row can be read.
 func Run(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (*Report, error) {
 	s, err := v.Settings(ctx)
 	if err != nil {
@@ -103,6 +107,7 @@ func Run(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (*Re
 	return &w.report, nil
 }
 
+// fail adds failures to the report. It is safe for concurrent use.
 func (w *verifier) fail(failures ...Failure) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
