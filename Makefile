@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 ROWS ?= 1000000
 
-.PHONY: help build test test-long race bench bench-json bench-long bench-rotation chaos fuzz lint ci demo clean
+.PHONY: help build generate test test-long race bench bench-json bench-long bench-rotation chaos fuzz lint ci demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ build: ## build the programs into bin/
 	@mkdir -p bin
 	$(GO) build -trimpath -o bin/ ./cmd/ingest ./cmd/keys ./cmd/recover
 	$(GO) build -trimpath -o bin/demo ./cmd/demo/walkthrough
+
+generate: ## write again what is made from the code: docs/reference.md, docs/dataset.schema.json
+	$(GO) generate ./...
 
 test: ## run the tests: within five minutes on two cores; says what it leaves to test-long
 	$(GO) test ./...

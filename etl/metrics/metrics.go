@@ -64,8 +64,7 @@ func New() *Metrics {
 }
 
 // begin makes the series that alerts and dashboards ask for before their first event: a rate over a
-// series that begins at
-// 1 misses the first.
+// series that begins at 1 misses the first.
 func (m *Metrics) begin() {
 	for _, reason := range etl.Reasons() {
 		m.rejected.WithLabelValues(string(reason))
@@ -74,6 +73,7 @@ func (m *Metrics) begin() {
 		m.extensions.WithLabelValues(result)
 		for _, op := range []string{"ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"} {
 			m.sqsRequests.WithLabelValues(op, result)
+			m.sqsSeconds.WithLabelValues(op)
 		}
 	}
 	for _, result := range []string{"ok", "failed", "denied", "disabled", "invalid"} {
@@ -98,6 +98,13 @@ func (m *Metrics) Gauges(held func() int, dataKey func() (age time.Duration, sea
 		return float64(seals)
 	})
 }
+
+// Describe implements prometheus.Collector, as Collect does: together they say what metrics there
+// are.
+func (m *Metrics) Describe(c chan<- *prometheus.Desc) { m.registry.Describe(c) }
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(c chan<- prometheus.Metric) { m.registry.Collect(c) }
 
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {

@@ -27,25 +27,46 @@ const (
 	ExitDatabase   = 8
 )
 
-// ExitCodes says what each exit code means, by code.
-var ExitCodes = [...]string{
-	ExitDone:       "done",
-	ExitOther:      "usage, settings, or anything else",
-	ExitUnfinished: "not finished: run it again",
-	ExitNotYours:   "not approved, or not yours to do",
-	ExitNotLogged:  "the audit log is unavailable",
-	ExitIntegrity:  "something does not open, or is not as it was stored",
-	ExitKey:        "a key or the KMS is unavailable",
-	ExitLogInvalid: "the audit log does not verify",
-	ExitDatabase:   "the database is unavailable",
+// ExitCodes says what each exit code means, and what to do about it, by code.
+var ExitCodes = [...]struct{ Meaning, Do string }{
+	ExitDone:  {"done", ""},
+	ExitOther: {"usage, settings, or anything else", "read the message: it says what to do"},
+	ExitUnfinished: {
+		"not finished: run it again",
+		"it was stopped, another process holds messages, or a lock or an old transaction was in the way. Nothing is " +
+			"lost or stored twice",
+	},
+	ExitNotYours: {
+		"not approved, or not yours to do",
+		"ask for approval, or for the role. A request that was denied or has expired is made again",
+	},
+	ExitNotLogged: {
+		"the audit log is unavailable",
+		"nothing was shown. It cannot be written, is not flushed, or no checkpoint covers the intent yet: look at " +
+			"Postgres and at the witness",
+	},
+	ExitIntegrity: {
+		"something does not open, or is not as it was stored",
+		"nothing of it was shown. Do not repeat it: run keys verify --all, compare with a backup, tell security",
+	},
+	ExitKey: {
+		"a key or the KMS is unavailable",
+		"the message names the KMS call to allow, or the key to enable or to configure",
+	},
+	ExitLogInvalid: {"the audit log does not verify", "tell security, and keep everything as it is"},
+	ExitDatabase: {
+		"the database is unavailable",
+		"nothing was shown. Run it again when the database is back. The daemon waits by itself; ingest with --once or " +
+			"--from waits for --max-outage first",
+	},
 }
 
 // exitCodesHelp lists them for a help text.
 func exitCodesHelp() string {
 	var b strings.Builder
 	b.WriteString("Exit codes:")
-	for code, meaning := range ExitCodes {
-		fmt.Fprintf(&b, "\n  %d  %s", code, meaning)
+	for code, c := range ExitCodes {
+		fmt.Fprintf(&b, "\n  %d  %s", code, c.Meaning)
 	}
 	return b.String()
 }

@@ -28,19 +28,26 @@ func Of(cmd *cobra.Command) Flags { return Flags{cmd, cmd.Flags()} }
 // Shared declares flags of a command and of all below it.
 func Shared(cmd *cobra.Command) Flags { return Flags{cmd, cmd.PersistentFlags()} }
 
-func (f Flags) add(v pflag.Value, name, help, limits string) {
-	if limits != "" {
-		help += " (" + limits + ")"
+func (f Flags) add(v pflag.Value, name, help string) { f.addWithin(v, name, help, "", "") }
+
+// addWithin declares a flag whose values have limits. unset is what its default means where that is
+// not one of them.
+func (f Flags) addWithin(v pflag.Value, name, help, limits, unset string) {
+	text := limits
+	if unset != "" {
+		text += "; default: " + unset
 	}
-	f.set.Var(v, name, help)
+	if text != "" {
+		text = help + " (" + text + ")"
+	}
+	f.set.Var(v, name, cmp.Or(text, help))
+	f.annotate(name, partsAnnotation, help, limits, unset)
 }
 
 func number[T cmp.Ordered](f Flags, k kind[T], p *T, name string, def T, r Range[T], help string) {
 	var zero T
-	limits := ""
 	switch {
 	case r.Unset != "" && def == zero:
-		limits = "; default: " + r.Unset
 		show := k.show
 		k.show = func(v T) string {
 			if v == zero {
@@ -53,7 +60,7 @@ func number[T cmp.Ordered](f Flags, k kind[T], p *T, name string, def T, r Range
 	}
 	*p = def
 	v := ranged(k, p, r)
-	f.add(v, name, help, v.limits+limits)
+	f.addWithin(v, name, help, v.limits, r.Unset)
 }
 
 // Int declares a whole number.
@@ -83,14 +90,14 @@ func (f Flags) Size(p *int64, name string, def int64, r Range[int64], help strin
 
 // Bool declares a switch, which is off by default.
 func (f Flags) Bool(p *bool, name, help string) {
-	f.set.Var(&value[bool]{kind: boolKind, p: p}, name, help)
+	f.add(&value[bool]{kind: boolKind, p: p}, name, help)
 	f.set.Lookup(name).NoOptDefVal = "true"
 }
 
 // String declares a text.
 func (f Flags) String(p *string, name, def, help string) {
 	*p = def
-	f.add(&value[string]{kind: textKind, p: p}, name, help, "")
+	f.add(&value[string]{kind: textKind, p: p}, name, help)
 }
 
 // Check declares a text that must pass a check. The check's error says what is wanted.
@@ -102,7 +109,7 @@ func (f Flags) Check(p *string, name, help string, check func(string) error) {
 		}
 		return s, nil
 	}
-	f.add(&value[string]{kind: k, p: p}, name, help, "")
+	f.add(&value[string]{kind: k, p: p}, name, help)
 }
 
 // OneOf declares a text from a list, which the shell completes.
@@ -111,34 +118,35 @@ func (f Flags) OneOf(p *string, name, def string, allowed []string, help string)
 		panic("the default of --" + name + " is not among its values")
 	}
 	*p = def
-	f.add(oneOf(p, allowed), name, help, "")
+	f.add(oneOf(p, allowed), name, help)
 	f.complete(name, cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // List declares a list of texts: with commas, or the flag repeated. check is of one element and may
 // be nil.
 func (f Flags) List(p *[]string, name, help string, check func(string) error) {
-	f.add(&list{p: p, check: check}, name, help, "")
+	f.add(&list{p: p, check: check}, name, help)
 }
 
 // Date declares a date, UTC.
 func (f Flags) Date(p *time.Time, name, help string) {
-	f.add(&value[time.Time]{kind: dateKind, p: p}, name, help, "")
+	f.add(&value[time.Time]{kind: dateKind, p: p}, name, help)
 }
 
 // Month declares a month: its first day, UTC.
 func (f Flags) Month(p *time.Time, name, help string) {
-	f.add(&value[time.Time]{kind: monthKind, p: p}, name, help, "")
+	f.add(&value[time.Time]{kind: monthKind, p: p}, name, help)
 }
 
 // UUID declares an id.
 func (f Flags) UUID(p *uuid.UUID, name, help string) {
-	f.add(&value[uuid.UUID]{kind: uuidKind, p: p}, name, help, "")
+	f.add(&value[uuid.UUID]{kind: uuidKind, p: p}, name, help)
 }
 
 // Annotations of flags and commands.
 const (
 	secretAnnotation  = "cloakroom-secret"   // of a flag: its value is not printed
+	partsAnnotation   = "cloakroom-parts"    // of a flag: what its help text is made of
 	needsAnnotation   = "cloakroom-needs"    // of a flag: it means nothing without one of these
 	excludeAnnotation = "cloakroom-excludes" // of a flag: it does not go with these
 	requireAnnotation = "cloakroom-require"  // of a command: flags that it needs
@@ -148,7 +156,7 @@ const (
 
 // Secret declares a text that is never printed, and --NAME-file, which reads it from a file.
 func (f Flags) Secret(p *string, name, help string) {
-	f.add(&value[string]{kind: textKind, p: p}, name, help, "")
+	f.add(&value[string]{kind: textKind, p: p}, name, help)
 	f.annotate(name, secretAnnotation, "true")
 	f.String(new(string), name+"-file", "", "file that holds "+strings.ReplaceAll(name, "-", " "))
 }

@@ -10,3 +10,6 @@ import (
 
 // Main runs the program and ends the process with its exit code.
 func Main() { os.Exit(cli.Main(newRoot())) }
+
+// Describe lists the commands, for the reference page.
+func Describe() []cli.Command { return cli.Describe(newRoot()) }

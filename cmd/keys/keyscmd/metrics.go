@@ -29,13 +29,26 @@ type textfile struct {
 // newTextfile reads what an earlier run left at a path, before anything is done: a wrong name, a
 // directory that is not there or a file that is not ours is an error at the start.
 func newTextfile(path, command string) (*textfile, error) {
-	t := &textfile{path: path, command: command, registry: prometheus.NewRegistry()}
+	t := makeTextfile(path, command)
 	if path == "" {
 		return t, nil
 	}
 	if filepath.Ext(path) != ".prom" {
 		return nil, fmt.Errorf("--metrics-file %s: node_exporter reads files whose names end in .prom, and no others", path)
 	}
+	return t, t.resume()
+}
+
+// Metrics are what --metrics-file holds after a run of keys rotate that found nothing to do, for the
+// reference page.
+func Metrics() prometheus.Collector {
+	t := makeTextfile("", "rotate")
+	t.add(&rotation.Report{}, false)
+	return t.registry
+}
+
+func makeTextfile(path, command string) *textfile {
+	t := &textfile{path: path, command: command, registry: prometheus.NewRegistry()}
 	counter := func(name, help, label string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 		t.registry.MustRegister(c)
@@ -53,7 +66,7 @@ func newTextfile(path, command string) (*textfile, error) {
 		"When the command last ended with nothing left to do.")
 	t.seconds = gauge("cloakroom_rotation_duration_seconds", "How long the command last took.")
 	t.problem = gauge("cloakroom_rotation_quarantined_rows", "Rows that did not open when the command last ran.")
-	return t, t.resume()
+	return t
 }
 
 // resume takes over what the file says, of this command and of others.
@@ -98,11 +111,20 @@ func (t *textfile) resume() error {
 	return nil
 }
 
-// write adds what a run did. A dry run did nothing.
+// write adds what a run did to the file. A dry run did nothing.
 func (t *textfile) write(r *rotation.Report, failed bool) error {
 	if t.path == "" || r.DryRun {
 		return nil
 	}
+	t.add(r, failed)
+	// Written beside it and renamed: the collector never reads half a file.
+	if err := prometheus.WriteToTextfile(t.path, t.registry); err != nil {
+		return fmt.Errorf("writing --metrics-file: %w; what the job did stands", err)
+	}
+	return nil
+}
+
+func (t *textfile) add(r *rotation.Report, failed bool) {
 	reindexed := int64(0)
 	if r.Reindexed != nil {
 		reindexed = r.Reindexed.Rows
@@ -125,9 +147,4 @@ func (t *textfile) write(r *rotation.Report, failed bool) error {
 	}
 	t.seconds.WithLabelValues(t.command).Set(r.Seconds)
 	t.problem.WithLabelValues(t.command).Set(float64(len(r.Quarantined)))
-	// Written beside it and renamed: the collector never reads half a file.
-	if err := prometheus.WriteToTextfile(t.path, t.registry); err != nil {
-		return fmt.Errorf("writing --metrics-file: %w; what the job did stands", err)
-	}
-	return nil
 }

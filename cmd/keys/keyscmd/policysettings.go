@@ -29,6 +29,18 @@ type policyValue struct {
 	alarm  string  // why a person should be asked first
 }
 
+// PolicySetting is a setting of the policy, for the reference page.
+type PolicySetting struct{ Name, Value, Takes, Help string }
+
+// DescribePolicy lists the settings, with the values of a policy.
+func DescribePolicy(p keys.Policy) []PolicySetting {
+	var all []PolicySetting
+	for _, s := range policySettings {
+		all = append(all, PolicySetting{Name: s.name, Value: s.show(p), Takes: s.want, Help: s.help})
+	}
+	return all
+}
+
 const day = 24 * time.Hour
 
 // policySettings are all settings, in the order of policy show. The ranges are narrower than the

@@ -23,6 +23,9 @@ import (
 // Main runs the program and ends the process with its exit code.
 func Main() { os.Exit(cli.Main(newRoot())) }
 
+// Describe lists the commands, for the reference page.
+func Describe() []cli.Command { return cli.Describe(newRoot()) }
+
 // program holds the flags that all commands share.
 type program struct {
 	vault          *cli.VaultFlags
