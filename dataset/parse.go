@@ -39,7 +39,6 @@ func Lint(text []byte) (*Dataset, Problems) {
 // reader turns YAML nodes into a dataset, noting where each stood.
 type reader struct {
 	report
-	nodes int
 }
 
 // dataset reads the definition and checks it.

@@ -136,5 +136,6 @@ func transportOf(client sqs.HTTPClient) (*http.Transport, error) {
 
 // usesOldDial reports the hooks that DialContext and DialTLSContext replaced.
 func usesOldDial(t *http.Transport) bool {
-	return t.Dial != nil || t.DialTLS != nil //nolint:staticcheck // deprecated is not gone
+	//lint:ignore SA1019 a transport may still have them, and whoever set them expects them to be used
+	return t.Dial != nil || t.DialTLS != nil
 }

@@ -40,10 +40,11 @@ func TestUnknownSettings(t *testing.T) {
 		"a proxy": transport(func(t *http.Transport) {
 			t.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.test:3128"})
 		}),
-		"an HTTP client":  func(o *sqs.Options) { o.HTTPClient = &capture{} },
-		"HTTP client":     func(o *sqs.Options) { o.HTTPClient = &http.Client{Timeout: time.Second, Transport: &http.Transport{}} },
-		"client of":       transport(func(t *http.Transport) { t.DisableKeepAlives = true }),
-		"client of its":   transport(func(t *http.Transport) { t.ResponseHeaderTimeout = time.Second }),
+		"an HTTP client": func(o *sqs.Options) { o.HTTPClient = &capture{} },
+		"HTTP client":    func(o *sqs.Options) { o.HTTPClient = &http.Client{Timeout: time.Second, Transport: &http.Transport{}} },
+		"client of":      transport(func(t *http.Transport) { t.DisableKeepAlives = true }),
+		"client of its":  transport(func(t *http.Transport) { t.ResponseHeaderTimeout = time.Second }),
+		//lint:ignore SA1019 the test is that a client with the old hook is refused
 		"client of its o": transport(func(t *http.Transport) { t.DialTLS = (&tls.Dialer{}).Dial }),
 	} {
 		o := options(t, "https://sqs.test", nil)
