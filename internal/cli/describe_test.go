@@ -25,6 +25,8 @@ func TestDescribe(t *testing.T) {
 	f.Require("number")
 	f.Needs("force", "number")
 	f.Hide("limit")
+	reasons := []string{"not_json", "not_object", "duplicate_member", "missing_field"}
+	f.OneOf(new(string), "reason", "", reasons, "list those")
 
 	commands := Describe(root)
 	if len(commands) != 2 {
@@ -56,8 +58,14 @@ func TestDescribe(t *testing.T) {
 		},
 		{Name: "owner-url", Value: "TEXT", Help: "where", Environment: "CLOAKROOM_OWNER_URL", Key: "owner_url"},
 		{
-			Name: "owner-url-file", Value: "TEXT", Help: "file that holds owner url",
+			Name: "owner-url-file", Value: "TEXT", Help: "file to read --owner-url from",
 			Environment: "CLOAKROOM_OWNER_URL_FILE", Key: "owner_url_file",
+		},
+		// A long list is no flag's name: it would push every other flag's text to the right.
+		{
+			Name: "reason", Value: "NAME", Help: "list those",
+			Limits:      "one of not_json, not_object, duplicate_member, missing_field",
+			Environment: "CLOAKROOM_REASON", Key: "reason",
 		},
 	}, commands[1].Own); diff != "" {
 		t.Error(diff)

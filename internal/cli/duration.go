@@ -38,7 +38,7 @@ func ParseDuration(text string) (time.Duration, error) {
 			if _, err := strconv.ParseFloat(strings.TrimSpace(rest), 64); err == nil {
 				return 0, errNoUnit
 			}
-			return 0, errors.New("it is not a duration")
+			return 0, notADuration(text)
 		}
 		unit, ok := units[strings.ToLower(part[2])]
 		if !ok {
@@ -46,7 +46,7 @@ func ParseDuration(text string) (time.Duration, error) {
 		}
 		number, err := strconv.ParseFloat(part[1], 64)
 		if err != nil {
-			return 0, errors.New("it is not a duration")
+			return 0, notADuration(text)
 		}
 		total += number * float64(unit)
 		rest = rest[len(part[0]):]
@@ -58,6 +58,14 @@ func ParseDuration(text string) (time.Duration, error) {
 		return 0, errors.New("it is too long")
 	}
 	return time.Duration(total), nil
+}
+
+// notADuration says why a text is none. A negative one is mostly a slip, and is called what it is.
+func notADuration(text string) error {
+	if strings.HasPrefix(strings.TrimSpace(text), "-") {
+		return errors.New("it is negative")
+	}
+	return errors.New("it is not a duration")
 }
 
 // FormatDuration writes a duration as ParseDuration reads it, without empty parts: 90d, 1h30m,

@@ -112,13 +112,21 @@ func (f Flags) Check(p *string, name, help string, check func(string) error) {
 	f.add(&value[string]{kind: k, p: p}, name, help)
 }
 
+// wideList is the width from which the values of a list stand in the help's text and not in its
+// column of names: that column is as wide as its widest entry, and squeezes every other flag's text.
+const wideList = 40
+
 // OneOf declares a text from a list, which the shell completes.
 func (f Flags) OneOf(p *string, name, def string, allowed []string, help string) {
 	if def != "" && !slices.Contains(allowed, def) {
 		panic("the default of --" + name + " is not among its values")
 	}
 	*p = def
-	f.add(oneOf(p, allowed), name, help)
+	v, limits := oneOf(p, allowed), ""
+	if len(v.name) > wideList {
+		v.name, limits = "NAME", v.form
+	}
+	f.addWithin(v, name, help, limits, "")
 	f.complete(name, cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -158,7 +166,7 @@ const (
 func (f Flags) Secret(p *string, name, help string) {
 	f.add(&value[string]{kind: textKind, p: p}, name, help)
 	f.annotate(name, secretAnnotation, "true")
-	f.String(new(string), name+"-file", "", "file that holds "+strings.ReplaceAll(name, "-", " "))
+	f.String(new(string), name+"-file", "", "file to read --"+name+" from")
 }
 
 // Hide leaves flags out of help texts: those for tuning that nobody should need.

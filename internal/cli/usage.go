@@ -67,8 +67,14 @@ func Args(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// prepare gives every command of a program our texts instead of cobra's.
-func prepare(cmd *cobra.Command) {
+// prepare gives a command and all below it our texts instead of cobra's.
+func prepare(root *cobra.Command) {
+	root.SetFlagErrorFunc(flagError) // commands without one of their own inherit it
+	prepareArgs(root)
+}
+
+// prepareArgs lets no command take arguments that it would ignore.
+func prepareArgs(cmd *cobra.Command) {
 	if cmd.Args == nil {
 		cmd.Args = Args()
 	}
@@ -79,9 +85,8 @@ func prepare(cmd *cobra.Command) {
 		cmd.Annotations[groupAnnotation] = "true"
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return cmd.Help() }
 	}
-	cmd.SetFlagErrorFunc(flagError)
 	for _, sub := range cmd.Commands() {
-		prepare(sub)
+		prepareArgs(sub)
 	}
 }
 
@@ -128,6 +133,17 @@ func flagError(cmd *cobra.Command, err error) error {
 		return err
 	}
 	return &usageError{cmd, err}
+}
+
+// NegativeArgument returns the argument that a command line has by a flag's error: "-1" is read as a
+// flag unless "--" stands before it.
+func NegativeArgument(err error) (string, bool) {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return "", false
+	}
+	name := unknown.GetSpecifiedShortnames()
+	return "-" + name, name != "" && name[0] >= '0' && name[0] <= '9'
 }
 
 // Nearest are the names that a text may be meant for: at most two typing mistakes away, or begun

@@ -25,6 +25,9 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("%q is read as %v", text, got)
 		}
 	}
+	if _, err := ParseDuration("-1s"); err == nil || err.Error() != "it is negative" {
+		t.Errorf("-1s: %v", err)
+	}
 }
 
 // testFlags are one of each kind.

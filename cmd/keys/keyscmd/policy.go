@@ -72,6 +72,15 @@ approvals may open anything. The audit log says who set what. A duration needs a
 		return names, nil
 	})
 	cli.Of(cmd).Bool(&yes, "yes", "do not ask")
+	// No setting takes a negative value. That is said as for any other that is out of range, and not
+	// as of an unknown flag -1.
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		text, negative := cli.NegativeArgument(err)
+		if setting, unknown := findSetting(cmd.Flags().Arg(0)); negative && unknown == nil {
+			return cli.Usage(cmd, setting.refuse(text))
+		}
+		return cmd.Root().FlagErrorFunc()(cmd, err)
+	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		setting, err := findSetting(args[0])
 		if err != nil {
@@ -79,7 +88,7 @@ approvals may open anything. The audit log says who set what. A duration needs a
 		}
 		v, err := setting.parse(args[1])
 		if err != nil {
-			return cli.Usage(cmd, fmt.Errorf("%s %q: want %s", setting.name, args[1], setting.want))
+			return cli.Usage(cmd, setting.refuse(args[1]))
 		}
 		if v.alarm != "" {
 			if err := cli.Confirm(cmd, yes, "%s is to be %s: %s", setting.name, v.shown, v.alarm); err != nil {
@@ -98,6 +107,11 @@ approvals may open anything. The audit log says who set what. A duration needs a
 		return nil
 	}
 	return cmd
+}
+
+// refuse says what a setting takes instead of a text.
+func (s policySetting) refuse(text string) error {
+	return fmt.Errorf("%s %q: want %s", s.name, text, s.want)
 }
 
 func findSetting(name string) (policySetting, error) {

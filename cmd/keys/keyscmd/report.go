@@ -15,7 +15,7 @@ import (
 func printReport(w io.Writer, r *rotation.Report, failed bool) {
 	done := whatWasDone(r)
 	if len(done) == 0 && len(r.Unfinished) == 0 && !failed {
-		done = []string{"nothing was due"}
+		cli.Printf(w, "nothing %s due\n", map[bool]string{false: "was", true: "is"}[r.DryRun])
 	}
 	would := ""
 	if r.DryRun {
