@@ -19,7 +19,7 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// promised are the metrics of docs/operations.md.
+// promised are the metrics that alerts, dashboards and docs/operations.md rely on.
 var promised = []string{
 	"cloakroom_messages_received_total", "cloakroom_events_committed_total", "cloakroom_events_duplicate_total",
 	"cloakroom_events_rejected_total", "cloakroom_sqs_requests_total", "cloakroom_sqs_request_duration_seconds",

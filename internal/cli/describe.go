@@ -41,7 +41,8 @@ func Describe(root *cobra.Command) []Command {
 func describe(cmd *cobra.Command) []Command {
 	needed := strings.Fields(cmd.Annotations[requireAnnotation])
 	c := Command{
-		Path: cmd.CommandPath(), Usage: cmd.UseLine(), Short: cmd.Short, Long: cmd.Long, Example: cmd.Example,
+		Path: cmd.CommandPath(), Usage: strings.TrimSuffix(cmd.UseLine(), " [flags]"),
+		Short: cmd.Short, Long: cmd.Long, Example: cmd.Example,
 		Group: cmd.Annotations[groupAnnotation] != "", ExactlyOne: strings.Fields(cmd.Annotations[oneOfAnnotation]),
 		Shared: describeFlags(cmd.PersistentFlags(), needed),
 	}

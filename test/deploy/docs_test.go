@@ -12,7 +12,7 @@ import (
 
 // shown are the documents whose transcripts are held to the programs, too: commands_test.go runs what stands in sh
 // blocks.
-var shown = []string{"README.md", "docs/auditors.md", "docs/operations.md", "docs/rotation.md"}
+var shown = []string{"README.md", "docs/auditors.md", "docs/operations.md", "docs/rotation.md", "docs/reference.md"}
 
 var (
 	prompt = regexp.MustCompile(`^[a-z]*\$ `)
@@ -60,7 +60,7 @@ func TestDocumentsShowCommandsThatThereAre(t *testing.T) {
 // A document that names a file of the checkout names one that is there.
 func TestDocumentsNameFilesThatThereAre(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
-	for _, path := range append(slices.Clone(shown), "docs/design.md", "CHANGELOG.md", "SECURITY.md") {
+	for _, path := range append(documents(t), "CHANGELOG.md") {
 		for _, m := range link.FindAllStringSubmatch(read(t, path), -1) {
 			dir := ""
 			if i := strings.LastIndex(path, "/"); i >= 0 {

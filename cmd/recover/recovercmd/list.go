@@ -15,7 +15,7 @@ func (p *program) newList() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"mine"},
 		Short:   "List requests: an approver sees all, others see their own (mine: list --mine)",
-		Example: "  recover list --pending\n  recover mine",
+		Example: "  recover list --pending\n  recover list --mine",
 		Args:    cli.Args(),
 	}
 	var pending, mine, asJSON bool
