@@ -17,7 +17,8 @@ func Confirm(cmd *cobra.Command, yes bool, format string, args ...any) error {
 	}
 	question := fmt.Sprintf(format, texts(args)...)
 	if !IsTerminal(cmd.InOrStdin()) {
-		return fmt.Errorf("%s: nothing was changed; there is no terminal to ask on, so say --yes if it is meant", question)
+		return fmt.Errorf("%s: nothing was changed; there is no terminal to ask on, so say --yes if it is meant",
+			question)
 	}
 	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s. Go on? [y/N] ", question)
 	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')

@@ -66,7 +66,8 @@ func describeFlags(set *pflag.FlagSet, needed []string) []Flag {
 		}
 		parts := f.Annotations[partsAnnotation]
 		d := Flag{
-			Name: f.Name, Value: f.Value.Type(), Help: parts[0], Limits: parts[1], Default: f.DefValue, Hidden: f.Hidden,
+			Name: f.Name, Value: f.Value.Type(), Help: parts[0], Limits: parts[1], Default: f.DefValue,
+			Hidden: f.Hidden,
 			Needed: slices.Contains(needed, f.Name), Needs: f.Annotations[needsAnnotation],
 			Excludes: f.Annotations[excludeAnnotation], Environment: EnvName(f.Name),
 		}

@@ -56,8 +56,8 @@ var ExitCodes = [...]struct{ Meaning, Do string }{
 	ExitLogInvalid: {"the audit log does not verify", "tell security, and keep everything as it is"},
 	ExitDatabase: {
 		"the database is unavailable",
-		"nothing was shown. Run it again when the database is back. The daemon waits by itself; ingest with --once or " +
-			"--from waits for --max-outage first",
+		"nothing was shown. Run it again when the database is back. The daemon waits by itself; ingest with --once " +
+			"or --from waits for --max-outage first",
 	},
 }
 

@@ -128,7 +128,8 @@ func resolveFlag(f *pflag.Flag, file *yamlFile) (string, error) {
 	if entry, ok := file.entries[keyName(f.Name)]; ok {
 		for _, text := range entry.values {
 			if err := f.Value.Set(text); err != nil {
-				return "", badValue(fmt.Sprintf("%s: line %d: %s", file.path, entry.line, keyName(f.Name)), f, text, err)
+				where := fmt.Sprintf("%s: line %d: %s", file.path, entry.line, keyName(f.Name))
+				return "", badValue(where, f, text, err)
 			}
 		}
 		return "file " + file.path, nil

@@ -98,7 +98,8 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 		}
 	}
 	if near := Nearest(name, names); len(near) > 0 {
-		return usagef(cmd, "unknown command %q: did you mean %s %s?", name, cmd.CommandPath(), strings.Join(near, " or "))
+		return usagef(cmd, "unknown command %q: did you mean %s %s?",
+			name, cmd.CommandPath(), strings.Join(near, " or "))
 	}
 	return usagef(cmd, "unknown command %q: there are %s", name, strings.Join(names, ", "))
 }

@@ -101,7 +101,9 @@ var (
 		func(s string) (float64, error) { return strconv.ParseFloat(s, 64) },
 		func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }}
 
-	durationKind = kind[time.Duration]{"DURATION", "a duration such as 30s, 10m, 24h or 90d", parseDurationFlag, FormatDuration}
+	durationKind = kind[time.Duration]{
+		"DURATION", "a duration such as 30s, 10m, 24h or 90d", parseDurationFlag, FormatDuration,
+	}
 
 	sizeKind = kind[int64]{"SIZE", "a size such as 512KiB, 64MiB or 2GiB", parseSize, formatSize}
 	textKind = kind[string]{"TEXT", "a text", func(s string) (string, error) { return s, nil }, strings.Clone}

@@ -52,7 +52,8 @@ func (q *Queue) Consume(log *slog.Logger) *Consumer {
 	c.deleteLog.Interval, c.extendLog.Interval, c.damageLog.Interval = warnEvery, warnEvery, warnEvery
 	c.room, c.ready = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
 	if q.why != nil {
-		log.Info("receiving and deleting through the AWS SDK, which costs more: the direct client does not know a setting", "setting", q.why)
+		log.Info("receiving and deleting through the AWS SDK, which costs more: the direct client lacks a setting",
+			"setting", q.why)
 	}
 	var beats, deletes context.Context
 	beats, c.stopBeat = context.WithCancel(context.Background())
@@ -101,7 +102,7 @@ func (c *Consumer) Receive(ctx context.Context, wait time.Duration) ([]*Message,
 	messages, damaged, err := c.queue.receive(poll, wait)
 	if damaged > 0 {
 		c.damageLog.Do(func() {
-			c.log.Warn("a message came damaged: its body is not the one that SQS made the MD5 of; it is left to be delivered again",
+			c.log.Warn("a message arrived damaged: its MD5 is not its body's; it is left to be delivered again",
 				"messages", damaged)
 		})
 	}

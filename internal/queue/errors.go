@@ -31,11 +31,13 @@ func explain(doing string, err error) error {
 	case errors.As(err, &api):
 		return fmt.Errorf("%s: %s%s", doing, said(api), hint(api.ErrorCode()))
 	case errors.As(err, &response) && response.HTTPStatusCode() > 0:
-		return fmt.Errorf("%s: the server at --queue-url answers with HTTP status %d and not as SQS does: check the address",
+		return fmt.Errorf("%s: the server at --queue-url answers with HTTP status %d, not as SQS does: check the URL",
 			doing, response.HTTPStatusCode())
 	}
 	if reason := unreachable(err); reason != "" {
-		return fmt.Errorf("%s: the queue cannot be reached: %s: check --queue-url, AWS_ENDPOINT_URL_SQS and the network", doing, reason)
+		return fmt.Errorf("%s: the queue cannot be reached: %s: "+
+			"check --queue-url, AWS_ENDPOINT_URL_SQS and the network",
+			doing, reason)
 	}
 	if text := err.Error(); strings.Contains(text, "credentials") {
 		return fmt.Errorf("%s: there are no AWS credentials to sign with: set AWS_PROFILE, AWS_ACCESS_KEY_ID and "+
@@ -56,7 +58,8 @@ func hint(code string) string {
 	switch code {
 	case "AccessDenied", "AccessDeniedException":
 		return " (the credentials may not do this: deploy/iam has the policy)"
-	case "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidSecurity",
+	case "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId",
+		"InvalidSecurity",
 		"ExpiredToken", "ExpiredTokenException":
 		return " (check the AWS credentials, and the host's clock)"
 	case "InvalidAddress", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue":

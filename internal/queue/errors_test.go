@@ -33,7 +33,7 @@ func TestErrorsSayWhatToCheck(t *testing.T) {
 	}{
 		"nobody listens":       {"http://127.0.0.1:1", "s", "the queue cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused: check --queue-url"},
 		"no such host":         {"http://sqs.invalid", "s", "the queue cannot be reached: there is no host sqs.invalid: check --queue-url"},
-		"something else":       {page.URL, "s", "answers with HTTP status 404 and not as SQS does"},
+		"something else":       {page.URL, "s", "answers with HTTP status 404, not as SQS does"},
 		"a wrong secret":       {aws("SignatureDoesNotMatch", "no match"), "s", "SignatureDoesNotMatch: no match (check the AWS credentials, and the host's clock)"},
 		"not allowed":          {aws("AccessDeniedException", "no"), "s", "AccessDeniedException: no (the credentials may not do this: deploy/iam has the policy)"},
 		"no credentials":       {page.URL, "", "there are no AWS credentials to sign with: set AWS_PROFILE"},

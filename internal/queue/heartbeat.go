@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -113,4 +115,31 @@ func (c *Consumer) observeExtended(extended, failed int) {
 	if o := c.queue.config.Observe; o != nil {
 		o.Extended(extended, failed)
 	}
+}
+
+// changeBatch sets the visibility of up to 10 messages, from now, and says which entries failed.
+func (q *Queue) changeBatch(ctx context.Context, handles []string, visibility time.Duration) ([]entryError, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	seconds := int32(visibility.Seconds())
+	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(handles))
+	for i := range handles {
+		entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{
+			Id: &ids[i], ReceiptHandle: &handles[i], VisibilityTimeout: seconds,
+		}
+	}
+	began := time.Now()
+	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.config.URL, Entries: entries}
+	out, err := q.heartbeat.ChangeMessageVisibilityBatch(ctx, in)
+	q.observe("ChangeMessageVisibilityBatch", err, began)
+	if err != nil {
+		return nil, explain("extending visibility", err)
+	}
+	confirmed := make([]bool, len(handles))
+	for _, s := range out.Successful {
+		if i, ok := indexOf(s.Id, len(handles)); ok {
+			confirmed[i] = true
+		}
+	}
+	return failures(confirmed, out.Failed), nil
 }

@@ -19,10 +19,13 @@ import (
 // It comes after the SDK has hashed the body, which takes a buffer of 32 KiB where the body cannot
 // write itself.
 func plainBody(stack *middleware.Stack) error {
-	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("PlainBody", hideWriteTo), "Signing", middleware.After)
+	step := middleware.FinalizeMiddlewareFunc("PlainBody", hideWriteTo)
+	return stack.Finalize.Insert(step, "Signing", middleware.After)
 }
 
-func hideWriteTo(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+func hideWriteTo(
+	ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+) (middleware.FinalizeOutput, middleware.Metadata, error) {
 	if request, ok := in.Request.(*smithyhttp.Request); ok {
 		if body, ok := request.GetStream().(io.ReadSeeker); ok {
 			plain, err := request.SetStream(struct{ io.ReadSeeker }{body})

@@ -282,36 +282,13 @@ func (q *Queue) deleteBatch(ctx context.Context, handles []string) ([]entryError
 	for i := range handles {
 		entries[i] = types.DeleteMessageBatchRequestEntry{Id: &ids[i], ReceiptHandle: &handles[i]}
 	}
-	out, err := q.deleter.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.config.URL, Entries: entries}, finish...)
+	in := &sqs.DeleteMessageBatchInput{QueueUrl: &q.config.URL, Entries: entries}
+	out, err := q.deleter.DeleteMessageBatch(ctx, in, finish...)
 	q.observe("DeleteMessageBatch", err, began)
 	if err != nil {
 		return nil, explain("deleting messages", err)
 	}
 	// Only what is confirmed is deleted: an entry in neither list counts as failed.
-	confirmed := make([]bool, len(handles))
-	for _, s := range out.Successful {
-		if i, ok := indexOf(s.Id, len(handles)); ok {
-			confirmed[i] = true
-		}
-	}
-	return failures(confirmed, out.Failed), nil
-}
-
-// changeBatch sets the visibility of up to 10 messages, from now, and says which entries failed.
-func (q *Queue) changeBatch(ctx context.Context, handles []string, visibility time.Duration) ([]entryError, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	seconds := int32(visibility.Seconds())
-	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(handles))
-	for i := range handles {
-		entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{Id: &ids[i], ReceiptHandle: &handles[i], VisibilityTimeout: seconds}
-	}
-	began := time.Now()
-	out, err := q.heartbeat.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.config.URL, Entries: entries})
-	q.observe("ChangeMessageVisibilityBatch", err, began)
-	if err != nil {
-		return nil, explain("extending visibility", err)
-	}
 	confirmed := make([]bool, len(handles))
 	for _, s := range out.Successful {
 		if i, ok := indexOf(s.Id, len(handles)); ok {
@@ -343,7 +320,8 @@ func failures(confirmed []bool, failed []types.BatchResultErrorEntry) []entryErr
 			}
 		}
 		switch e.code {
-		case "ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight":
+		case "ReceiptHandleIsInvalid", "InvalidParameterValue",
+			"MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight":
 			e.gone = true
 		}
 		out = append(out, e)

@@ -31,7 +31,7 @@ func (e *endless) Receive(context.Context) ([]*etl.Message, error) {
 	return e.g.messages(n), nil
 }
 
-// measureFlat measures how much memory this process takes at the most while it ingests few and many events.
+// measureFlat measures the peak memory of this process while it ingests few and many events.
 func (b *bench) measureFlat(ctx context.Context, few, many int) error {
 	if err := resetPeak(); err != nil {
 		b.note("Not measured: memory. " + err.Error())

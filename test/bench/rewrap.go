@@ -102,8 +102,8 @@ func (b *bench) measureRewrap(ctx context.Context, n int) error {
 	b.line("all of it", fmt.Sprintf("%.1f s", t.Wall.Seconds()), "", "")
 	b.line("keys", perSecond(t.sample().rate()), "", "")
 	b.line("calls of KMS", thousands(int(k.calls.Load())), "", "")
-	b.figure("calls of KMS at once, at the most", fmt.Sprint(k.most.Load()), float64(k.most.Load()), atMost(16))
-	b.line("memory of the job, at the most", fmt.Sprintf("%.0f MiB", t.PeakMiB), "", "")
+	b.figure("most calls of KMS at once", fmt.Sprint(k.most.Load()), float64(k.most.Load()), atMost(16))
+	b.line("peak memory of the job", fmt.Sprintf("%.0f MiB", t.PeakMiB), "", "")
 	return nil
 }
 

@@ -159,8 +159,8 @@ func (b *bench) measureStep(ctx context.Context, d *database, step string,
 		b.note("Not measured: memory. This system does not say.")
 		return nil
 	}
-	b.line(fmt.Sprintf("memory at the most, %s rows", thousands(few(b.rows))), fmt.Sprintf("%.0f MiB", least), "", "")
-	b.line(fmt.Sprintf("memory at the most, %s rows", thousands(b.rows)), fmt.Sprintf("%.0f MiB", median(peaks)), "",
+	b.line(fmt.Sprintf("peak memory, %s rows", thousands(few(b.rows))), fmt.Sprintf("%.0f MiB", least), "", "")
+	b.line(fmt.Sprintf("peak memory, %s rows", thousands(b.rows)), fmt.Sprintf("%.0f MiB", median(peaks)), "",
 		"")
 	b.ratio("many / few", median(peaks)/least, atMost(1.1))
 	return nil

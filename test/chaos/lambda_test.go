@@ -131,7 +131,7 @@ func TestLambda(t *testing.T) {
 	if failed := api.call(r, second); len(failed) != 0 {
 		t.Errorf("%d of 30 are handed back, want none", len(failed))
 	}
-	// Killed and started anew, it is none the worse.
+	// A kill and a new start lose nothing.
 	p.signal(syscall.SIGKILL)
 	<-p.done
 	start()

@@ -45,7 +45,8 @@ func endpointOf(o sqs.Options) (*url.URL, error) {
 	}
 	u := resolved.URI
 	switch {
-	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.User != nil, u.RawQuery != "", u.Fragment != "",
+	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "",
+		u.User != nil, u.RawQuery != "", u.Fragment != "",
 		u.Path != "" && u.Path != "/", !plain(u.Host), len(resolved.Headers) > 0:
 		return nil, errors.New("an endpoint of an unusual form")
 	}
