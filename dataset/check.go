@@ -94,6 +94,9 @@ func impliedSteps(t Type) []string {
 func (r *report) check(d *Dataset) {
 	r.name("dataset", d.Name, maxTable)
 	r.name("table", d.Table, maxTable)
+	if strings.HasPrefix(d.Name, "rejections_") {
+		r.wrong("dataset", "name_reserved", "the vault calls staging tables so", "a dataset cannot be called %q", d.Name)
+	}
 	if strings.HasSuffix(d.Table, "_duplicates") || partitionName.MatchString(d.Table) || strings.HasPrefix(d.Table,
 		"pg_") {
 		r.wrong("table", "name_reserved",

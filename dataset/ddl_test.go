@@ -1,6 +1,7 @@
 package dataset_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -201,4 +202,31 @@ func TestVersions(t *testing.T) {
 	if diff := cmp.Diff(want, got, sorted); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// columns are what information_schema says of them, as SQL writes it: "user_id varchar(128) NOT NULL".
+func columns(t *testing.T, db *sqlx.DB, schema, table string) []string {
+	t.Helper()
+	var found []struct {
+		Name     string `db:"column_name"`
+		Type     string `db:"data_type"`
+		Length   *int   `db:"character_maximum_length"`
+		Nullable string `db:"is_nullable"`
+	}
+	if err := db.Select(&found, `SELECT column_name, data_type, character_maximum_length, is_nullable
+		FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2 ORDER BY ordinal_position`, schema, table); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, c := range found {
+		text := c.Name + " " + strings.ReplaceAll(c.Type, "character varying", "varchar")
+		if c.Length != nil {
+			text += fmt.Sprintf("(%d)", *c.Length)
+		}
+		if c.Nullable == "NO" {
+			text += " NOT NULL"
+		}
+		out = append(out, text)
+	}
+	return out
 }

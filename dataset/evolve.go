@@ -250,7 +250,8 @@ func (p *planner) protection(old, new *Member) {
 	}
 	if !slices.Equal(a.Nothing, b.Nothing) {
 		p.add("nothing", new.Name,
-			"other values of %s mean \"none\"; rows that are there keep their tokens until keys reindex", new.Name)
+			"other values of %s mean \"none\"; the tokens of the rows that are there are made again", new.Name)
+		p.step(phaseBackfill, ByRotation, "make the tokens of "+new.Name+", and what it shows, again", "")
 	}
 }
 
@@ -265,14 +266,21 @@ func (p *planner) addIndex(ix Index) {
 	p.views("")
 }
 
+// release drops the CHECK of a column that new rows leave NULL, before they do.
+func (p *planner) release(column string) {
+	p.prepare(p.alter("DROP CONSTRAINT IF EXISTS %s", quote(column)))
+}
+
 func (p *planner) dropIndex(ix Index) {
 	p.add("drop_index", ix.Member.Name, "index %s of %s is dropped; the sealed values stay", ix.Kind, ix.Member.Name)
+	p.release(ix.TokenColumn(p.version))
 	p.views(p.alter("DROP COLUMN %s", quote(ix.TokenColumn(p.version))))
 }
 
 func (p *planner) reveal(old, new *Member) {
 	p.add("reveal", new.Name, "%s shows something else in clear", new.Name)
 	if old.Protect.Reveal != "" {
+		p.release(old.RevealColumn())
 		p.views(p.alter("DROP COLUMN %s", quote(old.RevealColumn())))
 		p.erase()
 	}
@@ -299,7 +307,9 @@ func (p *planner) protect(old, new *Member) {
 	p.makeIndexes(new.Indexes())
 	p.hold(new.checks(p.version))
 	p.step(phaseProve, ByOwner, "refuse to go on if a value is left in clear", p.noneLeft(old))
-	p.views(p.alter("DROP COLUMN %s", quote(old.Name)))
+	for _, c := range old.clearColumns(0) {
+		p.views(p.alter("DROP COLUMN %s", quote(c.Name)))
+	}
 	p.erase()
 }
 

@@ -18,14 +18,18 @@ var remains = []string{
 
 // noneLeft fails while a row has a value in clear.
 func (p *planner) noneLeft(old *Member) string {
+	var left []string
+	for _, c := range old.clearColumns(0) {
+		left = append(left, quote(c.Name)+" IS NOT NULL")
+	}
 	return fmt.Sprintf(`DO $cloakroom$
 BEGIN
-  IF EXISTS (SELECT FROM %s WHERE %s IS NOT NULL) THEN
+  IF EXISTS (SELECT FROM %s WHERE %s) THEN
     RAISE EXCEPTION 'rows still hold a member in clear that is to be protected'
       USING HINT = 'Run the backfill to its end first.';
   END IF;
 END $cloakroom$;
-`, qualified(p.new.Table), quote(old.Name))
+`, qualified(p.new.Table), strings.Join(left, " OR "))
 }
 
 // PartitionIndexSQL makes the index of a token column on one partition without locking writers out, and then makes

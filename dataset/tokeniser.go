@@ -103,6 +103,21 @@ func (t *Tokeniser) AppendToken(dst []byte, index int, text []byte) ([]byte, Rea
 	return dst, "", err
 }
 
+// SameToken reports whether a stored token is the one that AppendToken gave, NoToken included.
+func SameToken(stored, token string) bool {
+	return stored == NoToken && token == NoToken || blindindex.EqualToken(stored, token)
+}
+
+// AppendStored is AppendToken for a value that is stored already. Of a required member normalising may leave nothing, if
+// it was in clear, or not required, when it was stored: it has [NoToken].
+func (t *Tokeniser) AppendStored(dst []byte, index int, text []byte) ([]byte, Reason, error) {
+	out, reason, err := t.AppendToken(dst, index, text)
+	if reason == MissingField {
+		return append(dst, NoToken...), "", err
+	}
+	return out, reason, err
+}
+
 // minLast4 is the fewest characters of which the last four are shown: of less they would be half of the value or more.
 const minLast4 = 9
 

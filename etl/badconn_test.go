@@ -10,6 +10,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/dataset"
 	"cloakroom/keys"
 )
 
@@ -40,7 +41,7 @@ func TestLoadOverADeadConnectionEnds(t *testing.T) {
 	defer l.vault.DB.Close()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := l.load(context.Background(), &Batch{state: &writerState{}, rows: []byte("row\n"), nRows: 1})
+		_, err := l.load(context.Background(), &Batch{state: &writerState{}, parts: []*part{{datasetState: &datasetState{definition: &dataset.Dataset{}}, rows: []byte("row\n"), nRows: 1}}})
 		ended <- err
 	}()
 	select {

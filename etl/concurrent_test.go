@@ -71,7 +71,7 @@ func TestMonthsMadeAtOnce(t *testing.T) {
 		var messages []*etl.Message
 		for i := range 10 * months {
 			m := etltest.Login(n*1_000_000 + i)
-			m.Date = time.Date(2021, time.Month(1+i%months), 1+i%28, 0, 0, 0, 0, time.UTC)
+			m.Sent = time.Date(2021, time.Month(1+i%months), 1+i%28, 0, 0, 0, 0, time.UTC)
 			messages = append(messages, m)
 		}
 		group.Go(func() {
@@ -83,12 +83,17 @@ func TestMonthsMadeAtOnce(t *testing.T) {
 	group.Wait()
 	var made, indexes int
 	db := env.Open(t, "")
-	if err := db.Get(&made, `SELECT count(*) FROM cloakroom.months() WHERE month < '2023-01-01'`); err != nil || made != months {
+	if err := db.Get(&made, `SELECT count(*) FROM cloakroom.partition_list('login') WHERE from_date < '2023-01-01'`); err != nil || made != months {
 		t.Errorf("%d months (%v), want %d", made, err, months)
 	}
 	// LIKE copied the indexes, and ATTACH took them for the parent's: no second set.
-	if err := db.Get(&indexes, `SELECT count(*) FROM pg_index WHERE indrelid = 'cloakroom.user_logins_2021_05'::regclass`); err != nil || indexes != 4 {
-		t.Errorf("%d indexes on a partition (%v), want 4", indexes, err)
+	const count = `SELECT count(*) FROM pg_index WHERE indrelid = $1::regclass`
+	var parents int
+	if err := db.Get(&parents, count, "cloakroom_data.user_logins"); err != nil || parents < 3 {
+		t.Errorf("%d indexes on the table (%v)", parents, err)
+	}
+	if err := db.Get(&indexes, count, "cloakroom_data.user_logins_2021_05"); err != nil || indexes != parents {
+		t.Errorf("%d indexes on a partition (%v), want %d", indexes, err, parents)
 	}
 }
 
@@ -103,7 +108,7 @@ func TestBatchDoesNotWaitForever(t *testing.T) {
 		if n == 1 {
 			eventually(t, func() bool {
 				var rows int
-				if err := db.Get(&rows, `SELECT count(*) FROM cloakroom.user_logins`); err != nil {
+				if err := db.Get(&rows, `SELECT count(*) FROM cloakroom_data.user_logins`); err != nil {
 					t.Error(err)
 					return true
 				}

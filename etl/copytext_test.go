@@ -93,7 +93,7 @@ func checkCopy(ctx context.Context, t fataler, conn *sqlx.Conn, rows []copied) {
 	}
 	defer tx.Rollback()
 	l := &session{conn: conn}
-	if err := l.copyIn(ctx, "pg_temp.copied", copiedColumns, text); err != nil {
+	if err := l.copyIn(ctx, copyStatement("copied", copiedColumns), text); err != nil {
 		t.Fatal(err)
 	}
 	var back []copied

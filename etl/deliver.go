@@ -64,7 +64,7 @@ func (d *delivery) deliver(ctx context.Context, b *Batch, refused refusal) error
 		case pg.IsDataError(err) && refused != rejectionRefused:
 			if len(messages) == 1 {
 				refused = rowRefused
-				if b.nRejected > 0 {
+				if b.rejected() > 0 {
 					refused = rejectionRefused
 				}
 			}

@@ -17,7 +17,9 @@
 //   - A failure of the infrastructure (database, KEK, a clock) is never an event's fault: the batch is
 //     held and tried again.
 //
-// The files follow an event: receive.go, decode.go, protect.go and batch.go, load.go with
+// A Writer writes one dataset, or several, which a Route tells apart. What it knows of a dataset it read from the vault.
+//
+// The files follow an event: receive.go, route.go, plan.go, protect.go and batch.go, load.go with
 // copytext.go. deliver.go and outage.go say what happens when a load fails; run.go puts the stages
 // together.
 package etl

@@ -120,21 +120,21 @@ func TestUnknownDataKey(t *testing.T) {
 	t.Parallel()
 	for name, restore := range map[string]func(*testing.T, *keystest.Env, *sqlx.DB){
 		"gone": func(t *testing.T, env *keystest.Env, db *sqlx.DB) {
-			db.MustExec(`DELETE FROM cloakroom.user_logins`)
+			db.MustExec(`DELETE FROM cloakroom_data.user_logins`)
 			db.MustExec(`DELETE FROM cloakroom.data_keys`)
 		},
 		"another key has its id": func(t *testing.T, env *keystest.Env, db *sqlx.DB) {
-			db.MustExec(`DELETE FROM cloakroom.user_logins`)
+			db.MustExec(`DELETE FROM cloakroom_data.user_logins`)
 			db.MustExec(`DELETE FROM cloakroom.data_keys`)
 			db.MustExec(`SELECT setval('cloakroom.data_key_ids', 1, false)`)
 			s := etltest.Run(t, etltest.NewWriter(t, env, "other"), etltest.NewSource(etltest.Logins(0, 5)), etl.Options{})
 			if s.Stored != 5 {
 				t.Fatalf("%+v", s)
 			}
-			db.MustExec(`DELETE FROM cloakroom.user_logins`)
+			db.MustExec(`DELETE FROM cloakroom_data.user_logins`)
 		},
 		"closed": func(t *testing.T, env *keystest.Env, db *sqlx.DB) {
-			db.MustExec(`DELETE FROM cloakroom.user_logins`)
+			db.MustExec(`DELETE FROM cloakroom_data.user_logins`)
 			db.MustExec(`UPDATE cloakroom.data_keys SET state = 'closed'`)
 		},
 	} {
@@ -176,13 +176,13 @@ func TestIsolation(t *testing.T) {
 			}
 			db := env.Open(t, env.Role("ingest"))
 			db.SetMaxOpenConns(1)
-			db.MustExec(`SELECT cloakroom.stage()`)
-			_, err := db.Exec(`SELECT cloakroom.load(1, now(), '{}', '{}')`)
+			db.MustExec(`SELECT cloakroom.stage('login')`)
+			_, err := db.Exec(`SELECT cloakroom.load((SELECT epoch FROM cloakroom.vault()), now(), 'login', '{}', '{}')`)
 			if pg.Code(err) != pg.WrongIsolation {
 				t.Errorf("load at %s: %v, want %s", level, err, pg.WrongIsolation)
 			}
 			db.MustExec(`SET default_transaction_isolation = 'read committed'`)
-			if _, err := db.Exec(`SELECT cloakroom.load(1, now(), '{}', '{}')`); err != nil {
+			if _, err := db.Exec(`SELECT cloakroom.load((SELECT epoch FROM cloakroom.vault()), now(), 'login', '{}', '{}')`); err != nil {
 				t.Errorf("load at read committed: %v", err)
 			}
 		})

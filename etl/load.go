@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -23,6 +22,32 @@ type Counts struct {
 	Stored     int64
 	Duplicates int64
 	Rejections map[Reason]int64
+	// Dropped counts optional members that are NULL because they could not be read, of duplicates, too.
+	Dropped map[Dropped]int64
+	// Datasets are the same counts for each dataset of the batch.
+	Datasets map[string]Counts
+}
+
+// Dropped is an optional member of a dataset that could not be read, and why.
+type Dropped struct {
+	Member string
+	Reason Reason
+}
+
+// add counts what was loaded of a dataset.
+func (c *Counts) add(dataset string, of Counts) {
+	if c.Datasets == nil {
+		*c = Counts{Rejections: map[Reason]int64{}, Dropped: map[Dropped]int64{}, Datasets: map[string]Counts{}}
+	}
+	c.Stored += of.Stored
+	c.Duplicates += of.Duplicates
+	for reason, n := range of.Rejections {
+		c.Rejections[reason] += n
+	}
+	for d, n := range of.Dropped {
+		c.Dropped[d] += n
+	}
+	c.Datasets[dataset] = of
 }
 
 // errStale reports that the batch was protected under an older state of the vault: read it, protect
@@ -92,7 +117,8 @@ type session struct {
 	conn   *sqlx.Conn
 	now    func() time.Time // the host's clock, which load() compares with the database's
 	since  time.Time
-	staged *writerState // the state for which its staging tables were made
+	state  *writerState    // the state for which its staging tables were made
+	staged map[string]bool // datasets of which there are some
 }
 
 // maxSession is how long a loader keeps a connection. The pool's own limit does not reach a
@@ -141,27 +167,43 @@ func (l *Loader) load(ctx context.Context, b *Batch) (Counts, error) {
 	return counts, nil
 }
 
-func (s *session) load(ctx context.Context, b *Batch) (Counts, error) {
-	if s.staged != b.state {
-		// Outside the batch's transaction, so that the tables outlive it.
-		if _, err := s.conn.ExecContext(ctx, `SELECT cloakroom.stage()`); err != nil {
-			return Counts{}, err
+func (s *session) load(ctx context.Context, b *Batch) (counts Counts, err error) {
+	if s.state != b.state {
+		s.state, s.staged = b.state, map[string]bool{}
+	}
+	for _, p := range b.parts {
+		if name := p.definition.Name; !s.staged[name] {
+			// Outside the batch's transaction, so that the tables outlive it.
+			if _, err := s.conn.ExecContext(ctx, `SELECT cloakroom.stage($1)`, name); err != nil {
+				return Counts{}, err
+			}
+			s.staged[name] = true
 		}
-		s.staged = b.state
 	}
 	tx, err := s.conn.BeginTxx(ctx, nil)
 	if err != nil {
 		return Counts{}, err
 	}
 	defer tx.Rollback()
-	if b.nRows > 0 {
-		if err := s.copyIn(ctx, "pg_temp.cloakroom_stage", b.state.columns, b.rows); err != nil {
+	for _, p := range b.parts {
+		of, err := s.loadPart(ctx, tx, b, p)
+		if err != nil {
+			return Counts{}, err
+		}
+		counts.add(p.definition.Name, of)
+	}
+	return counts, tx.Commit()
+}
+
+// loadPart loads what a batch holds of one dataset.
+func (s *session) loadPart(ctx context.Context, tx *sqlx.Tx, b *Batch, p *part) (Counts, error) {
+	if p.nRows > 0 {
+		if err := s.copyIn(ctx, p.copyRows, p.rows); err != nil {
 			return Counts{}, err
 		}
 	}
-	if b.nRejected > 0 {
-		err := s.copyIn(ctx, "pg_temp.cloakroom_stage_rejections", b.state.rejectionColumns, b.rejections)
-		if err != nil {
+	if p.nRejected > 0 {
+		if err := s.copyIn(ctx, p.copyRejections, p.rejections); err != nil {
 			return Counts{}, err
 		}
 	}
@@ -170,16 +212,16 @@ func (s *session) load(ctx context.Context, b *Batch) (Counts, error) {
 		Duplicates int64  `db:"duplicates"`
 		Rejections []byte `db:"rejections"`
 	}
-	ids, checks := b.keyIDs()
-	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3, $4, $5)`,
-		b.state.settings.Epoch, s.now(), pq.Int64Array(ids), pq.ByteaArray(checks), b.first()); err != nil {
+	ids, checks := p.keyIDs()
+	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3, $4, $5, $6)`,
+		b.state.settings.Epoch, s.now(), p.definition.Name, pq.Int64Array(ids), pq.ByteaArray(checks), b.first()); err != nil {
 		return Counts{}, err
 	}
-	counts := Counts{Stored: row.Stored, Duplicates: row.Duplicates}
+	counts := Counts{Stored: row.Stored, Duplicates: row.Duplicates, Dropped: p.dropped}
 	if err := json.Unmarshal(row.Rejections, &counts.Rejections); err != nil {
 		return Counts{}, fmt.Errorf("reading the load's counts: %w", err)
 	}
-	return counts, tx.Commit()
+	return counts, nil
 }
 
 // undefinedColumn is the SQLSTATE of a column that is not there.
@@ -193,8 +235,7 @@ const copyChunk = 60 << 10
 //
 // Its error does not pass through Raw: for driver.ErrBadConn, Raw closes the connection, and waits
 // until the transaction on it has ended. This one ends after copyIn.
-func (s *session) copyIn(ctx context.Context, table string, columns []string, text []byte) error {
-	statement := "COPY " + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN"
+func (s *session) copyIn(ctx context.Context, statement string, text []byte) error {
 	var failed error
 	if err := s.conn.Raw(func(driverConn any) error {
 		failed = copyText(ctx, driverConn, statement, text)

@@ -92,7 +92,7 @@ func TestKeysDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := keys.NewIssuer(v, s, keys.Caps{})
+	issuer, err := keys.NewIssuer(v, s, dataset.Login().Name, keys.Caps{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,11 @@ package etl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
 	"unsafe"
 
-	"cloakroom/crypto/blindindex"
 	"cloakroom/crypto/envelope"
 	"cloakroom/dataset"
 	"cloakroom/keys"
@@ -17,24 +15,16 @@ import (
 // Protector decodes events, makes their tokens, seals them and writes their rows for COPY. It
 // reuses its buffers and is not for concurrent use; each goroutine has its own, over one Writer.
 type Protector struct {
-	writer    *Writer
-	decoder   *decoder
-	protected []int // positions of the protected members among the dataset's
-	state     *writerState
-	hashers   [][]*blindindex.Hasher // by version, then by protected member
-	scratch   envelope.Scratch
-	sealed    []byte
-	tokens    []byte
-	row       []byte
-	day       day
-}
-
-// day is a date and its text, kept because most events of a batch share it, and judged again for
-// each batch.
-type day struct {
-	date    time.Time
-	text    string
-	outside bool // of the policy's window
+	writer  *Writer
+	state   *writerState
+	router  *router // nil: messages say whose they are, or are the default dataset's
+	plans   []*plan // by the dataset's place in the state
+	scratch envelope.Scratch
+	sealed  []byte
+	tokens  []byte // of the event in hand, as they stand in its row: each behind a tab
+	shown   []byte
+	row     []byte
+	sent    day // of deliveries
 }
 
 // refusal is how much of an event the database has refused so far.
@@ -48,11 +38,9 @@ const (
 
 // NewProtector makes a protector over a writer, which others may share.
 func NewProtector(w *Writer) *Protector {
-	p := &Protector{writer: w, decoder: newDecoder(w.dataset)}
-	for i := range w.dataset.Members {
-		if w.dataset.Members[i].Protect != nil {
-			p.protected = append(p.protected, i)
-		}
+	p := &Protector{writer: w}
+	if w.route != (Route{}) {
+		p.router = newRouter(w.route)
 	}
 	return p
 }
@@ -65,8 +53,14 @@ func (p *Protector) Protect(ctx context.Context, messages []*Message) (*Batch, e
 
 // protect is Protect for events of which the database has refused something.
 func (p *Protector) protect(ctx context.Context, messages []*Message, refused refusal) (*Batch, error) {
-	p.use(p.writer.current())
-	p.day = day{}
+	if err := p.use(p.writer.current()); err != nil {
+		return nil, err
+	}
+	p.sent.known = false
+	for _, pl := range p.plans {
+		pl.day.known = false
+	}
+	p.assign(messages)
 	b := newBatch(p.state, messages)
 	for i, m := range messages {
 		if err := p.add(ctx, b, m, messages[i:], refused); err != nil {
@@ -77,183 +71,205 @@ func (p *Protector) protect(ctx context.Context, messages []*Message, refused re
 	return b, nil
 }
 
-// use takes over the vault's state: after a reindex began or ended, other subkeys.
-func (p *Protector) use(state *writerState) {
+// use takes over the vault's state: other definitions, and after a reindex began or ended, other subkeys.
+func (p *Protector) use(state *writerState) error {
 	if p.state == state {
+		return nil
+	}
+	var plans []*plan
+	for _, d := range state.datasets {
+		pl, err := newPlan(d)
+		if err != nil {
+			return err
+		}
+		plans = append(plans, pl)
+	}
+	p.state, p.plans = state, plans
+	return nil
+}
+
+// assign finds whose events the messages are, before a data key is asked for: its share is for all of a dataset.
+func (p *Protector) assign(messages []*Message) {
+	if p.router == nil {
 		return
 	}
-	p.state, p.hashers, p.day = state, nil, day{}
-	for _, k := range state.index {
-		hashers := make([]*blindindex.Hasher, len(k.Subkeys))
-		for i, s := range k.Subkeys {
-			hashers[i] = s.NewHasher()
+	for _, m := range messages {
+		if m.Dataset != "" {
+			continue
 		}
-		p.hashers = append(p.hashers, hashers)
+		if d := p.router.dataset(p.state, m); d != nil {
+			m.Dataset = d.definition.Name
+		}
 	}
+}
+
+// judgement is an event that was read, and why it is to be rejected, or nothing.
+type judgement struct {
+	*plan
+	event *dataset.Event
+	dataset.Rejection
+	sent *day // of the row
+	at   time.Time
 }
 
 // add writes one event to a batch. rest are the messages from it on, which may need a data key, too.
 func (p *Protector) add(ctx context.Context, b *Batch, m *Message, rest []*Message, refused refusal) error {
-	e, reason := p.judge(m)
-	if reason == "" && refused == rowRefused || refused == rejectionRefused {
-		reason = DBData
-	}
-	if reason != "" {
-		return p.reject(ctx, b, m, rest, e, reason, refused)
-	}
-	key, err := b.key(ctx, p.writer.issuer, m.Date, rest, len(p.protected))
+	j, err := p.judge(m)
 	if err != nil {
 		return err
 	}
-	if err := p.writeRow(key, m, e); err != nil {
+	if j.Reason == "" && refused == rowRefused || refused == rejectionRefused {
+		j.Rejection = dataset.Rejection{Reason: DBData}
+	}
+	into := b.part(j.datasetState)
+	if j.Reason != "" {
+		return p.reject(ctx, into, m, rest, &j, refused)
+	}
+	key, err := into.key(ctx, j.sent.date, rest, len(j.sealed))
+	if err != nil {
 		return err
 	}
-	b.addRow(p.row)
+	if err := p.writeRow(key, m, &j); err != nil {
+		return err
+	}
+	into.addRow(p.row, j.event)
 	return nil
 }
 
 // judge decodes an event, makes its tokens, and says why it is to be rejected, or nothing.
-func (p *Protector) judge(m *Message) (*event, Reason) {
-	if !p.day.date.Equal(m.Date) || p.day.text == "" {
-		p.day = day{date: m.Date, text: m.Date.Format(time.DateOnly), outside: p.state.outside(m.Date)}
-	}
-	e, reason := p.decoder.decode(m.Body)
-	switch {
-	case reason != "":
-		return e, reason
-	case p.day.outside:
-		return e, BadDate
-	}
-	return e, p.tokenise(e)
-}
-
-// string is the value as a string without a copy: it lives no longer than the event.
-func (v *value) string() string { return unsafe.String(unsafe.SliceData(v.text), len(v.text)) }
-
-// tokenise makes the tokens of all protected members under all live versions, one after another in
-// p.tokens.
-func (p *Protector) tokenise(e *event) Reason {
-	p.tokens = p.tokens[:0]
-	for v := range p.hashers {
-		for i, at := range p.protected {
-			if e.values[at].isNull() {
-				p.tokens = append(p.tokens, noToken...)
-				continue
-			}
-			var err error
-			p.tokens, err = p.hashers[v][i].AppendToken(p.tokens, e.values[at].string())
-			switch {
-			case err == nil:
-			case errors.Is(err, blindindex.ErrAddress):
-				return BadIP
-			case errors.Is(err, blindindex.ErrEmpty):
-				return MissingField
-			default:
-				return InvalidUTF8
-			}
+func (p *Protector) judge(m *Message) (judgement, error) {
+	p.sent.set(m.Sent, p.state)
+	j := judgement{sent: &p.sent, at: m.Sent}
+	d := p.state.standard
+	if m.Dataset != "" || p.router != nil {
+		if d = p.state.find(m.Dataset); d == nil {
+			j.plan = p.plans[p.state.standard.place]
+			j.Rejection = dataset.Rejection{Reason: UnknownDataset, Member: p.writer.route.Member}
+			return j, nil
 		}
 	}
-	return ""
+	j.plan = p.plans[d.place]
+	j.event, j.Rejection = j.decoder.Decode(m.Body)
+	if j.Reason != "" {
+		return j, nil
+	}
+	if j.ownTime {
+		j.day.set(j.event.Time, p.state)
+		j.sent, j.at = &j.day, j.event.Time
+	}
+	if j.sent.outside {
+		j.Rejection = dataset.Rejection{Reason: BadDate, Member: j.definition.Time}
+		return j, nil
+	}
+	var err error
+	p.tokens, j.Rejection, err = j.appendTokens(p.tokens[:0], j.event)
+	return j, err
 }
 
-// noToken stands in p.tokens where a protected member is null. It is as long as a token, and no
-// token begins with NUL.
-var noToken = make([]byte, blindindex.TokenLength)
+// stringOf is a text as a string without a copy: it lives no longer than the event.
+func stringOf(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
-// writeRow writes one row, in the order of dataset.Columns.
-func (p *Protector) writeRow(key *keys.SealingKey, m *Message, e *event) error {
-	d := p.writer.dataset
-	row := appendCopyUUID(p.row[:0], m.ID)
+// writeRow writes one row, in the order of Dataset.TableColumns.
+func (p *Protector) writeRow(key *keys.SealingKey, m *Message, j *judgement) error {
+	e := j.event
+	row := j.sent.appendTime(p.row[:0], j.at)
 	row = append(row, '\t')
-	row = append(row, p.day.text...)
-	for i := range d.Members {
-		if d.Members[i].Protect == nil {
-			row = appendClear(row, &d.Members[i], &e.values[i])
-		}
+	id := m.ID
+	if j.ownID {
+		id = e.Row
+	}
+	row = append(appendCopyUUID(row, id), '\t')
+	row = append(row, j.sent.text...)
+	if j.ownID {
+		row = appendCopyUUID(append(row, '\t'), m.ID)
+	}
+	for _, c := range j.clear {
+		row = c.append(append(row, '\t'), &e.Values[c.member])
 	}
 	place := envelope.Place{
-		Vault: p.state.settings.ID, Dataset: d.Name, Row: m.ID,
-		Date: p.day.text, Subject: e.values[p.decoder.subject].string(),
+		Vault: p.state.settings.ID, Dataset: j.definition.Name, Row: id, Date: j.sent.text, Subject: stringOf(e.Subject),
 	}
-	for _, at := range p.protected {
+	for _, at := range j.sealed {
 		row = append(row, '\t')
-		if e.values[at].isNull() {
+		v := &e.Values[at]
+		if v.Null {
 			row = appendCopyNull(row)
 			continue
 		}
-		member := &d.Members[at]
+		member := &j.definition.Members[at]
 		place.Field = member.Name
 		var err error
-		p.sealed, err = key.Seal(p.sealed[:0], &p.scratch, &place, member.Protect.Pad, e.values[at].text)
+		p.sealed, err = key.Seal(p.sealed[:0], &p.scratch, &place, member.Protect.Pad, v.Text)
 		if err != nil {
 			return fmt.Errorf("sealing %s: %w", member.Name, err)
 		}
 		row = appendCopyBytes(row, p.sealed)
 	}
-	for at := 0; at < len(p.tokens); at += blindindex.TokenLength {
+	for _, at := range j.revealed {
 		row = append(row, '\t')
-		if token := p.tokens[at : at+blindindex.TokenLength]; token[0] == 0 {
-			row = appendCopyNull(row)
+		shown, ok := p.shown[:0], false
+		if v := &e.Values[at]; !v.Null {
+			shown, ok = j.reveals.AppendReveal(shown, at, v.Text)
+		}
+		if p.shown = shown; ok {
+			row = appendCopyText(row, shown)
 		} else {
-			row = append(row, token...)
+			row = appendCopyNull(row)
 		}
 	}
+	row = append(row, p.tokens...)
 	row = append(row, '\t')
 	row = appendCopyInt(row, int64(key.ID()))
 	p.row = append(row, '\n')
 	return nil
 }
 
-func appendClear(row []byte, m *dataset.Member, v *value) []byte {
-	row = append(row, '\t')
-	if v.isNull() {
-		row = appendCopyNull(row)
-		if m.Type == dataset.Version {
-			row = appendCopyNull(append(row, '\t'))
-		}
-		return row
-	}
-	if m.Type == dataset.Version {
-		row = append(appendCopyInt(row, int64(v.version)), '\t')
-	}
-	return appendCopyText(row, v.text)
-}
-
 // reject seals the whole event and writes it to the batch's rejections, in the order of
 // rejectionColumns.
 //
-// Nothing that an event or its server says may make this impossible. Days and counts beyond the
+// Nothing that an event or its server says may make this impossible. Times and counts beyond the
 // column's range are left out or cut; where the database refuses the rejection all the same, it is
-// written once more without subject, date and count.
+// written once more without member, subject, date and count.
 func (p *Protector) reject(
-	ctx context.Context, b *Batch, m *Message, rest []*Message, e *event, reason Reason, refused refusal,
+	ctx context.Context, into *part, m *Message, rest []*Message, j *judgement, refused refusal,
 ) error {
-	date := m.Date
-	if p.day.outside {
+	date := p.sent.date
+	if p.sent.outside {
 		// Its own month may be centuries away. A key of this month seals it.
 		date = p.state.now()
 	}
-	key, err := b.key(ctx, p.writer.issuer, date, rest, 1)
+	key, err := into.key(ctx, date, rest, 1)
 	if err != nil {
 		return err
 	}
-	place := keys.RejectionPlace(p.state.settings.ID, p.writer.dataset, m.ID)
+	place := keys.RejectionPlace(p.state.settings.ID, j.definition.Name, m.ID)
 	p.sealed, err = key.Seal(p.sealed[:0], &p.scratch, &place, dataset.BodyPad, m.Body)
 	if err != nil {
 		return fmt.Errorf("sealing a rejection: %w", err)
 	}
-	row := appendCopyUUID(p.row[:0], m.ID)
-	row = append(append(row, '\t'), reason...)
-	row = append(row, '\t')
+	row := append(appendCopyUUID(p.row[:0], m.ID), '\t')
+	if p.sent.storable() {
+		row = p.sent.appendTime(row, m.Sent)
+	} else {
+		row = append(row, "infinity"...)
+	}
+	row = append(append(row, '\t'), j.Reason...)
 	bare := refused == rejectionRefused
-	if subject := p.decoder.subjectOf(e); subject != nil && !bare {
-		row = appendCopyText(row, subject)
+	row = append(row, '\t')
+	if j.Member != "" && !bare {
+		row = appendCopyText(row, []byte(j.Member))
 	} else {
 		row = appendCopyNull(row)
 	}
 	row = append(row, '\t')
-	if year := m.Date.Year(); year >= 1 && year <= 9999 && !bare {
-		row = append(row, p.day.text...)
+	if j.event != nil && len(j.event.Subject) > 0 && !bare {
+		row = appendCopyText(row, j.event.Subject)
+	} else {
+		row = appendCopyNull(row)
+	}
+	row = append(row, '\t')
+	if p.sent.storable() && !bare {
+		row = append(row, p.sent.text...)
 	} else {
 		row = appendCopyNull(row)
 	}
@@ -266,11 +282,11 @@ func (p *Protector) reject(
 	row = appendCopyBytes(append(row, '\t'), p.sealed)
 	row = appendCopyInt(append(row, '\t'), int64(key.ID()))
 	p.row = append(row, '\n')
-	b.addRejection(p.row)
+	into.addRejection(p.row)
 	return nil
 }
 
 // rejectionColumns are the columns that reject writes.
-func rejectionColumns(d *dataset.Dataset) []string {
-	return []string{"message_id", "reason", d.Subject, "create_date", "receive_count", "sealed_body", "data_key"}
+var rejectionColumns = []string{
+	"message_id", "sent", "reason", "member", "subject", "create_date", "receive_count", "sealed_body", "data_key",
 }

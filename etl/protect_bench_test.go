@@ -2,12 +2,12 @@ package etl
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
-	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 )
@@ -17,7 +17,7 @@ func benchMessages(n int) []*Message {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	out := make([]*Message, n)
 	for i := range out {
-		out[i] = &Message{ID: uuid.New(), Date: today, Receives: 1, Body: fmt.Appendf(nil,
+		out[i] = &Message{ID: uuid.New(), Sent: today, DayOnly: true, Receives: 1, Body: fmt.Appendf(nil,
 			`{"user_id":"c0173198-76a8-4e67-bfc2-%012d","app_version":"2.3.%d","device_type":"android","ip":"10.%d.%d.%d","locale":"RU","device_id":"%03d-%02d-%04d"}`,
 			i, i%1000, i>>16&255, i>>8&255, i&255, i/1_000_000%1000, i/10_000%100, i%10_000)}
 	}
@@ -69,7 +69,7 @@ func BenchmarkCopy(b *testing.B) {
 			return err
 		}
 		defer tx.Rollback()
-		if err := l.copyIn(b.Context(), "cloakroom.user_logins", sealed.state.columns, sealed.rows); err != nil {
+		if err := l.copyIn(b.Context(), strings.Replace(sealed.parts[0].copyRows, `pg_temp."stage_login"`, "cloakroom_data.user_logins", 1), sealed.parts[0].rows); err != nil {
 			return err
 		}
 		return tx.Commit()
@@ -99,7 +99,7 @@ func eachBatch(b *testing.B, w *Writer, do func(*Batch) error) {
 // newWriter is etltest.NewWriter, which a test inside the package cannot use.
 func newWriter(t testing.TB, env *keystest.Env) *Writer {
 	t.Helper()
-	w, err := NewWriter(t.Context(), env.Vault(t, env.As(t, "ingest", "ingest")), dataset.Login(), keys.Caps{})
+	w, err := NewWriter(t.Context(), env.Vault(t, env.As(t, "ingest", "ingest")), nil, keys.Caps{})
 	if err != nil {
 		t.Fatal(err)
 	}

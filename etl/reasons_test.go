@@ -35,17 +35,13 @@ func TestReasonsAgree(t *testing.T) {
 		t.Errorf("the code has\n%v, docs/rejections.md\n%v", code, documented)
 	}
 
-	var check string
-	if err := keystest.New(t).Open(t, "").Get(&check, `
-		SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'cloakroom.rejections'::regclass AND conname = 'rejections_reason_check'`); err != nil {
-		t.Fatal(err)
-	}
-	var allowed []string
-	for _, match := range regexp.MustCompile(`'([^']*)'`).FindAllStringSubmatch(check, -1) {
-		allowed = append(allowed, match[1])
-	}
-	slices.Sort(allowed)
-	if !slices.Equal(code, allowed) {
-		t.Errorf("the code has\n%v, the table's CHECK\n%v", code, allowed)
+	// The table takes codes that a later program may have. That it takes these is all that counts.
+	db := keystest.New(t).Open(t, "")
+	db.MustExec(`ALTER TABLE cloakroom.rejections DROP CONSTRAINT rejections_dataset_fkey`)
+	for _, reason := range code {
+		if _, err := db.Exec(`
+			INSERT INTO cloakroom.rejections (message_id, sent, dataset, reason) VALUES (gen_random_uuid(), now(), 'any', $1)`, reason); err != nil {
+			t.Errorf("%s: %v", reason, err)
+		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // refuse makes the database refuse rows with some subjects, as an operator's own constraint might.
 func refuse(t *testing.T, env *keystest.Env) {
 	t.Helper()
-	env.Open(t, "").MustExec(`ALTER TABLE cloakroom.user_logins ADD CONSTRAINT no_poison CHECK (user_id NOT LIKE 'poison%')`)
+	env.Open(t, "").MustExec(`ALTER TABLE cloakroom_data.user_logins ADD CONSTRAINT no_poison CHECK (user_id NOT LIKE 'poison%')`)
 }
 
 func poison(n int) *etl.Message {
@@ -81,7 +81,7 @@ func TestBisectAllRefused(t *testing.T) {
 	}
 	// Once the operator drops the constraint, the same events are known as rejections: replaying is
 	// the auditors' work.
-	env.Open(t, "").MustExec(`ALTER TABLE cloakroom.user_logins DROP CONSTRAINT no_poison`)
+	env.Open(t, "").MustExec(`ALTER TABLE cloakroom_data.user_logins DROP CONSTRAINT no_poison`)
 	if again := etltest.Run(t, etltest.NewWriter(t, env, "ingest2"), etltest.NewSource(messages), etl.Options{}); again.Duplicates != 40 {
 		t.Errorf("again: %+v", again)
 	}
@@ -116,7 +116,7 @@ func TestDateWindow(t *testing.T) {
 	want := map[int]etl.Reason{}
 	for day, reason := range days {
 		m := etltest.Login(len(messages))
-		m.Date = etltest.Today().AddDate(0, 0, day)
+		m.Sent = etltest.Today().AddDate(0, 0, day)
 		want[len(messages)] = reason
 		messages = append(messages, m)
 	}
@@ -126,7 +126,7 @@ func TestDateWindow(t *testing.T) {
 	for n, m := range messages {
 		_, stored := rows[m.ID]
 		if stored != (want[n] == "") || rejections[m.ID].Reason != want[n] {
-			t.Errorf("dated %s: stored %v, rejected %q; want %q", m.Date.Format("2006-01-02"), stored, rejections[m.ID].Reason, want[n])
+			t.Errorf("dated %s: stored %v, rejected %q; want %q", m.Sent.Format("2006-01-02"), stored, rejections[m.ID].Reason, want[n])
 		}
 	}
 }

@@ -61,8 +61,10 @@ type Summary struct {
 	Rejections map[Reason]int64 `json:"rejections"`
 	// Abandoned were received and not committed, because the run was stopped or gave up. Their
 	// source still has them.
-	Abandoned int64   `json:"abandoned"`
-	Seconds   float64 `json:"seconds"`
+	Abandoned int64 `json:"abandoned"`
+	// MembersDropped counts optional members that are NULL because they could not be read.
+	MembersDropped int64   `json:"members_dropped"`
+	Seconds        float64 `json:"seconds"`
 }
 
 type run struct {
@@ -187,6 +189,9 @@ func (r *run) committed(messages []*Message, took time.Duration, c Counts) {
 		r.summary.Rejections[reason] += n
 		r.summary.Rejected += n
 	}
+	for _, n := range c.Dropped {
+		r.summary.MembersDropped += n
+	}
 	r.mu.Unlock()
 	if r.Observe != nil {
 		r.Observe.BatchCommitted(messages, took, c)
@@ -209,19 +214,26 @@ func (r *run) held() int64 {
 func DryRun(ctx context.Context, w *Writer, source Source) (Summary, error) {
 	s := Summary{Rejections: map[Reason]int64{}}
 	p := NewProtector(w)
-	p.use(w.current())
+	if err := p.use(w.current()); err != nil {
+		return s, err
+	}
 	began := time.Now()
 	for {
 		messages, err := source.Receive(ctx)
 		s.Received += int64(len(messages))
+		p.assign(messages)
 		for _, m := range messages {
-			_, reason := p.judge(m)
-			if reason == "" {
+			j, err := p.judge(m)
+			if err != nil {
+				return s, err
+			}
+			if j.Reason == "" {
 				s.Stored++
+				s.MembersDropped += int64(len(j.event.Dropped))
 				continue
 			}
 			s.Rejected++
-			s.Rejections[reason]++
+			s.Rejections[j.Reason]++
 		}
 		s.Seconds = time.Since(began).Seconds()
 		switch {

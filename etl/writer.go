@@ -3,9 +3,13 @@ package etl
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lib/pq"
 
 	"cloakroom/dataset"
 	"cloakroom/internal/pg"
@@ -16,8 +20,12 @@ import (
 // and the data keys.
 type Writer struct {
 	vault   *keys.Vault
-	dataset *dataset.Dataset
-	issuer  *keys.Issuer
+	caps    keys.Caps
+	names   []string // of its datasets, the default first; nil: all of the vault's, of which only is the default
+	only    string
+	route   Route
+	keyed   sync.Mutex              // guards issuers
+	issuers map[string]*keys.Issuer // by dataset
 	state   atomic.Pointer[writerState]
 	refresh sync.Mutex
 }
@@ -26,11 +34,19 @@ type Writer struct {
 // passed.
 type writerState struct {
 	settings keys.Settings
-	index    []keys.IndexKey
 	now      func() time.Time
+	datasets []*datasetState // by name
+	standard *datasetState   // of messages that name none
+}
 
-	columns          []string // of a row, as writeRow writes it
-	rejectionColumns []string
+// datasetState is what a writer knows of one dataset: how its events are read, protected and loaded.
+type datasetState struct {
+	definition     *dataset.Dataset
+	place          int // among the state's datasets
+	index          []keys.IndexKey
+	issuer         *keys.Issuer
+	copyRows       string // the statement, with the columns as writeRow writes them
+	copyRejections string
 }
 
 // outside reports whether a date lies outside the policy's window. This is the only judge of an
@@ -42,33 +58,122 @@ func (s *writerState) outside(date time.Time) bool {
 	return date.Before(first) || date.After(last)
 }
 
-// NewWriter reads the vault's state and unwraps the index key. It fails where this host's clock and
-// the database's differ.
-func NewWriter(ctx context.Context, v *keys.Vault, d *dataset.Dataset, caps keys.Caps) (*Writer, error) {
-	w := &Writer{vault: v, dataset: d}
+// find gives the dataset of that name; nil: the writer has none.
+func (s *writerState) find(name string) *datasetState {
+	at, ok := slices.BinarySearchFunc(s.datasets, name, func(d *datasetState, name string) int {
+		return strings.Compare(d.definition.Name, name)
+	})
+	if !ok {
+		return nil
+	}
+	return s.datasets[at]
+}
+
+// NewWriter reads the vault's state and unwraps the index key. names are the datasets that it writes, the default first;
+// none: the vault's only one. It fails where this host's clock and the database's differ.
+func NewWriter(ctx context.Context, v *keys.Vault, names []string, caps keys.Caps) (*Writer, error) {
+	w := &Writer{vault: v, caps: caps, names: names}
+	if len(names) == 0 {
+		// What is the only dataset now may not stay it. A running writer keeps it.
+		list, err := v.Datasets(ctx)
+		if err != nil {
+			return nil, err
+		}
+		d, err := list.Find("")
+		if err != nil {
+			return nil, err
+		}
+		w.names = []string{d.Name}
+	}
+	return w.open(ctx)
+}
+
+// NewRoutingWriter is a writer of all datasets of the vault, also of those applied later: route tells whose event a
+// message is. What it cannot tell is a rejection of the default dataset; an empty name means the first by name.
+func NewRoutingWriter(ctx context.Context, v *keys.Vault, standard string, route Route, caps keys.Caps) (*Writer, error) {
+	return (&Writer{vault: v, caps: caps, only: standard, route: route}).open(ctx)
+}
+
+func (w *Writer) open(ctx context.Context) (*Writer, error) {
+	w.issuers = map[string]*keys.Issuer{}
 	state, err := w.read(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if w.issuer, err = keys.NewIssuer(v, state.settings, caps); err != nil {
 		return nil, err
 	}
 	w.state.Store(state)
 	return w, nil
 }
 
+// Datasets are the names of the datasets that the writer writes, in order.
+func (w *Writer) Datasets() []string {
+	var names []string
+	for _, d := range w.current().datasets {
+		names = append(names, d.definition.Name)
+	}
+	return names
+}
+
+// Default is the dataset of messages that name none.
+func (w *Writer) Default() string { return w.current().standard.definition.Name }
+
+// Route is how the writer tells whose event a message is.
+func (w *Writer) Route() Route { return w.route }
+
 func (w *Writer) read(ctx context.Context) (*writerState, error) {
 	// Between two reads, the load of each batch compares them.
 	if err := w.vault.CompareClocks(ctx); err != nil {
 		return nil, err
 	}
-	// The epoch first: if a rotation step comes between, the load refuses the older epoch and all
+	// The epoch first: if a rotation step or a change of a dataset comes between, the load refuses the older epoch and all
 	// is read again.
 	s, err := w.vault.Settings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	index, err := w.vault.IndexKeys(ctx, s, w.dataset)
+	list, err := w.vault.Datasets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state := &writerState{settings: s, now: w.vault.Now}
+	for _, d := range list {
+		if w.names != nil && !slices.Contains(w.names, d.Name) {
+			continue
+		}
+		of, err := w.readDataset(ctx, s, d)
+		if err != nil {
+			return nil, err
+		}
+		of.place = len(state.datasets)
+		state.datasets = append(state.datasets, of)
+	}
+	for _, name := range w.names {
+		if _, err := list.Find(name); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case w.names != nil:
+		state.standard = state.find(w.names[0])
+	case w.only != "":
+		if _, err := list.Find(w.only); err != nil {
+			return nil, err
+		}
+		state.standard = state.find(w.only)
+	case len(state.datasets) > 0:
+		state.standard = state.datasets[0]
+	default:
+		_, err := list.Find("")
+		return nil, err
+	}
+	return state, nil
+}
+
+func (w *Writer) readDataset(ctx context.Context, s keys.Settings, d *dataset.Dataset) (*datasetState, error) {
+	index, err := w.vault.IndexKeys(ctx, s, d)
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := w.issuerOf(s, d)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +181,49 @@ func (w *Writer) read(ctx context.Context) (*writerState, error) {
 	for i := range index {
 		versions[i] = index[i].Version
 	}
-	return &writerState{
-		settings: s, index: index, now: w.vault.Now,
-		columns: w.dataset.Columns(versions), rejectionColumns: rejectionColumns(w.dataset),
+	var columns []string
+	for _, c := range d.TableColumns(versions) {
+		columns = append(columns, c.Name)
+	}
+	return &datasetState{
+		definition: d, index: index, issuer: issuer,
+		copyRows:       copyStatement("stage_"+d.Name, columns),
+		copyRejections: copyStatement("stage_rejections_"+d.Name, rejectionColumns),
 	}, nil
+}
+
+// issuerOf keeps one issuer for each dataset: two would use up twice the keys.
+func (w *Writer) issuerOf(s keys.Settings, d *dataset.Dataset) (*keys.Issuer, error) {
+	w.keyed.Lock()
+	defer w.keyed.Unlock()
+	if issuer := w.issuers[d.Name]; issuer != nil {
+		return issuer, nil
+	}
+	issuer, err := keys.NewIssuer(w.vault, s, d.Name, w.caps)
+	if err == nil {
+		w.issuers[d.Name] = issuer
+	}
+	return issuer, err
+}
+
+// copyStatement fills a staging table.
+func copyStatement(table string, columns []string) string {
+	quoted := make([]string, len(columns))
+	for i, c := range columns {
+		quoted[i] = pq.QuoteIdentifier(c)
+	}
+	return "COPY pg_temp." + pq.QuoteIdentifier(table) + " (" + strings.Join(quoted, ", ") + ") FROM STDIN"
 }
 
 // DataKeys says how old the oldest data key in hand is and how many values those in hand have
 // sealed, for metrics.
-func (w *Writer) DataKeys() (age time.Duration, seals uint64) { return w.issuer.Oldest() }
+func (w *Writer) DataKeys() (age time.Duration, seals uint64) {
+	for _, d := range w.current().datasets {
+		a, n := d.issuer.Oldest()
+		age, seals = max(age, a), seals+n
+	}
+	return age, seals
+}
 
 func (w *Writer) current() *writerState { return w.state.Load() }
 
@@ -103,7 +242,9 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 	if err != nil {
 		return err
 	}
-	w.issuer.Discard()
+	for _, d := range state.datasets {
+		d.issuer.Discard()
+	}
 	w.state.Store(state)
 	return nil
 }
@@ -112,11 +253,11 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 // must not hold all loaders.
 const renewTimeout = time.Minute
 
-// FixSource records a file source in the vault. It returns the date of its events, which the
+// FixSource records a file source of the default dataset in the vault. It returns the date of its events, which the
 // source's first run fixed.
 func (w *Writer) FixSource(ctx context.Context, name string, date time.Time) (time.Time, error) {
 	var fixed time.Time
-	err := w.vault.DB.GetContext(ctx, &fixed, `SELECT cloakroom.fix_source($1, $2)`, name, date.Format(time.DateOnly))
+	err := w.vault.DB.GetContext(ctx, &fixed, `SELECT cloakroom.fix_source($1, $2, $3)`, name, w.Default(), date.Format(time.DateOnly))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("recording the source: %w", pg.Redact(err))
 	}

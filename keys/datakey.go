@@ -71,10 +71,9 @@ func (c Caps) ahead() Caps {
 // errClosed reports a new data key that is no longer active when it is read back.
 var errClosed = errors.New("the new data key was closed at once: a rotation step is running, try again")
 
-// newDataKey reserves an id, has the KEK make a key under it, commits it wrapped, and reads it
-// back. The order matters: only then may it seal, so that no crash leaves a value whose key is
-// lost.
-func (v *Vault) newDataKey(ctx context.Context, vault Settings, month, born time.Time) (*SealingKey, error) {
+// newDataKey reserves an id, has the KEK make a key under it, commits it wrapped, and reads it back. The order matters:
+// only then may it seal, so that no crash leaves a value whose key is lost.
+func (v *Vault) newDataKey(ctx context.Context, vault Settings, dataset string, month, born time.Time) (*SealingKey, error) {
 	var id uint32
 	if err := v.DB.GetContext(ctx, &id, `SELECT cloakroom.reserve_data_key()`); err != nil {
 		return nil, fmt.Errorf("reserving a data key's id: %w", pg.Redact(err))
@@ -86,8 +85,8 @@ func (v *Vault) newDataKey(ctx context.Context, vault Settings, month, born time
 	}
 	defer key.Destroy()
 	check := envelope.Check(key.Expose(), id)
-	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_data_key($1, $2, $3, $4, $5, $6)`,
-		id, month.Format(time.DateOnly), wrapped.KEK, wrapped.KEKID, wrapped.Blob, check[:]); err != nil {
+	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_data_key($1, $2, $3, $4, $5, $6, $7)`,
+		id, dataset, month.Format(time.DateOnly), wrapped.KEK, wrapped.KEKID, wrapped.Blob, check[:]); err != nil {
 		return nil, fmt.Errorf("registering %s: %w", b, pg.Redact(err))
 	}
 	var back struct {
@@ -116,6 +115,7 @@ func (v *Vault) newDataKey(ctx context.Context, vault Settings, month, born time
 // DataKeyInfo is a data key as lists show it: everything but its bytes.
 type DataKeyInfo struct {
 	ID         uint32     `db:"id" json:"id"`
+	Dataset    string     `db:"dataset" json:"dataset"`
 	Month      time.Time  `db:"month" json:"month"`
 	State      string     `db:"state" json:"state"` // active, closed, retired, shredded
 	KEK        string     `db:"kek" json:"kek"`

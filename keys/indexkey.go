@@ -14,8 +14,8 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// IndexKey is one version of the index key, as subkeys: one for each protected member of the
-// dataset, in the dataset's order. The index key itself is zeroed once they are derived.
+// IndexKey is one version of the index key, as subkeys: one for each index of the dataset, in the order of
+// Dataset.Indexes. The index key itself is zeroed once they are derived.
 type IndexKey struct {
 	Version uint32
 	Subkeys []*blindindex.Subkey
@@ -127,14 +127,10 @@ func (v *Vault) checkPending(ctx context.Context, s Settings) (uint32, error) {
 
 func deriveSubkeys(indexKey []byte, d *dataset.Dataset, version uint32) (IndexKey, error) {
 	k := IndexKey{Version: version}
-	for _, m := range d.Protected() {
-		transform, err := m.Protect.Transform(dataset.Exact)
+	for _, ix := range d.Indexes() {
+		subkey, err := blindindex.Derive(indexKey, d.Name, ix.Member.Name, ix.Transform, version)
 		if err != nil {
-			return IndexKey{}, fmt.Errorf("deriving the subkey of %s: %w", m.Name, err)
-		}
-		subkey, err := blindindex.Derive(indexKey, d.Name, m.Name, transform, version)
-		if err != nil {
-			return IndexKey{}, fmt.Errorf("deriving the subkey of %s: %w", m.Name, err)
+			return IndexKey{}, fmt.Errorf("deriving the subkey of %s, %s: %w", ix.Member.Name, ix.Kind, err)
 		}
 		k.Subkeys = append(k.Subkeys, subkey)
 	}

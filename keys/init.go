@@ -10,7 +10,8 @@ import (
 	"cloakroom/keys/kek"
 )
 
-// Init brings the database to the current schema, makes the first index key if there is none, and the months ahead. It
+// Init brings the database to the current schema, makes the first index key if there is none, the built-in dataset, and the
+// partitions ahead. It
 // is safe to run again and from two places at once. See [pg.Migrate] for what the login needs.
 func Init(ctx context.Context, url string, set *kek.Set) (Settings, error) {
 	return InitWith(ctx, url, set, pg.MigrateOptions{})
@@ -18,6 +19,9 @@ func Init(ctx context.Context, url string, set *kek.Set) (Settings, error) {
 
 // InitWith is Init with options.
 func InitWith(ctx context.Context, url string, set *kek.Set, o pg.MigrateOptions) (Settings, error) {
+	if err := refuseForeignViews(ctx, url, dataset.Login()); err != nil {
+		return Settings{}, err
+	}
 	if err := pg.MigrateWith(ctx, url, o); err != nil {
 		return Settings{}, err
 	}
@@ -34,15 +38,50 @@ func InitWith(ctx context.Context, url string, set *kek.Set, o pg.MigrateOptions
 	if err := v.firstIndexKey(ctx, s); err != nil {
 		return Settings{}, err
 	}
+	// The dataset that comes with the program. One of that name that is there stays as it was applied.
+	there, err := v.Datasets(ctx)
+	if err != nil {
+		return Settings{}, err
+	}
+	if _, err := there.Find(dataset.Login().Name); err != nil {
+		if _, err := applyDataset(ctx, db, dataset.Login()); err != nil {
+			return Settings{}, err
+		}
+		if s, err = v.Settings(ctx); err != nil { // applying raised the epoch
+			return Settings{}, err
+		}
+	}
 	index, err := v.IndexKeys(ctx, s, dataset.Login())
 	if err != nil {
 		return Settings{}, fmt.Errorf("reading the index key back: %w", err)
 	}
 	DestroyIndexKeys(index)
-	if _, err := db.ExecContext(ctx, `SELECT cloakroom.make_months_ahead()`); err != nil {
-		return Settings{}, fmt.Errorf("making the months ahead: %w", pg.Redact(err))
+	if _, err := db.ExecContext(ctx, `SELECT cloakroom.make_partitions_ahead()`); err != nil {
+		return Settings{}, fmt.Errorf("making the partitions ahead: %w", pg.Redact(err))
 	}
 	return s, nil
+}
+
+// refuseForeignViews refuses a database in which the views' names are somebody else's, before anything is made in it.
+func refuseForeignViews(ctx context.Context, url string, d *dataset.Dataset) error {
+	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom init", MaxConns: 1})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var foreign []string
+	err = db.SelectContext(ctx, &foreign, `
+		SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		 WHERE n.nspname = 'public' AND c.relname IN ($1, $2) AND NOT (c.relkind = 'v' AND pg_get_userbyid(c.relowner) = $3)`,
+		d.Table, d.DuplicatesView(), pg.Owner)
+	if err != nil {
+		return pg.Unreachable(err)
+	}
+	if len(foreign) > 0 {
+		return fmt.Errorf("public.%s exists already and is not cloakroom's: rename it (ALTER TABLE public.%[1]s RENAME TO "+
+			"%[1]s_before_cloakroom) or use another database", foreign[0])
+	}
+	return nil
 }
 
 func (v *Vault) firstIndexKey(ctx context.Context, s Settings) error {

@@ -55,7 +55,7 @@ func state(t *testing.T, url string) string {
 	if err := db.Get(&text, `
 		SELECT concat_ws(' ', (SELECT vault_id FROM cloakroom.settings), (SELECT epoch FROM cloakroom.settings),
 		  (SELECT string_agg(version || ':' || encode(wrapped, 'hex'), ',') FROM cloakroom.index_keys),
-		  (SELECT count(*) FROM cloakroom.months()), (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_proc))`); err != nil {
+		  (SELECT count(*) FROM cloakroom.partition_list()), (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_proc))`); err != nil {
 		t.Fatal(err)
 	}
 	return text
@@ -192,7 +192,7 @@ func TestInitRefusesForeignTables(t *testing.T) {
 	for name, make := range map[string]string{
 		"a table":        `CREATE TABLE public.user_logins (user_id text)`,
 		"a view":         `CREATE VIEW public.user_logins AS SELECT 1 AS user_id`,
-		"the other view": `CREATE TABLE public.user_login_duplicates ()`,
+		"the other view": `CREATE TABLE public.user_logins_duplicates ()`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Issuer hands out data keys for sealing, one per month of create_date at a time. While the KEK or
-// the database is away it goes on with the key in hand until a cap is reached. It is safe for
-// concurrent use.
+// Issuer hands out data keys for sealing, for one dataset, one per month of create_date at a time. While the KEK or the database is away it
+// goes on with the key in hand until a cap is reached. It is safe for concurrent use.
 type Issuer struct {
 	vault    *Vault
 	settings Settings
+	dataset  string
 	caps     Caps
 	now      func() time.Time
 
@@ -40,13 +40,13 @@ type fetch struct {
 // maxMonths bounds the memory of a backfill in random date order; in date order it needs two.
 const maxMonths = 64
 
-// NewIssuer makes an issuer for the vault with these settings.
-func NewIssuer(v *Vault, s Settings, caps Caps) (*Issuer, error) {
+// NewIssuer makes an issuer of keys for a dataset of the vault with these settings.
+func NewIssuer(v *Vault, s Settings, dataset string, caps Caps) (*Issuer, error) {
 	caps, err := caps.Normalised()
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{vault: v, settings: s, caps: caps, now: time.Now, months: map[time.Time]*monthKeys{}}, nil
+	return &Issuer{vault: v, settings: s, dataset: dataset, caps: caps, now: time.Now, months: map[time.Time]*monthKeys{}}, nil
 }
 
 // Acquire gives a data key that may seal so many values and bytes of rows dated in the month of
@@ -144,7 +144,7 @@ func (i *Issuer) start(m *monthKeys, month time.Time) {
 		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 		defer cancel()
 		for range closedTries {
-			f.key, f.err = i.vault.newDataKey(ctx, i.settings, month, i.now())
+			f.key, f.err = i.vault.newDataKey(ctx, i.settings, i.dataset, month, i.now())
 			if !errors.Is(f.err, errClosed) {
 				break
 			}

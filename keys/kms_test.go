@@ -72,7 +72,7 @@ func newIssuer(t *testing.T, v *keys.Vault, caps keys.Caps) (*keys.Issuer, *cloc
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := keys.NewIssuer(v, s, caps)
+	i, err := keys.NewIssuer(v, s, "login", caps)
 	if err != nil {
 		t.Fatal(err)
 	}

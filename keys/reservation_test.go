@@ -27,7 +27,7 @@ func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 	now := time.Now().UTC()
 	month := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 	register := func(db *sqlx.DB, id int, month time.Time, wrapped int) error {
-		_, err := db.Exec(`SELECT cloakroom.register_data_key($1, $2, 'file:///kek', 'file:00', $3, $4)`,
+		_, err := db.Exec(`SELECT cloakroom.register_data_key($1, 'login', $2, 'file:///kek', 'file:00', $3, $4)`,
 			id, month.Format(time.DateOnly), make([]byte, wrapped), make([]byte, 16))
 		return err
 	}
@@ -64,7 +64,7 @@ func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 	if err := register(mine, next, old, 64); pg.Code(err) != pg.StaleEpoch {
 		t.Errorf("a month before days_back: %v", err)
 	}
-	admin.MustExec(`INSERT INTO cloakroom.data_keys (id, month, kek, kek_id, wrapped, key_check) VALUES (1000000, $1, 'k', 'k', $2, $3)`,
+	admin.MustExec(`INSERT INTO cloakroom.data_keys (id, dataset, month, kek, kek_id, wrapped, key_check) VALUES (1000000, 'login', $1, 'k', 'k', $2, $3)`,
 		old.Format(time.DateOnly), make([]byte, 64), make([]byte, 16))
 	if err := register(mine, next, old, 64); err != nil {
 		t.Errorf("a month that has a data key: %v", err)

@@ -3,7 +3,6 @@ package keys
 import (
 	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,37 +13,27 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// Row is a stored row as verify and rotation read it. Its slices have the order of the dataset's
-// protected members.
+// Row is a stored row as verify and rotation read it. Sealed has the order of the dataset's protected members, and the
+// tokens of each version that of its indexes.
 type Row struct {
 	ID      uuid.UUID
+	Sent    time.Time // with ID, the row's key
 	Date    time.Time
-	Subject string
+	Subject string             // empty if the dataset has none
 	DataKey sql.NullInt32      // NULL once erased
-	Sealed  [][]byte           // nil where erased
-	Tokens  [][]sql.NullString // by version, then by member
+	Sealed  [][]byte           // nil where NULL was sent, or erased
+	Tokens  [][]sql.NullString // by version, then by index
 }
 
-// RowColumns is the select list that AppendRows reads: a row and its tokens of some versions of the
-// index key.
-func RowColumns(d *dataset.Dataset, versions []uint32) string {
-	columns := []string{"message_id", "create_date", pq.QuoteIdentifier(d.Subject), "data_key"}
-	for _, m := range d.Protected() {
-		columns = append(columns, pq.QuoteIdentifier(m.SealedColumn()))
-	}
-	for _, v := range versions {
-		for _, m := range d.Protected() {
-			columns = append(columns, pq.QuoteIdentifier(m.TokenColumn(v)))
-		}
-	}
-	return strings.Join(columns, ", ")
-}
+// RowColumns is the select list that AppendRows reads, of every function that returns pages of rows.
+const RowColumns = `row_id, sent, create_date, subject, data_key, sealed, tokens`
 
-// AppendRows appends all rows of a query for RowColumns to page, and closes it.
-func AppendRows(page []Row, found *sql.Rows, protected, versions int) ([]Row, error) {
+// AppendRows appends all rows of a query for RowColumns to page, and closes it. The query asked for the tokens of so many
+// versions of the index key.
+func AppendRows(page []Row, found *sql.Rows, versions int) ([]Row, error) {
 	defer found.Close()
 	for found.Next() {
-		r, err := scanRow(found, protected, versions)
+		r, err := scanRow(found, versions)
 		if err != nil {
 			return page, fmt.Errorf("reading rows: %w", pg.Redact(err))
 		}
@@ -56,19 +45,20 @@ func AppendRows(page []Row, found *sql.Rows, protected, versions int) ([]Row, er
 	return page, nil
 }
 
-func scanRow(found *sql.Rows, protected, versions int) (Row, error) {
-	r := Row{Sealed: make([][]byte, protected), Tokens: make([][]sql.NullString, versions)}
-	dest := []any{&r.ID, &r.Date, &r.Subject, &r.DataKey}
-	for i := range r.Sealed {
-		dest = append(dest, &r.Sealed[i])
+func scanRow(found *sql.Rows, versions int) (Row, error) {
+	r := Row{Tokens: make([][]sql.NullString, versions)}
+	var subject sql.NullString
+	var tokens []sql.NullString
+	err := found.Scan(&r.ID, &r.Sent, &r.Date, &subject, &r.DataKey, (*pq.ByteaArray)(&r.Sealed), pq.Array(&tokens))
+	if err != nil {
+		return r, err
 	}
+	r.Subject = subject.String
 	for v := range r.Tokens {
-		r.Tokens[v] = make([]sql.NullString, protected)
-		for i := range r.Tokens[v] {
-			dest = append(dest, &r.Tokens[v][i])
-		}
+		n := len(tokens) / versions
+		r.Tokens[v] = tokens[v*n : (v+1)*n]
 	}
-	return r, found.Scan(dest...)
+	return r, nil
 }
 
 // Place is what a field's sealed value is bound to. Another row's value, or another field's, does
@@ -80,8 +70,8 @@ func (r *Row) Place(vault uuid.UUID, d *dataset.Dataset, field string) envelope.
 	}
 }
 
-// RejectionPlace is what a rejected event's body is bound to: its message id only, since its date
-// and subject may be unreadable.
-func RejectionPlace(vault uuid.UUID, d *dataset.Dataset, id uuid.UUID) envelope.Place {
-	return envelope.Place{Vault: vault, Dataset: d.Name, Field: dataset.BodyField, Row: id}
+// RejectionPlace is what a rejected event's body is bound to: its message id only, since its date and subject may be
+// unreadable.
+func RejectionPlace(vault uuid.UUID, datasetName string, id uuid.UUID) envelope.Place {
+	return envelope.Place{Vault: vault, Dataset: datasetName, Field: dataset.BodyField, Row: id}
 }

@@ -113,15 +113,15 @@ func (v *Vault) CheckWrapped(ctx context.Context, w WrappedKey, b kek.Binding) e
 
 // Status is the vault at a glance.
 type Status struct {
-	VaultID   string         `json:"vault_id"`
-	Epoch     int64          `json:"epoch"`
-	KEK       string         `json:"kek"`
-	DataKeys  map[string]int `json:"data_keys"` // by state
-	OldestKey *time.Time     `json:"oldest_active_data_key,omitempty"`
-	IndexKeys []IndexKeyInfo `json:"index_keys"`
-	Months    []string       `json:"months"`
-	Notes     []string       `json:"notes,omitempty"`
-	Schema    pg.Version     `json:"schema"`
+	VaultID   string          `json:"vault_id"`
+	Epoch     int64           `json:"epoch"`
+	KEK       string          `json:"kek"`
+	DataKeys  map[string]int  `json:"data_keys"` // by state
+	OldestKey *time.Time      `json:"oldest_active_data_key,omitempty"`
+	IndexKeys []IndexKeyInfo  `json:"index_keys"`
+	Datasets  []DatasetStatus `json:"datasets"`
+	Notes     []string        `json:"notes,omitempty"`
+	Schema    pg.Version      `json:"schema"`
 }
 
 // Status collects the vault's status. It unwraps nothing.
@@ -130,8 +130,7 @@ func (v *Vault) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Status{VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{},
-		Months: []string{}, Notes: v.KEK.Notes()}
+	out := &Status{VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{}, Datasets: []DatasetStatus{}, Notes: v.KEK.Notes()}
 	stored, program, err := pg.SchemaVersion(ctx, v.DB)
 	if err != nil {
 		return nil, err
@@ -153,20 +152,40 @@ func (v *Vault) Status(ctx context.Context) (*Status, error) {
 	if out.IndexKeys, err = v.IndexKeyList(ctx); err != nil {
 		return nil, err
 	}
-	months, err := v.Months(ctx)
-	for _, month := range months {
-		out.Months = append(out.Months, month.Format("2006-01"))
+	parts, err := v.Partitions(ctx, "")
+	for _, p := range parts {
+		if n := len(out.Datasets); n == 0 || out.Datasets[n-1].Name != p.Dataset {
+			out.Datasets = append(out.Datasets, DatasetStatus{Name: p.Dataset, From: p.From.Format(time.DateOnly)})
+		}
+		last := &out.Datasets[len(out.Datasets)-1]
+		last.Partitions++
+		last.To = p.To.AddDate(0, 0, -1).Format(time.DateOnly)
 	}
 	return out, err
 }
 
-// Months lists the months that rows can be stored in: the first day of each, UTC.
-func (v *Vault) Months(ctx context.Context) ([]time.Time, error) {
-	var months []time.Time
-	if err := v.DB.SelectContext(ctx, &months, `SELECT month FROM cloakroom.months()`); err != nil {
-		return nil, fmt.Errorf("listing months: %w", pg.Redact(err))
+// DatasetStatus is a dataset at a glance: the days whose rows can be stored without a new partition.
+type DatasetStatus struct {
+	Name       string `json:"name"`
+	From       string `json:"from"` // YYYY-MM-DD, UTC
+	To         string `json:"to"`
+	Partitions int    `json:"partitions"`
+}
+
+// Partition is one partition of a dataset's rows: the days from From to before To, UTC.
+type Partition struct {
+	Dataset string    `db:"dataset"`
+	From    time.Time `db:"from_date"`
+	To      time.Time `db:"to_date"`
+}
+
+// Partitions lists the partitions of a dataset, or of all where the name is empty.
+func (v *Vault) Partitions(ctx context.Context, dataset string) ([]Partition, error) {
+	var parts []Partition
+	if err := v.DB.SelectContext(ctx, &parts, `SELECT * FROM cloakroom.partition_list(nullif($1, ''))`, dataset); err != nil {
+		return nil, fmt.Errorf("listing partitions: %w", pg.Redact(err))
 	}
-	return months, nil
+	return parts, nil
 }
 
 // MonthOf is the first day of the month of a date, UTC.

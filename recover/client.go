@@ -2,6 +2,7 @@ package recover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -9,12 +10,12 @@ import (
 	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
+	"cloakroom/keys/kek"
 )
 
 // Client acts as one person: the login of its database connections.
 type Client struct {
-	Vault   *keys.Vault // its KEK is used to open and to request by value, and for nothing else
-	Dataset *dataset.Dataset
+	Vault *keys.Vault // its KEK is used to open and to request by value, and for nothing else
 	// SourceIdentity is what this client says about where it runs, such as user@host. The log keeps
 	// it as a claim; the database trusts only session_user.
 	SourceIdentity string
@@ -36,13 +37,23 @@ func (c *Client) noteRefusal(ctx context.Context, id uuid.UUID, what string, ref
 	_, _ = c.Vault.DB.ExecContext(ctx, `SELECT cloakroom.note_refusal($1, $2, $3)`, id, what+" refused", c.identity())
 }
 
-// indexKeys reads the vault's settings and unwraps its index keys, for keys.DestroyIndexKeys.
-func (c *Client) indexKeys(ctx context.Context) (keys.Settings, []keys.IndexKey, error) {
+// dataset reads a dataset's definition from the vault. An empty name means the only one.
+func (c *Client) dataset(ctx context.Context, name string) (*dataset.Dataset, error) {
+	list, err := c.Vault.Datasets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return list.Find(name)
+}
+
+// indexKeys reads the vault's settings and unwraps its index keys for the indexes of a dataset, for
+// keys.DestroyIndexKeys.
+func (c *Client) indexKeys(ctx context.Context, d *dataset.Dataset) (keys.Settings, []keys.IndexKey, error) {
 	s, err := c.Vault.Settings(ctx)
 	if err != nil {
 		return s, nil, err
 	}
-	index, err := c.Vault.IndexKeys(ctx, s, c.Dataset)
+	index, err := c.Vault.IndexKeys(ctx, s, d)
 	return s, index, err
 }
 
@@ -58,4 +69,21 @@ const (
 // login may not do it, the hint names the role that may.
 func dbError(doing, role string, err error) error {
 	return fmt.Errorf("%s: %w", doing, pg.RedactFor(role, err))
+}
+
+// failureResult is what the log says of a failure.
+func failureResult(failure error) string {
+	_, damaged := keys.DataProblem(failure)
+	code := pg.Code(failure)
+	switch {
+	case errors.Is(failure, context.Canceled):
+		return "failed: interrupted"
+	case errors.Is(failure, keys.ErrNoKey) || kek.IsUnavailable(failure):
+		return "failed: key unavailable"
+	case errors.Is(failure, ErrIntegrity) || damaged:
+		return "failed: integrity"
+	case pg.IsUnavailable(failure) || code == pg.AuditUnavailable || code == pg.NotLoggedYet:
+		return "failed: database"
+	}
+	return "failed: other"
 }

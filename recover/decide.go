@@ -21,6 +21,7 @@ type Header struct {
 	ReviewedBy *string        `db:"reviewed_by" json:"reviewed_by"`
 	Purpose    string         `db:"purpose" json:"purpose"`
 	Ticket     string         `db:"ticket" json:"ticket"`
+	Dataset    *string        `db:"dataset" json:"dataset"` // nil: every dataset, to forget somebody
 	Fields     pq.StringArray `db:"fields" json:"fields"`
 	Limit      int            `db:"row_limit" json:"limit"`
 	CreatedAt  time.Time      `db:"created_at" json:"created_at"`
@@ -44,12 +45,14 @@ type Details struct {
 	QuerySalt    hexBytes `db:"query_salt" json:"query_salt"`
 	QueryCommit  hexBytes `db:"query_commit" json:"query_commit"`
 
-	// The selector: one of User, Message, Tokens (of Field, if it is set) and Rejection, and
-	// perhaps dates.
+	// The selector: one of Subject, Row, Message, Tokens (of Field and Index, if they are set) and
+	// Rejection, and perhaps dates.
 	Selector  string         `db:"selector" json:"selector"` // the text behind QueryCommit
-	User      *string        `db:"by_user" json:"user"`
+	Subject   *string        `db:"by_subject" json:"subject"`
+	Row       *uuid.UUID     `db:"by_row" json:"row"`
 	Message   *uuid.UUID     `db:"by_message" json:"message"`
 	Field     *string        `db:"by_field" json:"field"`
+	Index     *string        `db:"by_index" json:"index"`
 	Tokens    pq.StringArray `db:"by_tokens" json:"tokens"`
 	Rejection *string        `db:"by_rejection" json:"rejections"`
 	From      *time.Time     `db:"from_date" json:"from"`

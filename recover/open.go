@@ -1,6 +1,7 @@
 package recover
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -13,7 +14,6 @@ import (
 
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
-	"cloakroom/keys/kek"
 )
 
 // An opening is four transactions, T1 to T4, in this file in their order. The database refuses two
@@ -72,6 +72,11 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (_ *Open
 	details, err := c.Show(ctx, id)
 	if err != nil {
 		return nil, err
+	}
+	if details.Dataset == nil {
+		// It forgets and opens nothing: the database refuses, and the refusal is logged.
+		_, _, err := c.logIntent(ctx, id)
+		return nil, cmp.Or(err, ErrNoRequest)
 	}
 	// Whatever can fail before the approval is spent fails here: this reaches the database and the
 	// KEK.
@@ -326,21 +331,4 @@ func (c *Client) logFailure(ctx context.Context, id uuid.UUID, failure error) er
 		return fmt.Errorf("%w; %w; %s: %v", failure, ErrApprovalSpent, unlogged, err)
 	}
 	return fmt.Errorf("%w; %w", failure, ErrApprovalSpent)
-}
-
-// failureResult is what the log says of a failure.
-func failureResult(failure error) string {
-	_, damaged := keys.DataProblem(failure)
-	code := pg.Code(failure)
-	switch {
-	case errors.Is(failure, context.Canceled):
-		return "failed: interrupted"
-	case errors.Is(failure, keys.ErrNoKey) || kek.IsUnavailable(failure):
-		return "failed: key unavailable"
-	case errors.Is(failure, ErrIntegrity) || damaged:
-		return "failed: integrity"
-	case pg.IsUnavailable(failure) || code == pg.AuditUnavailable || code == pg.NotLoggedYet:
-		return "failed: database"
-	}
-	return "failed: other"
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"cloakroom/crypto/blindindex"
 	"cloakroom/crypto/envelope"
 	"cloakroom/dataset"
 	"cloakroom/keys"
@@ -32,95 +31,81 @@ func asIntegrityError(err error) error {
 // own.
 type rowOpener struct {
 	*openJob
-	members []*dataset.Member      // the protected fields, in the order of the request
-	nClear  int                    // clear fields of the request: they come first in a row
-	hashers [][]*blindindex.Hasher // by version, then by member
-	layout  []columnSource
+	rowShape
+	makers  []*dataset.Tokeniser // by version
 	scratch envelope.Scratch
 	row     handedRow
 	day     dayText
-	texts   [][]byte // opened values, by member
+	texts   [][]byte // opened values, by sealed field; nil: there is none
+	rooms   [][]byte // where they lie
 	token   []byte
 	id      []byte
 	date    []byte
 	record  Record
 }
 
-// columnSource says where a column's value comes from.
-type columnSource struct {
-	from  origin
-	index int // among the row's clear values, or the opener's texts
+// rowShape is what hand_out gives of a row behind what every row has: clear values, sealed values, and
+// the tokens of the sealed ones, version by version.
+type rowShape struct {
+	clear   int
+	sealed  []*dataset.Member // in the order of the request
+	tokens  int               // of a version
+	indexes [][]tokenAt       // of each sealed field
 }
 
-type origin int
+// tokenAt is a token of a sealed field: its position among Dataset.Indexes, and among a version's
+// tokens in the row, which has those of the fields asked for.
+type tokenAt struct{ index, place int }
 
-const (
-	fromNothing origin = iota
-	fromKind
-	fromID
-	fromDate
-	fromSubject
-	fromClear
-	fromSealed
-	fromReason
-	fromBody
-)
-
-// ownColumns are the columns that every dataset has.
-var ownColumns = map[string]origin{
-	columnKind: fromKind, columnID: fromID, columnDate: fromDate, columnReason: fromReason, dataset.BodyField: fromBody,
+func shapeOf(d *dataset.Dataset, fields []string) rowShape {
+	var s rowShape
+	stored := storedFields(d)
+	asked := map[string]int{}
+	for _, f := range fields {
+		switch c, ok := stored[f]; {
+		case !ok:
+		case c.from == fromClear:
+			s.clear++
+		default:
+			m, _ := d.Member(f)
+			asked[f] = len(s.sealed)
+			s.sealed = append(s.sealed, m)
+		}
+	}
+	s.indexes = make([][]tokenAt, len(s.sealed))
+	for i, ix := range d.Indexes() {
+		if n, ok := asked[ix.Member.Name]; ok {
+			s.indexes[n] = append(s.indexes[n], tokenAt{index: i, place: s.tokens})
+			s.tokens++
+		}
+	}
+	return s
 }
 
-// newRowOpener makes an opener with hashers of its own, because a hasher is for one goroutine.
-func newRowOpener(job *openJob) *rowOpener {
-	o := &rowOpener{openJob: job, id: make([]byte, 36)}
-	var places []int
-	o.members, places = protectedOf(job.client.Dataset, job.fields)
+// values is how many values a row has, with tokens of so many versions.
+func (s *rowShape) values(versions int) int { return s.clear + len(s.sealed) + versions*s.tokens }
+
+// newRowOpener makes an opener with tokenisers of its own, because one is for one goroutine.
+func newRowOpener(job *openJob) (*rowOpener, error) {
+	o := &rowOpener{openJob: job, rowShape: shapeOf(job.dataset, job.fields), id: make([]byte, 36)}
 	for _, v := range job.handed.versions {
 		k, _ := job.indexKey(v)
-		var hashers []*blindindex.Hasher
-		for _, place := range places {
-			hashers = append(hashers, k.Subkeys[place].NewHasher())
+		maker, err := dataset.NewTokeniser(job.dataset, k.Subkeys)
+		if err != nil {
+			return nil, err
 		}
-		o.hashers = append(o.hashers, hashers)
+		o.makers = append(o.makers, maker)
 	}
-	o.texts = make([][]byte, len(o.members))
-	o.layout, o.nClear = job.layout()
-	return o
-}
-
-// layout finds each column's value in what hand_out gives: clear and sealed fields, each in the
-// order of the request.
-func (job *openJob) layout() (layout []columnSource, nClear int) {
-	clearAt, sealedAt := map[string]int{}, map[string]int{}
-	for _, f := range job.fields {
-		switch kind, _ := kindOf(job.client.Dataset, f); kind {
-		case protectedField:
-			sealedAt[f] = len(sealedAt)
-		case clearField:
-			clearAt[f] = len(clearAt)
-		}
-	}
-	for _, c := range job.columns {
-		s := columnSource{from: ownColumns[c.Name]}
-		if i, ok := sealedAt[c.Name]; ok {
-			s = columnSource{from: fromSealed, index: i}
-		} else if c.Name == job.client.Dataset.Subject {
-			s = columnSource{from: fromSubject}
-		} else if i, ok := clearAt[c.Name]; ok {
-			s = columnSource{from: fromClear, index: i}
-		}
-		layout = append(layout, s)
-	}
-	return layout, len(clearAt)
+	o.texts, o.rooms = make([][]byte, len(o.sealed)), make([][]byte, len(o.sealed))
+	return o, nil
 }
 
 // openBlock opens every row of a block, or fails as a whole. On its way out it zeroes the opened
 // values in its buffers; those in b.opened belong to the spool.
 func (o *rowOpener) openBlock(ctx context.Context, b *block) error {
 	defer func() {
-		for i := range o.texts {
-			clear(o.texts[i][:cap(o.texts[i])])
+		for _, room := range o.rooms {
+			clear(room[:cap(room)])
 		}
 	}()
 	b.opened = make([]byte, 0, len(b.sent))
@@ -130,7 +115,7 @@ func (o *rowOpener) openBlock(ctx context.Context, b *block) error {
 		begin = end
 		var err error
 		switch {
-		case o.row.parse(sent, o.nClear+len(o.members)*(1+len(o.handed.versions))) && o.row.kind == kindRow:
+		case o.row.parse(sent, o.values(len(o.makers))) && o.row.kind == kindRow:
 			err = o.openRow(ctx)
 		case o.row.parse(sent, 2) && o.row.kind == kindRejection:
 			err = o.openRejection(ctx)
@@ -146,8 +131,8 @@ func (o *rowOpener) openBlock(ctx context.Context, b *block) error {
 }
 
 // openRow opens a stored row. The associated data holds dataset, field, row id, date and subject,
-// so a value that was moved from another row, column, day or person does not open. A row without a
-// data key was erased: its protected fields are nil.
+// so a value that was moved from another row, column, day, person or dataset does not open. A row
+// without a data key was erased: its protected fields are nil.
 func (o *rowOpener) openRow(ctx context.Context) error {
 	if o.row.keyID != 0 {
 		key, err := o.ring.Key(ctx, o.row.keyID)
@@ -156,8 +141,8 @@ func (o *rowOpener) openRow(ctx context.Context) error {
 		}
 		o.day.of(o.row.date)
 		row := keys.Row{ID: o.row.id, Date: o.day.date, Subject: string(o.row.subject)}
-		place := row.Place(o.settings.ID, o.client.Dataset, "")
-		for i, m := range o.members {
+		place := row.Place(o.settings.ID, o.dataset, "")
+		for i, m := range o.sealed {
 			place.Field = m.Name
 			if err := o.openField(key, &place, i); err != nil {
 				return fmt.Errorf("field %s: %w", m.Name, err)
@@ -165,8 +150,8 @@ func (o *rowOpener) openRow(ctx context.Context) error {
 		}
 	}
 	o.record = o.record[:0]
-	for _, s := range o.layout {
-		o.record = append(o.record, o.value(s))
+	for _, c := range o.columns {
+		o.record = append(o.record, o.value(c))
 	}
 	return nil
 }
@@ -175,33 +160,62 @@ func (o *rowOpener) openRow(ctx context.Context) error {
 // changed would make a request for one value open another's rows. A token that one version lacks
 // means a reindex is under way. A token that all versions lack was taken away.
 func (o *rowOpener) openField(key *envelope.Key, place *envelope.Place, i int) error {
-	sealed := o.row.value(o.nClear + i)
+	sealed := o.row.value(o.clear + i)
+	if sealed == nil {
+		return o.checkAbsent(i)
+	}
+	m := o.sealed[i]
 	var err error
-	if o.texts[i], err = key.Open(o.texts[i][:0], &o.scratch, place, o.members[i].Protect.Pad, sealed); err != nil {
+	if o.rooms[i], err = key.Open(o.rooms[i][:0], &o.scratch, place, m.Protect.Pad, sealed); err != nil {
 		return asIntegrityError(err)
 	}
-	matched := 0
-	for v := range o.handed.versions {
-		stored := o.row.value(o.nClear + (1+v)*len(o.members) + i)
-		if stored == nil {
-			continue
+	o.texts[i] = o.rooms[i]
+	for _, t := range o.indexes[i] {
+		matched := 0
+		for v, maker := range o.makers {
+			stored := o.storedToken(v, t)
+			if stored == nil {
+				continue
+			}
+			var reason dataset.Reason
+			if o.token, reason, err = maker.AppendToken(o.token[:0], t.index, o.texts[i]); err != nil || reason != "" {
+				return fmt.Errorf("%w: the value cannot be normalised", ErrIntegrity)
+			}
+			if !dataset.SameToken(string(stored), string(o.token)) {
+				return fmt.Errorf("%w: its token belongs to another value", ErrIntegrity)
+			}
+			matched++
 		}
-		if o.token, err = o.hashers[v][i].AppendToken(o.token[:0], string(o.texts[i])); err != nil {
-			return fmt.Errorf("%w: the value cannot be normalised", ErrIntegrity)
+		if matched == 0 {
+			return fmt.Errorf("%w: its token is missing", ErrIntegrity)
 		}
-		if !blindindex.EqualToken(string(stored), string(o.token)) {
-			return fmt.Errorf("%w: its token belongs to another value", ErrIntegrity)
-		}
-		matched++
-	}
-	if matched == 0 {
-		return fmt.Errorf("%w: its token is missing", ErrIntegrity)
 	}
 	return nil
 }
 
+// checkAbsent accepts that nothing is sealed for an optional field, and no token is there.
+func (o *rowOpener) checkAbsent(i int) error {
+	o.texts[i] = nil
+	if o.sealed[i].Required {
+		return fmt.Errorf("%w: its sealed value is missing", ErrIntegrity)
+	}
+	for _, t := range o.indexes[i] {
+		for v := range o.makers {
+			if o.storedToken(v, t) != nil {
+				return fmt.Errorf("%w: there is a token and no sealed value", ErrIntegrity)
+			}
+		}
+	}
+	return nil
+}
+
+// storedToken is a token of the row under the v-th version; nil: none.
+func (o *rowOpener) storedToken(v int, t tokenAt) []byte {
+	return o.row.value(o.clear + len(o.sealed) + v*o.tokens + t.place)
+}
+
 // openRejection opens a rejected event: its values are the reason code and the sealed body. A body
-// is sealed for its message id alone, and has no tokens.
+// is sealed for its dataset and message id alone, and has no tokens.
 func (o *rowOpener) openRejection(ctx context.Context) error {
 	var body []byte
 	if o.row.keyID != 0 {
@@ -209,14 +223,14 @@ func (o *rowOpener) openRejection(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		place := keys.RejectionPlace(o.settings.ID, o.client.Dataset, o.row.id)
+		place := keys.RejectionPlace(o.settings.ID, o.dataset.Name, o.row.id)
 		if body, err = key.Open(nil, nil, &place, dataset.BodyPad, o.row.value(1)); err != nil {
 			return asIntegrityError(err)
 		}
 	}
 	o.record = o.record[:0]
-	for _, s := range o.layout {
-		switch s.from {
+	for _, c := range o.columns {
+		switch c.from {
 		case fromBody:
 			o.record = append(o.record, body)
 		case fromReason:
@@ -224,7 +238,7 @@ func (o *rowOpener) openRejection(ctx context.Context) error {
 		case fromClear, fromSealed:
 			o.record = append(o.record, nil)
 		default:
-			o.record = append(o.record, o.value(s))
+			o.record = append(o.record, o.value(c))
 		}
 	}
 	return nil
@@ -232,23 +246,26 @@ func (o *rowOpener) openRejection(ctx context.Context) error {
 
 // value gives the current row's value of a column. For a rejection, it is called only for the
 // columns that any row has.
-func (o *rowOpener) value(s columnSource) []byte {
-	switch s.from {
+func (o *rowOpener) value(c Column) []byte {
+	switch c.from {
 	case fromKind:
 		return []byte(o.row.name())
 	case fromID:
 		hexID(o.id, o.row.id)
 		return o.id
 	case fromDate:
+		if o.row.date == nil {
+			return nil
+		}
 		o.date = append(o.date[:0], o.day.of(o.row.date)...)
 		return o.date
 	case fromSubject:
 		return o.row.subject
 	case fromClear:
-		return o.row.value(s.index)
+		return o.row.value(c.index)
 	case fromSealed:
 		if o.row.keyID != 0 {
-			return o.texts[s.index]
+			return o.texts[c.index]
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"cloakroom/dataset"
 	"cloakroom/keys"
 )
 
@@ -17,6 +18,7 @@ import (
 type openJob struct {
 	client    *Client
 	request   uuid.UUID
+	dataset   *dataset.Dataset
 	settings  keys.Settings
 	index     []keys.IndexKey
 	fields    []string
@@ -52,13 +54,17 @@ const (
 // newOpenJob unwraps the index keys. A KEK that is unavailable or refuses them fails here, before
 // the approval is spent.
 func (c *Client) newOpenJob(ctx context.Context, d *Details, o OpenOptions) (*openJob, error) {
-	s, index, err := c.indexKeys(ctx)
+	of, err := c.dataset(ctx, *d.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	s, index, err := c.indexKeys(ctx, of)
 	if err != nil {
 		return nil, err
 	}
 	job := &openJob{
-		client: c, request: d.ID, settings: s, index: index, fields: d.Fields, columns: columnsOf(c.Dataset, d.Fields),
-		spool: newSpool(cmp.Or(o.Memory, defaultMemory)),
+		client: c, request: d.ID, dataset: of, settings: s, index: index, fields: d.Fields,
+		columns: columnsOf(of, d.Fields), spool: newSpool(cmp.Or(o.Memory, defaultMemory)),
 	}
 	job.ring = keys.NewKeyring(c.Vault, s, job.lookup)
 	return job, nil
@@ -93,7 +99,7 @@ func (job *openJob) run(ctx context.Context, total int64, o OpenOptions) (err er
 		job.handedOut = commitErr == nil
 		err = cmp.Or(err, commitErr)
 	}()
-	if err := job.loadNewVersions(ctx); err != nil {
+	if err := job.refresh(ctx); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -149,12 +155,21 @@ func (job *openJob) read(ctx context.Context, todo, ordered chan<- *block) error
 	return send()
 }
 
-// loadNewVersions reads the index keys again if a reindex began or ended since newOpenJob.
-func (job *openJob) loadNewVersions(ctx context.Context) error {
+// refresh reads again what changed since newOpenJob: the dataset, or the index keys if a reindex
+// began or ended. From here on T3's cursor holds the columns of the rows' table as they are.
+func (job *openJob) refresh(ctx context.Context) error {
+	d, err := job.client.dataset(ctx, job.dataset.Name)
+	if err != nil {
+		return err
+	}
+	if d.Hash() != job.dataset.Hash() {
+		keys.DestroyIndexKeys(job.index)
+		job.index, job.dataset, job.columns = nil, d, columnsOf(d, job.fields)
+	}
 	if job.hasVersions() {
 		return nil
 	}
-	index, err := job.client.Vault.IndexKeys(ctx, job.settings, job.client.Dataset)
+	index, err := job.client.Vault.IndexKeys(ctx, job.settings, job.dataset)
 	if err != nil {
 		return err
 	}
@@ -210,7 +225,10 @@ func (job *openJob) openBlocks(ctx context.Context, todo <-chan *block) error {
 	var o *rowOpener
 	for b := range todo {
 		if o == nil {
-			o = newRowOpener(job)
+			var err error
+			if o, err = newRowOpener(job); err != nil {
+				return err
+			}
 		}
 		if err := o.openBlock(ctx, b); err != nil {
 			return err

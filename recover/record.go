@@ -16,8 +16,26 @@ import (
 // Column is a column of opened rows.
 type Column struct {
 	Name    string
-	Numeric bool // its values are integers
+	Numeric bool // its values are JSON numbers
+	JSON    bool // its values are JSON texts: numbers, true and false, or any JSON
+
+	from  origin
+	index int // among the row's clear values, or its sealed ones
 }
+
+// origin says where a column's value comes from.
+type origin int
+
+const (
+	fromKind    origin = iota // row or rejection; only if both may come
+	fromID                    // the row's id, or the rejection's message id
+	fromDate                  // create_date
+	fromSubject               // whose it is, where the dataset knows
+	fromClear
+	fromSealed
+	fromReason // a rejection's reason code
+	fromBody
+)
 
 // Record is one opened row: a text for each column, nil where there is none or where it was erased.
 //
@@ -30,31 +48,81 @@ func (Record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, secret.Reda
 // MarshalText returns [redacted], for JSON and structured logs.
 func (Record) MarshalText() ([]byte, error) { return []byte(secret.Redacted), nil }
 
-// Names of columns that every dataset has.
-const (
-	columnKind   = "kind" // row or rejection; only if both may come
-	columnID     = "message_id"
-	columnDate   = "create_date"
-	columnReason = "reason" // a rejection's reason code
-)
-
 // columnsOf lists the columns that fields open: what identifies a row, then the fields in the order
-// of the request.
+// of the request. hand_out gives clear and sealed values each in that order, too.
 func columnsOf(d *dataset.Dataset, fields []string) []Column {
-	columns := []Column{{Name: columnID}, {Name: columnDate}, {Name: d.Subject}}
+	var columns []Column
+	stored := storedFields(d)
+	// A member's name does not end with _, so this is nobody else's.
+	free := func(name string) string {
+		if _, taken := stored[name]; taken {
+			name += "_"
+		}
+		return name
+	}
 	body := slices.Contains(fields, dataset.BodyField)
 	if body {
-		columns = append([]Column{{Name: columnKind}}, columns...)
+		columns = append(columns, Column{Name: free("kind"), from: fromKind})
 	}
+	columns = append(columns, Column{Name: "row_id", from: fromID}, Column{Name: "create_date", from: fromDate})
+	if d.Subject != "" {
+		columns = append(columns, Column{Name: d.Subject, from: fromSubject})
+	}
+	next := map[origin]int{}
 	for _, f := range fields {
-		if kind, numeric := kindOf(d, f); kind != noField && f != d.Subject {
-			columns = append(columns, Column{Name: f, Numeric: numeric})
+		c, ok := stored[f]
+		if !ok {
+			continue // a rejection's body
+		}
+		c.index = next[c.from]
+		next[c.from]++
+		if f != d.Subject {
+			columns = append(columns, c)
 		}
 	}
 	if body {
-		columns = append(columns, Column{Name: columnReason}, Column{Name: dataset.BodyField})
+		columns = append(columns, Column{Name: free("reason"), from: fromReason},
+			Column{Name: dataset.BodyField, from: fromBody})
 	}
 	return columns
+}
+
+// storedFields are the fields of a row that a request may name: members, a version's text as it was
+// sent, and what members reveal.
+func storedFields(d *dataset.Dataset) map[string]Column {
+	fields := map[string]Column{}
+	for _, c := range d.TableColumns(nil) {
+		f := Column{Name: c.Name, from: fromClear}
+		switch c.Role {
+		case dataset.RoleClear, dataset.RoleSealed:
+			m := &d.Members[c.Member]
+			f.Name = m.Name
+			f.Numeric, f.JSON = shownAs(m)
+			if c.Role == dataset.RoleSealed {
+				f.from = fromSealed
+			}
+		case dataset.RoleText, dataset.RoleReveal:
+		default:
+			continue
+		}
+		fields[f.Name] = f
+	}
+	return fields
+}
+
+// shownAs says whether a member's values are JSON texts of their own, and numbers among them. What is
+// sealed is the text as it was sent: a decimal may have come as a string, and a version as 2.1.
+func shownAs(m *dataset.Member) (numeric, asJSON bool) {
+	clearText := m.Protect == nil
+	switch m.Type {
+	case dataset.Integer:
+		return true, true
+	case dataset.Decimal, dataset.Version:
+		return clearText, clearText
+	case dataset.Boolean, dataset.JSON:
+		return false, true
+	}
+	return false, false
 }
 
 // appendRecord appends a record to dst: each value as its length plus one in a uvarint, 0 for none,
@@ -87,32 +155,6 @@ func nextRecord(b []byte, n int, into Record) (Record, []byte) {
 	return into, b
 }
 
-// fieldKind says how the vault keeps a field.
-type fieldKind int
-
-const (
-	noField fieldKind = iota // not in a row: a rejection's body, or no field at all
-	clearField
-	protectedField
-)
-
-// kindOf finds a field that a request may name: a member of the dataset, or the text of a version
-// as it was sent.
-func kindOf(d *dataset.Dataset, field string) (kind fieldKind, numeric bool) {
-	for i := range d.Members {
-		m := &d.Members[i]
-		switch {
-		case m.Name == field && m.Protect != nil:
-			return protectedField, false
-		case m.Name == field:
-			return clearField, m.Type == dataset.Version
-		case m.Type == dataset.Version && m.TextColumn() == field:
-			return clearField, false
-		}
-	}
-	return noField, false
-}
-
 // The kinds of row, as hand_out marks them.
 const (
 	kindRow       = 1
@@ -124,7 +166,7 @@ const (
 type handedRow struct {
 	kind    byte
 	id      uuid.UUID
-	date    []byte // days since 2000-01-01
+	date    []byte // days since 2000-01-01; nil: a rejection whose message had no date
 	subject []byte // nil: none
 	keyID   uint32 // 0: erased
 	values  [][]byte
@@ -146,7 +188,11 @@ func (r *handedRow) parse(sent []byte, values int) bool {
 		return false
 	}
 	r.values = all
-	if len(all[0]) != 1 || len(all[1]) != 16 || len(all[2]) != 4 || all[4] != nil && len(all[4]) != 4 {
+	if len(all[0]) != 1 || len(all[1]) != 16 || all[4] != nil && len(all[4]) != 4 {
+		return false
+	}
+	// Only a rejection may have no date.
+	if len(all[2]) != 4 && (all[2] != nil || all[0][0] != kindRejection) {
 		return false
 	}
 	r.kind, r.id, r.date, r.subject, r.keyID = all[0][0], uuid.UUID(all[1]), all[2], all[3], 0

@@ -49,6 +49,7 @@ type Opening struct {
 	Approvers  []string   `json:"approvers"` // none: break-glass, or a policy without approvals
 	Purpose    string     `json:"purpose"`
 	Ticket     string     `json:"ticket"`
+	Dataset    string     `json:"dataset"`
 	Frozen     int64      `json:"frozen"`
 	Rows       int64      `json:"rows"`
 	Result     string     `json:"result"`
@@ -207,7 +208,8 @@ func (r *Report) add(l auditlog.Leaf) {
 func (r *Report) addIntent(request string, l auditlog.Leaf) {
 	o := &Opening{
 		Request: request, Began: l.TS, Requester: l.Actor, Approvers: append([]string{}, r.approvers[request]...),
-		Purpose: text(l.Purpose), Ticket: text(l.Ticket), Frozen: number(l.Rows), dataKeys: map[int64]bool{},
+		Purpose: text(l.Purpose), Ticket: text(l.Ticket), Dataset: text(l.Dataset), Frozen: number(l.Rows),
+		dataKeys: map[int64]bool{},
 	}
 	for _, b := range r.BreakGlass {
 		o.BreakGlass = o.BreakGlass || b.Request == request

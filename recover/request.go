@@ -1,9 +1,12 @@
 package recover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,35 +18,67 @@ import (
 
 // RequestParams is what a request is for. Zero fields take the defaults named beside them.
 type RequestParams struct {
+	Dataset string // the only one
 	Purpose string
 	Ticket  string
 	Reason  string // free text: it stays in the vault, erasable; the log holds a commitment
 	Fields  []string
 
 	// One of these selects the rows.
-	User      string
-	Message   uuid.UUID
-	Tokens    []string // of Field, or of any field where Field is empty
-	Rejection string   // a reason code: events that could not be stored
+	Subject   string    // whose rows
+	Row       uuid.UUID // one row
+	Message   uuid.UUID // what came with one message: a row or a rejection
+	Tokens    []string  // of Field, or of any field where Field is empty
+	Rejection string    // a reason code: events that could not be stored
 
 	Field      string    // the field that Tokens belong to
+	Index      string    // the kind of Field's index that Tokens belong to, such as exact; any
 	From, To   time.Time // dates, inclusive; zero: no bound
 	Limit      int       // rows; 0: the policy's
 	Lifetime   time.Duration
 	BreakGlass bool // needs the role, no approval; few rows; flagged until reviewed
 }
 
-// AllFields is every field of the dataset and the body of rejections: what a subject-access request
-// opens.
+// AllFields is every member of the dataset and the body of rejections: what a subject-access
+// request opens.
 func AllFields(d *dataset.Dataset) []string {
 	var fields []string
 	for i := range d.Members {
 		fields = append(fields, d.Members[i].Name)
-		if d.Members[i].Type == dataset.Version {
+		if d.Members[i].Type == dataset.Version && d.Members[i].Protect == nil {
 			fields = append(fields, d.Members[i].TextColumn())
 		}
 	}
 	return append(fields, dataset.BodyField)
+}
+
+// Fields is everything that a request may name: [AllFields], and what members reveal, which opening
+// them tells better.
+func Fields(d *dataset.Dataset) []string {
+	fields := AllFields(d)
+	for _, m := range d.Protected() {
+		if m.Protect.Reveal != "" {
+			fields = append(fields, m.RevealColumn())
+		}
+	}
+	return fields
+}
+
+// MayBeSubject reports whether the dataset's subject can be written so. Where it is an integer or a
+// UUID, most texts are nobody.
+func MayBeSubject(d *dataset.Dataset, subject string) bool {
+	m, ok := d.Member(d.Subject)
+	if !ok {
+		return false
+	}
+	var err error
+	switch m.Type {
+	case dataset.Integer:
+		_, err = strconv.ParseInt(subject, 10, 64)
+	case dataset.UUID:
+		_, err = uuid.Parse(subject)
+	}
+	return err == nil
 }
 
 // PurposeForget is the purpose of a request to destroy one person's values (keys forget makes it).
@@ -55,21 +90,26 @@ const PurposeSubjectAccess = "dsar"
 // Request files a request and returns its id. The policy's limits are the database's to check; it
 // says nothing about what the request selects, because even that needs approval.
 func (c *Client) Request(ctx context.Context, p RequestParams) (uuid.UUID, error) {
+	d, err := c.dataset(ctx, p.Dataset)
+	if err != nil {
+		return uuid.UUID{}, fmt.Errorf("filing the request: %w", err)
+	}
 	if p.Purpose == PurposeSubjectAccess && len(p.Fields) == 0 {
-		p.Fields = AllFields(c.Dataset)
+		p.Fields = AllFields(d)
 	}
 	if p.Rejection != "" && len(p.Fields) == 0 {
 		p.Fields = []string{dataset.BodyField}
 	}
 	var id uuid.UUID
-	err := c.Vault.DB.GetContext(ctx, &id, `SELECT cloakroom.request(
-		p_purpose => $1, p_ticket => $2, p_reason => $3, p_fields => $4,
-		p_user => $5, p_message => $6, p_field => $7, p_tokens => $8, p_rejection => $9,
-		p_from => $10, p_to => $11, p_limit => $12, p_lifetime => make_interval(secs => $13), p_breakglass => $14,
-		p_source_identity => $15)`,
-		p.Purpose, p.Ticket, p.Reason, pq.Array(p.Fields),
-		orNull(p.User), orNull(p.Message), orNull(p.Field), pq.Array(p.Tokens), orNull(p.Rejection),
-		dateOrNull(p.From), dateOrNull(p.To), orNull(p.Limit), orNull(p.Lifetime.Seconds()), p.BreakGlass, c.identity())
+	err = c.Vault.DB.GetContext(ctx, &id, `SELECT cloakroom.request(
+		p_purpose => $1, p_ticket => $2, p_reason => $3, p_fields => $4, p_dataset => $5,
+		p_subject => $6, p_row => $7, p_message => $8, p_field => $9, p_index => $10, p_tokens => $11, p_rejection => $12,
+		p_from => $13, p_to => $14, p_limit => $15, p_lifetime => make_interval(secs => $16), p_breakglass => $17,
+		p_source_identity => $18)`,
+		p.Purpose, p.Ticket, p.Reason, pq.Array(p.Fields), d.Name,
+		orNull(p.Subject), orNull(p.Row), orNull(p.Message), orNull(p.Field), orNull(p.Index), pq.Array(p.Tokens),
+		orNull(p.Rejection), dateOrNull(p.From), dateOrNull(p.To), orNull(p.Limit), orNull(p.Lifetime.Seconds()),
+		p.BreakGlass, c.identity())
 	if err != nil {
 		role := auditor
 		if p.BreakGlass {
@@ -105,41 +145,76 @@ func dateOrNull(t time.Time) any {
 	return t.Format(time.DateOnly)
 }
 
-// errNoField reports a field that has no tokens, so that no value of it can be searched.
-var errNoField = errors.New("it is not a protected field of the dataset")
+// Errors of a value that has no token.
+var (
+	errNoField  = errors.New("it is not a protected field of the dataset")
+	errNoIndex  = errors.New("the field has no such index")
+	errNoToken  = errors.New("it has no token: it means \"none\", or lacks the part that the index is over")
+	errBadValue = errors.New("the field does not take it")
+)
 
-// TokensOf turns a protected value into its tokens, one for each live version of the index key. The
-// value stays on this machine, and errors do not quote it.
-func (c *Client) TokensOf(ctx context.Context, field, value string) ([]string, error) {
-	_, places := protectedOf(c.Dataset, []string{field})
-	if len(places) == 0 {
-		return nil, fmt.Errorf("making the token of a value of %q: %w", field, errNoField)
-	}
-	_, index, err := c.indexKeys(ctx)
+// TokensOf turns a value of a protected field into its tokens for one of the field's indexes, one
+// token for each live version of the index key. No index means the exact one. The value stays on this
+// machine, and errors do not quote it.
+func (c *Client) TokensOf(ctx context.Context, datasetName, field, index, value string) ([]string, error) {
+	tokens, err := c.tokensOf(ctx, datasetName, field, cmp.Or(index, dataset.Exact), value)
 	if err != nil {
-		return nil, err
-	}
-	defer keys.DestroyIndexKeys(index)
-	var tokens []string
-	for _, k := range index {
-		token, err := k.Subkeys[places[0]].Token(value)
-		if err != nil {
-			return nil, fmt.Errorf("making the token of a value of %s: %w", field, err)
-		}
-		tokens = append(tokens, token)
+		return nil, fmt.Errorf("making the token of a value of %s: %w", field, err)
 	}
 	return tokens, nil
 }
 
-// protectedOf lists the protected members among fields, in the order of fields, and their places in
-// Dataset.Protected.
-func protectedOf(d *dataset.Dataset, fields []string) (members []*dataset.Member, places []int) {
-	for _, f := range fields {
-		for i, m := range d.Protected() {
-			if m.Name == f {
-				members, places = append(members, m), append(places, i)
-			}
-		}
+func (c *Client) tokensOf(ctx context.Context, datasetName, field, index, value string) ([]string, error) {
+	d, err := c.dataset(ctx, datasetName)
+	if err != nil {
+		return nil, err
 	}
-	return members, places
+	at, err := indexOf(d, field, index)
+	if err != nil {
+		return nil, err
+	}
+	_, versions, err := c.indexKeys(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer keys.DestroyIndexKeys(versions)
+	var tokens []string
+	for _, k := range versions {
+		maker, err := dataset.NewTokeniser(d, k.Subkeys)
+		if err != nil {
+			return nil, err
+		}
+		token, reason, err := maker.AppendToken(nil, at, []byte(value))
+		switch {
+		case err != nil:
+			return nil, err
+		case reason != "":
+			return nil, fmt.Errorf("%w: %s (docs/rejections.md)", errBadValue, reason)
+		case string(token) == dataset.NoToken:
+			return nil, errNoToken
+		}
+		tokens = append(tokens, string(token))
+	}
+	return tokens, nil
+}
+
+// indexOf finds an index of a field among Dataset.Indexes.
+func indexOf(d *dataset.Dataset, field, kind string) (int, error) {
+	var kinds []string
+	for i, ix := range d.Indexes() {
+		if ix.Member.Name != field {
+			continue
+		}
+		if ix.Kind == kind {
+			return i, nil
+		}
+		kinds = append(kinds, ix.Kind)
+	}
+	if len(kinds) > 0 {
+		return 0, fmt.Errorf("%w as %s: give --index %s", errNoIndex, kind, strings.Join(kinds, " or "))
+	}
+	if m, ok := d.Member(field); ok && m.Protect != nil {
+		return 0, fmt.Errorf("%w: it is sealed without any, so its values cannot be searched", errNoIndex)
+	}
+	return 0, errNoField
 }

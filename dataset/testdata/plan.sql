@@ -7,6 +7,7 @@ ALTER TABLE cloakroom_data."orders" ADD COLUMN "sealed_relay" bytea;
 ALTER TABLE cloakroom_data."orders" ADD COLUMN "relay__network" cidr;
 ALTER TABLE cloakroom_data."orders" ADD COLUMN "masked_relay_v1" varchar(256) COLLATE "C";
 CREATE INDEX "orders_masked_relay_v1" ON ONLY cloakroom_data."orders" ("masked_relay_v1");
+ALTER TABLE cloakroom_data."orders" DROP CONSTRAINT IF EXISTS "masked_email__domain_v1";
 
 -- owner: widen columns, and make the views anew []
 DO $cloakroom$

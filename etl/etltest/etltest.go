@@ -16,7 +16,6 @@ import (
 	"github.com/google/uuid"
 
 	"cloakroom/crypto/envelope"
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
@@ -31,7 +30,7 @@ func NewWriter(t testing.TB, env *keystest.Env, login string) *etl.Writer {
 // WriterAt is a writer at a database URL.
 func WriterAt(t testing.TB, env *keystest.Env, url string, caps keys.Caps) *etl.Writer {
 	t.Helper()
-	w, err := etl.NewWriter(context.Background(), env.Vault(t, url), dataset.Login(), caps)
+	w, err := etl.NewWriter(context.Background(), env.Vault(t, url), nil, caps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +44,7 @@ func Today() time.Time { return time.Now().UTC().Truncate(24 * time.Hour) }
 // (fips140=only).
 func Message(n int, body string) *etl.Message {
 	id := uuid.NewHash(sha256.New(), uuid.Nil, fmt.Appendf(nil, "etltest %d", n), 8)
-	return &etl.Message{ID: id, Date: Today(), Body: []byte(body), Receives: 1}
+	return &etl.Message{ID: id, Sent: Today(), DayOnly: true, Body: []byte(body), Receives: 1}
 }
 
 // Login is message n with a login of its own: every n has its own user, address and device.
@@ -143,8 +142,10 @@ type Row struct {
 
 // Rejected is a stored rejection, opened.
 type Rejected struct {
+	Dataset string
 	Reason  etl.Reason
-	UserID  sql.NullString
+	Member  string
+	UserID  sql.NullString // the subject
 	Date    sql.NullTime
 	Body    []byte
 	DataKey uint32
@@ -172,8 +173,8 @@ func NewOpener(t testing.TB, env *keystest.Env) *Opener {
 func (o *Opener) Rows(t testing.TB) map[uuid.UUID]Row {
 	t.Helper()
 	rows, err := o.env.Open(t, "").Query(`
-		SELECT message_id, create_date, user_id, device_type, locale, app_version, app_version_text,
-		       sealed_ip, sealed_device_id, masked_ip_v1, masked_device_id_v1, data_key FROM cloakroom.user_logins`)
+		SELECT row_id, create_date, user_id, device_type, locale, app_version, app_version_text,
+		       sealed_ip, sealed_device_id, masked_ip_v1, masked_device_id_v1, data_key FROM cloakroom_data.user_logins`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func (o *Opener) Rows(t testing.TB) map[uuid.UUID]Row {
 // Rejections opens every stored rejection, by message id.
 func (o *Opener) Rejections(t testing.TB) map[uuid.UUID]Rejected {
 	t.Helper()
-	rows, err := o.env.Open(t, "").Query(`SELECT message_id, reason, user_id, create_date, sealed_body, data_key FROM cloakroom.rejections`)
+	rows, err := o.env.Open(t, "").Query(`SELECT message_id, dataset, reason, coalesce(member, ''), subject, create_date, sealed_body, data_key FROM cloakroom.rejections`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,10 +214,10 @@ func (o *Opener) Rejections(t testing.TB) map[uuid.UUID]Rejected {
 		var r Rejected
 		var id uuid.UUID
 		var body []byte
-		if err := rows.Scan(&id, &r.Reason, &r.UserID, &r.Date, &body, &r.DataKey); err != nil {
+		if err := rows.Scan(&id, &r.Dataset, &r.Reason, &r.Member, &r.UserID, &r.Date, &body, &r.DataKey); err != nil {
 			t.Fatal(err)
 		}
-		place := envelope.Place{Vault: o.id, Dataset: "login", Field: "body", Row: id}
+		place := envelope.Place{Vault: o.id, Dataset: r.Dataset, Field: "body", Row: id}
 		r.Body = o.open(t, r.DataKey, &place, 32, body)
 		out[id] = r
 	}

@@ -19,8 +19,9 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	received, committed, duplicates prometheus.Counter
-	rejected                        *prometheus.CounterVec
+	received                        prometheus.Counter
+	committed, duplicates, rejected *prometheus.CounterVec
+	dropped                         *prometheus.CounterVec
 	sqsRequests                     *prometheus.CounterVec
 	sqsSeconds                      *prometheus.HistogramVec
 	extensions                      *prometheus.CounterVec
@@ -41,9 +42,11 @@ func New() *Metrics {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "cloakroom_" + name, Help: help, Buckets: buckets})
 	}
 	m.received = counter("messages_received_total", "Messages received from the source, redeliveries included.")
-	m.committed = counter("events_committed_total", "Events stored as rows.")
-	m.duplicates = counter("events_duplicate_total", "Events dropped because they were stored already.")
-	m.rejected = counters("events_rejected_total", "Events stored as rejections, by reason code.", "reason")
+	m.committed = counters("events_committed_total", "Events stored as rows.", "dataset")
+	m.duplicates = counters("events_duplicate_total", "Events dropped because they were stored already.", "dataset")
+	m.rejected = counters("events_rejected_total", "Events stored as rejections, by reason code.", "dataset", "reason")
+	m.dropped = counters("members_dropped_total", "Optional members stored as NULL because they could not be read.",
+		"dataset", "member", "reason")
 	m.sqsRequests = counters("sqs_requests_total", "Calls to SQS.", "op", "outcome")
 	m.sqsSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "cloakroom_sqs_request_duration_seconds", Help: "Duration of calls to SQS; a receive includes its long poll.",
@@ -57,18 +60,26 @@ func New() *Metrics {
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600})
 	m.kmsRequests = counters("kms_requests_total", "Calls to the KEK.", "op", "outcome")
 	m.begin()
-	m.registry.MustRegister(m.received, m.committed, m.duplicates, m.rejected, m.sqsRequests, m.sqsSeconds, m.extensions,
+	m.registry.MustRegister(m.received, m.committed, m.duplicates, m.rejected, m.dropped, m.sqsRequests, m.sqsSeconds, m.extensions,
 		m.lag, m.batchRows, m.batchSeconds, m.kmsRequests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
+// Datasets makes the series of datasets before their first event, as begin does.
+func (m *Metrics) Datasets(names []string) {
+	for _, name := range names {
+		m.committed.WithLabelValues(name)
+		m.duplicates.WithLabelValues(name)
+		for _, reason := range etl.Reasons() {
+			m.rejected.WithLabelValues(name, string(reason))
+		}
+	}
+}
+
 // begin makes the series that alerts and dashboards ask for before their first event: a rate over a
 // series that begins at 1 misses the first.
 func (m *Metrics) begin() {
-	for _, reason := range etl.Reasons() {
-		m.rejected.WithLabelValues(string(reason))
-	}
 	for _, result := range []string{"ok", "failed"} {
 		m.extensions.WithLabelValues(result)
 		for _, op := range []string{"ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"} {
@@ -116,17 +127,22 @@ func (m *Metrics) Received(messages int) { m.received.Add(float64(messages)) }
 
 // BatchCommitted implements etl.Observer.
 func (m *Metrics) BatchCommitted(messages []*etl.Message, took time.Duration, c etl.Counts) {
-	m.committed.Add(float64(c.Stored))
-	m.duplicates.Add(float64(c.Duplicates))
-	for reason, n := range c.Rejections {
-		m.rejected.WithLabelValues(string(reason)).Add(float64(n))
+	for name, of := range c.Datasets {
+		m.committed.WithLabelValues(name).Add(float64(of.Stored))
+		m.duplicates.WithLabelValues(name).Add(float64(of.Duplicates))
+		for reason, n := range of.Rejections {
+			m.rejected.WithLabelValues(name, string(reason)).Add(float64(n))
+		}
+		for d, n := range of.Dropped {
+			m.dropped.WithLabelValues(name, d.Member, string(d.Reason)).Add(float64(n))
+		}
 	}
 	m.batchRows.Observe(float64(len(messages)))
 	m.batchSeconds.Observe(took.Seconds())
 	// One observation a batch: its oldest event's.
 	var oldest time.Time
 	for _, message := range messages {
-		if !message.Sent.IsZero() && (oldest.IsZero() || message.Sent.Before(oldest)) {
+		if !message.DayOnly && (oldest.IsZero() || message.Sent.Before(oldest)) {
 			oldest = message.Sent
 		}
 	}

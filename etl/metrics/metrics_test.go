@@ -25,7 +25,7 @@ var promised = []string{
 	"cloakroom_events_rejected_total", "cloakroom_sqs_requests_total", "cloakroom_sqs_request_duration_seconds",
 	"cloakroom_visibility_extensions_total", "cloakroom_messages_in_flight", "cloakroom_end_to_end_lag_seconds",
 	"cloakroom_batch_rows", "cloakroom_batch_commit_duration_seconds", "cloakroom_kms_requests_total",
-	"cloakroom_data_key_age_seconds", "cloakroom_data_key_seals",
+	"cloakroom_data_key_age_seconds", "cloakroom_data_key_seals", "cloakroom_members_dropped_total",
 }
 
 func scrape(m *metrics.Metrics) string {
@@ -36,6 +36,7 @@ func scrape(m *metrics.Metrics) string {
 
 func newMetrics() *metrics.Metrics {
 	m := metrics.New()
+	m.Datasets([]string{"one", "two"})
 	m.Gauges(func() int { return 7 }, func() (time.Duration, uint64) { return 90 * time.Second, 12 })
 	return m
 }
@@ -57,6 +58,9 @@ func series(text string) map[string]bool {
 func TestNames(t *testing.T) {
 	m := newMetrics()
 	m.SQSRequest("ReceiveMessage", nil, time.Second)
+	m.BatchCommitted(nil, time.Second, etl.Counts{Datasets: map[string]etl.Counts{
+		"one": {Dropped: map[etl.Dropped]int64{{Member: "m", Reason: etl.TooLong}: 1}},
+	}})
 	names := series(scrape(m))
 	for _, name := range promised {
 		if !names[name] {
@@ -77,15 +81,21 @@ func TestNames(t *testing.T) {
 func TestCounts(t *testing.T) {
 	m := newMetrics()
 	m.Received(10)
-	m.BatchCommitted([]*etl.Message{{Sent: time.Now().Add(-time.Minute)}, {}}, time.Second,
-		etl.Counts{Stored: 6, Duplicates: 3, Rejections: map[etl.Reason]int64{etl.BadIP: 1}})
+	m.BatchCommitted([]*etl.Message{{Sent: time.Now().Add(-time.Minute)}, {DayOnly: true}}, time.Second,
+		etl.Counts{Stored: 8, Duplicates: 3, Datasets: map[string]etl.Counts{
+			"one": {Stored: 6, Duplicates: 3, Rejections: map[etl.Reason]int64{etl.BadIP: 1}},
+			"two": {Stored: 2, Dropped: map[etl.Dropped]int64{{Member: "m", Reason: etl.TooLong}: 4}},
+		}})
 	m.SQSRequest("DeleteMessageBatch", errors.New("no"), time.Second)
 	m.Extended(4, 2)
 	m.KEKRequest("GenerateDataKey", fmt.Errorf("no: %w", kek.ErrDenied))
 	text := scrape(m)
 	for _, line := range []string{
-		"cloakroom_messages_received_total 10", "cloakroom_events_committed_total 6", "cloakroom_events_duplicate_total 3",
-		`cloakroom_events_rejected_total{reason="bad_ip"} 1`, `cloakroom_events_rejected_total{reason="not_json"} 0`,
+		"cloakroom_messages_received_total 10", `cloakroom_events_committed_total{dataset="one"} 6`,
+		`cloakroom_events_committed_total{dataset="two"} 2`, `cloakroom_events_duplicate_total{dataset="one"} 3`,
+		`cloakroom_events_rejected_total{dataset="one",reason="bad_ip"} 1`,
+		`cloakroom_events_rejected_total{dataset="two",reason="not_json"} 0`,
+		`cloakroom_members_dropped_total{dataset="two",member="m",reason="too_long"} 4`,
 		`cloakroom_sqs_requests_total{op="DeleteMessageBatch",outcome="failed"} 1`,
 		`cloakroom_visibility_extensions_total{outcome="ok"} 4`, `cloakroom_visibility_extensions_total{outcome="failed"} 2`,
 		`cloakroom_kms_requests_total{op="GenerateDataKey",outcome="denied"} 1`,

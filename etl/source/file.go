@@ -24,7 +24,8 @@ const MaxEvent = 16 << 20
 const fileBatch = 500
 
 // File is a source that reads JSON Lines or one JSON array. An event's id is etl.FileEventID, its
-// date the source's: the same file stores once, today and tomorrow. An event's body is its bytes in
+// date the source's, and it is sent as many microseconds after midnight as its position: the same file stores once, today
+// and tomorrow. An event's body is its bytes in
 // the file: a line without the newline that ends it, or an element of the array without the white
 // space around it.
 type File struct {
@@ -136,7 +137,10 @@ func (f *File) Receive(ctx context.Context) ([]*etl.Message, error) {
 		if err != nil {
 			return out, fmt.Errorf("reading event %d: %w", f.position+1, err)
 		}
-		out = append(out, &etl.Message{ID: etl.FileEventID(f.name, f.position), Date: f.date, Body: body, Receives: 1})
+		out = append(out, &etl.Message{
+			ID: etl.FileEventID(f.name, f.position), Sent: f.date.Add(time.Duration(f.position) * time.Microsecond), DayOnly: true,
+			Body: body, Receives: 1,
+		})
 		f.position++
 	}
 	return out, ctx.Err()

@@ -210,7 +210,7 @@ func TestSameFileStoresOnce(t *testing.T) {
 		t.Errorf("with another date: %v", err)
 	}
 	var dates []string
-	if err := env.Open(t, "").Select(&dates, `SELECT DISTINCT create_date::text FROM cloakroom.user_logins`); err != nil {
+	if err := env.Open(t, "").Select(&dates, `SELECT DISTINCT create_date::text FROM cloakroom_data.user_logins`); err != nil {
 		t.Fatal(err)
 	}
 	if len(dates) != 1 || dates[0] != "2026-07-03" {

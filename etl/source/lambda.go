@@ -26,8 +26,8 @@ func NewSlice(messages []*etl.Message) *SliceSource {
 }
 
 // FromLambda makes a source of what an SQS event source mapping called a Lambda function with. A
-// message's Handle is its id as SQS gave it, a string: the identifier of a failed item.
-func FromLambda(event events.SQSEvent) *SliceSource {
+// message carries the attribute that the route names. Its Handle is its id as SQS gave it, a string: the identifier of a failed item.
+func FromLambda(event events.SQSEvent, route etl.Route) *SliceSource {
 	messages := make([]*etl.Message, len(event.Records))
 	for i := range event.Records {
 		r := &event.Records[i]
@@ -35,13 +35,16 @@ func FromLambda(event events.SQSEvent) *SliceSource {
 		if err != nil {
 			receives = 1
 		}
-		sent := time.Now()
+		sent, dayOnly := dayOf(time.Now()), true
 		if millis, err := strconv.ParseInt(r.Attributes["SentTimestamp"], 10, 64); err == nil {
-			sent = time.UnixMilli(millis)
+			sent, dayOnly = time.UnixMilli(millis), false
 		}
 		messages[i] = &etl.Message{
-			ID: etl.MessageID(r.MessageId), Date: dayOf(sent), Sent: sent, Body: []byte(r.Body), Receives: receives,
+			ID: etl.MessageID(r.MessageId), Sent: sent, DayOnly: dayOnly, Body: []byte(r.Body), Receives: receives,
 			Handle: r.MessageId,
+		}
+		if text := r.MessageAttributes[route.Attribute].StringValue; text != nil {
+			messages[i].Attribute = *text
 		}
 	}
 	return NewSlice(messages)

@@ -22,7 +22,7 @@ func TestFromLambda(t *testing.T) {
 		record("11111111-2222-4333-8444-555555555555", "1782950399999", "3"),
 		record("no uuid", "", "many"),
 		record("before the year 1", "-62167219200001", "1"),
-	}})
+	}}, etl.Route{})
 	messages, err := s.Receive(t.Context())
 	if err != nil || len(messages) != 3 {
 		t.Fatalf("%d messages, %v", len(messages), err)
@@ -31,14 +31,14 @@ func TestFromLambda(t *testing.T) {
 		t.Errorf("the second receive: %v, want io.EOF", err)
 	}
 	first, second, third := messages[0], messages[1], messages[2]
-	if day := first.Date.Format(time.DateOnly); day != "2026-07-01" || first.Receives != 3 || first.ID.String() != "11111111-2222-4333-8444-555555555555" {
+	if day := first.Sent.UTC().Format(time.DateOnly); day != "2026-07-01" || first.Receives != 3 || first.ID.String() != "11111111-2222-4333-8444-555555555555" {
 		t.Errorf("the first message: %+v", first)
 	}
-	if second.Date.Before(today) || second.Receives != 1 || second.ID != etl.MessageID("no uuid") {
+	if second.Sent.Before(today) || !second.DayOnly || second.Receives != 1 || second.ID != etl.MessageID("no uuid") {
 		t.Errorf("a message without attributes: %+v", second)
 	}
-	if want := time.Date(-1, 12, 31, 0, 0, 0, 0, time.UTC); !third.Date.Equal(want) {
-		t.Errorf("dated %v, want %v", third.Date, want)
+	if want := time.UnixMilli(-62167219200001); !third.Sent.Equal(want) {
+		t.Errorf("dated %v, want %v", third.Sent, want)
 	}
 	s.Committed([]*etl.Message{first, third})
 	if left := s.Uncommitted(); len(left) != 1 || left[0].Handle != "no uuid" {

@@ -137,25 +137,26 @@ func (s *SQS) Healthy() error {
 func (s *SQS) messages(received []*queue.Message) []*etl.Message {
 	out := make([]*etl.Message, len(received))
 	for i, m := range received {
+		sent, dayOnly := s.sentAt(m)
 		out[i] = &etl.Message{
-			ID: etl.MessageID(m.ID), Date: s.dateOf(m), Body: m.Body,
-			Receives: max(1, m.Receives), Sent: m.Sent, Handle: m,
+			ID: etl.MessageID(m.ID), Sent: sent, DayOnly: dayOnly, Body: m.Body, Receives: max(1, m.Receives),
+			Attribute: m.Attribute, Handle: m,
 		}
 	}
 	return out
 }
 
-// dateOf is the UTC date on which a message was sent. AWS always says it. For a server that does
-// not, it is the date of receipt, and the log says so once.
-func (s *SQS) dateOf(m *queue.Message) time.Time {
+// sentAt is when a message was sent. AWS always says it. For a server that does not, it is the day of receipt and no
+// time, so that a redelivery on that day has the same, and the log says so once.
+func (s *SQS) sentAt(m *queue.Message) (sent time.Time, dayOnly bool) {
 	if m.Sent.IsZero() {
 		s.undated.Do(func() {
 			s.Log.Warn("this server sends no SentTimestamp: create_date is the date of receipt, and a message " +
 				"redelivered after midnight UTC is stored twice; SQS itself always sends it")
 		})
-		return dayOf(time.Now())
+		return dayOf(time.Now()), true
 	}
-	return dayOf(m.Sent)
+	return m.Sent, false
 }
 
 // dayOf is the day of a time, UTC. Not Truncate: that is wrong for years before 1.

@@ -120,7 +120,7 @@ func TestQueueWithoutTimestampsOrUUIDs(t *testing.T) {
 	queued.Close(context.Background())
 	var stored, today int
 	db := env.Open(t, "")
-	if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE create_date = (now() AT TIME ZONE 'UTC')::date) FROM cloakroom.user_logins`).Scan(&stored, &today); err != nil {
+	if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE create_date = (now() AT TIME ZONE 'UTC')::date) FROM cloakroom_data.user_logins`).Scan(&stored, &today); err != nil {
 		t.Fatal(err)
 	}
 	if s.Stored != 5 || stored != 5 || today != 5 {
@@ -130,7 +130,7 @@ func TestQueueWithoutTimestampsOrUUIDs(t *testing.T) {
 		t.Errorf("it was said %d times that the server sends no SentTimestamp", n)
 	}
 	var id string
-	if err := db.Get(&id, `SELECT message_id FROM cloakroom.user_logins WHERE user_id = 'user-3'`); err != nil || id != etl.MessageID("message 3").String() {
+	if err := db.Get(&id, `SELECT row_id FROM cloakroom_data.user_logins WHERE user_id = 'user-3'`); err != nil || id != etl.MessageID("message 3").String() {
 		t.Errorf("message 3 is stored as %s: %v", id, err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/etl/source"
@@ -18,7 +17,7 @@ import (
 func verifyAll(t *testing.T, env *keystest.Env) *verify.Report {
 	t.Helper()
 	v := env.Vault(t, env.As(t, "rotator", "rotator"))
-	report, err := verify.Run(context.Background(), v, dataset.Login(), verify.Options{All: true})
+	report, err := verify.Run(context.Background(), v, verify.Options{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,6 @@ func TestGrantsKeepThePromises(t *testing.T) {
 		t.Fatal(err)
 	}
 	allowed := []string{
-		"analyst select view user_logins", "analyst select view user_login_duplicates",
 		"PUBLIC connect database", "PUBLIC usage schema public",
 	}
 	for _, grant := range got {
@@ -139,10 +138,8 @@ func TestGrantsKeepThePromises(t *testing.T) {
 			t.Errorf("no role may have: %s", grant)
 		}
 	}
-	for _, grant := range allowed[:2] {
-		if !slices.Contains(got, grant) {
-			t.Errorf("missing: %s", grant)
-		}
+	if len(got) < 50 {
+		t.Errorf("only %d grants were looked at", len(got))
 	}
 }
 

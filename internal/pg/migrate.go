@@ -23,7 +23,7 @@ const Owner = "cloakroom_owner"
 // Migrate makes roles, schema, tables, functions and views, or brings them up to date. It is safe to run again
 // and from two places at once. The login needs CREATEROLE and must own the database (or be superuser).
 //
-// Errors: a hint where public.user_logins is somebody else's, the login may not do what is needed, or the database's
+// Errors: a hint where the login may not do what is needed, or the database's
 // API is newer than the program's.
 func Migrate(ctx context.Context, url string) error { return MigrateWith(ctx, url, MigrateOptions{}) }
 
@@ -40,9 +40,6 @@ func MigrateWith(ctx context.Context, url string, o MigrateOptions) error {
 	}
 	defer db.Close()
 	if err := checkServer(ctx, db); err != nil {
-		return err
-	}
-	if err := refuseForeignViews(ctx, db); err != nil {
 		return err
 	}
 	if err := makeRoles(ctx, db); err != nil {
@@ -152,22 +149,6 @@ func checkServer(ctx context.Context, db *sqlx.DB) error {
 	if encoding != "UTF8" {
 		return fmt.Errorf("the database's encoding is %s; cloakroom needs UTF8 "+
 			"(CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)", encoding)
-	}
-	return nil
-}
-
-func refuseForeignViews(ctx context.Context, db *sqlx.DB) error {
-	var foreign []string
-	err := db.SelectContext(ctx, &foreign, `
-		SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		 WHERE n.nspname = 'public' AND c.relname IN ('user_logins', 'user_login_duplicates')
-		   AND NOT (c.relkind = 'v' AND pg_get_userbyid(c.relowner) = $1)`, Owner)
-	if err != nil {
-		return fmt.Errorf("looking for tables in the way: %w", Redact(err))
-	}
-	if len(foreign) > 0 {
-		return fmt.Errorf("public.%s exists already and is not cloakroom's: rename it "+
-			"(ALTER TABLE public.%[1]s RENAME TO %[1]s_before_cloakroom) or use another database", foreign[0])
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ type Config struct {
 	MaxBytes   int64         // most body bytes held, give or take one receive: 256 MiB
 	Deleters   int           // most delete calls at once: 8
 	Client     string        // who receives and deletes: ClientDirect, the default, or ClientSDK
+	Attribute  string        // the message attribute to receive, too; empty: none. It needs the SDK's client
 	Observe    Observer      // told of each call; may be nil
 }
 
@@ -136,6 +137,9 @@ func newQueue(c Config, cfg aws.Config) *Queue {
 		if q.why == nil {
 			q.deletes, q.why = direct.New(q.deleter.Options(), c.URL)
 		}
+		if c.Attribute != "" {
+			q.receives = nil // it does not read message attributes
+		}
 	}
 	return q
 }
@@ -149,6 +153,8 @@ type Message struct {
 	Body     []byte
 	Sent     time.Time // SentTimestamp; zero where the server does not say
 	Receives int       // ApproximateReceiveCount; 0 where the server does not say
+	// Attribute is the text of the message attribute that Config names; empty: the message has none.
+	Attribute string
 
 	handle string
 }
@@ -175,8 +181,13 @@ func (q *Queue) receive(ctx context.Context, wait time.Duration) (messages []*Me
 		}
 		finish = append(finish, over.Options)
 	}
+	var attributes []string
+	if q.config.Attribute != "" {
+		attributes = []string{q.config.Attribute}
+	}
 	out, err := q.receiver.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-		QueueUrl: &q.config.URL, MaxNumberOfMessages: maxBatch,
+		MessageAttributeNames: attributes,
+		QueueUrl:              &q.config.URL, MaxNumberOfMessages: maxBatch,
 		WaitTimeSeconds: int32(wait.Seconds()), VisibilityTimeout: int32(q.config.Visibility.Seconds()),
 		// Nothing that is not needed: the SDK's parsing of a response is the larger part of an
 		// event's cost.
@@ -203,6 +214,8 @@ func (q *Queue) receive(ctx context.Context, wait time.Duration) (messages []*Me
 			ID: *m.MessageId, Body: body, handle: *m.ReceiptHandle,
 			Sent:     epochMillis(m.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)]),
 			Receives: atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]),
+
+			Attribute: aws.ToString(m.MessageAttributes[q.config.Attribute].StringValue),
 		})
 	}
 	return messages, damaged, nil

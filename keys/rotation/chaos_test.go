@@ -18,7 +18,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/internal/pg"
@@ -109,15 +108,15 @@ func (o orders) run(ctx context.Context, v *keys.Vault, options rotation.Options
 	switch o.Step {
 	case "rotate":
 		options.Force = true
-		_, err = rotation.Rotate(ctx, v, dataset.Login(), options)
+		_, err = rotation.Rotate(ctx, v, options)
 	case "reindex":
-		_, err = rotation.Reindex(ctx, v, dataset.Login(), options)
+		_, err = rotation.Reindex(ctx, v, options)
 	case "rewrap":
-		_, err = rotation.Rewrap(ctx, v, dataset.Login(), o.To, options)
+		_, err = rotation.Rewrap(ctx, v, o.To, options)
 	case "shred":
-		_, err = rotation.Shred(ctx, v, dataset.Login(), keys.MonthOf(etltest.Today()).AddDate(0, -1, 0), options)
+		_, err = rotation.Shred(ctx, v, keys.MonthOf(etltest.Today()).AddDate(0, -1, 0), options)
 	case "forget":
-		_, _, err = rotation.Forget(ctx, v, dataset.Login(), o.Request, options)
+		_, _, err = rotation.Forget(ctx, v, o.Request, options)
 	default:
 		err = fmt.Errorf("no step %q", o.Step)
 	}
@@ -310,7 +309,7 @@ func (c *chaos) converge(t *testing.T) {
 			}
 		}
 	}
-	got, err := verify.Run(t.Context(), c.vault, dataset.Login(), verify.Options{All: true})
+	got, err := verify.Run(t.Context(), c.vault, verify.Options{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +319,7 @@ func (c *chaos) converge(t *testing.T) {
 	}
 	for what, query := range map[string]string{
 		"rotations have not ended":           `SELECT count(*) FROM cloakroom.rotations WHERE state = 'running'`,
-		"rows need a key that is gone":       `SELECT count(*) FROM cloakroom.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
+		"rows need a key that is gone":       `SELECT count(*) FROM cloakroom_data.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
 		"rejections need a key that is gone": `SELECT count(*) FROM cloakroom.rejections u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
 		"requests to forget have not ended":  `SELECT count(*) FROM cloakroom.requests WHERE purpose = 'forget' AND state <> 'closed'`,
 		"people are not in the log as forgotten exactly once": `SELECT count(*) FROM cloakroom.requests r WHERE purpose = 'forget' AND 1 <> (

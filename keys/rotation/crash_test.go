@@ -7,7 +7,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/dataset"
 	"cloakroom/etl/etltest"
 	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/pgserver"
@@ -40,14 +39,13 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 	s.ingest(t, etltest.Logins(0, rows))
 
 	var first int
-	if err := admin.Get(&first, `SELECT max(data_key) FROM cloakroom.user_logins`); err != nil {
+	if err := admin.Get(&first, `SELECT max(data_key) FROM cloakroom_data.user_logins`); err != nil {
 		t.Fatal(err)
 	}
 	resealed := func() (n int) {
 		// After a crash the first query on a connection fails.
 		for range 100 {
-			if err = admin.Get(&n, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key > $1`,
-				first); err == nil {
+			if err = admin.Get(&n, `SELECT count(*) FROM cloakroom_data.user_logins WHERE data_key > $1`, first); err == nil {
 				return n
 			}
 			time.Sleep(50 * time.Millisecond)
@@ -83,8 +81,7 @@ func TestServerCrashUndoesBatches(t *testing.T) {
 				"does not try what it means to", before, after)
 		}
 	}
-	report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1,
-		BatchRows: 50, Progress: crash})
+	report, err := rotation.Reseal(t.Context(), s.vault, rotation.Options{Force: true, Workers: 1, BatchRows: 50, Progress: crash})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/internal/pg"
@@ -20,7 +19,7 @@ import (
 // old is message n, dated some months ago.
 func old(n, months int) *etl.Message {
 	m := etltest.Login(n)
-	m.Date = keys.MonthOf(etltest.Today()).AddDate(0, -months, 3)
+	m.Sent = keys.MonthOf(etltest.Today()).AddDate(0, -months, 3)
 	return m
 }
 
@@ -44,19 +43,19 @@ func TestShred(t *testing.T) {
 		messages = append(messages, old(1000+n, 2+n%2))
 	}
 	bad := etltest.Message(-3, `not JSON`)
-	bad.Date = old(0, 2).Date
+	bad.Sent = old(0, 2).Sent
 	s.ingest(t, append(messages, bad))
 	before := keys.MonthOf(etltest.Today()).AddDate(0, -1, 0)
 
-	plan, err := rotation.PlanShred(t.Context(), s.vault, before)
+	plan, err := rotation.PlanShred(t.Context(), s.vault, "", before)
 	if err != nil || len(plan) != 2 || plan[0].Rows != 150 || plan[1].Rows != 150 || plan[1].Rejections != 1 {
 		t.Fatalf("plan: %+v (%v)", plan, err)
 	}
-	report, err := rotation.Shred(t.Context(), s.vault, dataset.Login(), before, rotation.Options{BatchRows: 40})
+	report, err := rotation.Shred(t.Context(), s.vault, before, rotation.Options{BatchRows: 40})
 	if err != nil || report.Cleared != 300 || report.ClearedRejections != 1 {
 		t.Fatalf("%+v (%v)", report, err)
 	}
-	got, err := verify.Run(t.Context(), s.vault, dataset.Login(), verify.Options{All: true})
+	got, err := verify.Run(t.Context(), s.vault, verify.Options{All: true})
 	if err != nil || got.Rows != 500 || got.Erased != 300 || got.Opened != 200 || got.FailureCount > 0 {
 		t.Errorf("verification: %+v (%v)", got, err)
 	}
@@ -69,7 +68,7 @@ func TestShred(t *testing.T) {
 	// A late event of a shredded month is stored under a new key, by the daemon that had the old
 	// one.
 	s.ingest(t, []*etl.Message{old(5000, 2)})
-	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key IS NOT NULL`); n != 201 {
+	if n := s.count(t, `SELECT count(*) FROM cloakroom_data.user_logins WHERE data_key IS NOT NULL`); n != 201 {
 		t.Errorf("%d rows are sealed, want 201", n)
 	}
 }
@@ -85,11 +84,11 @@ func TestShredGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ingest(t, []*etl.Message{old(1001, 2)})
-	report, err := rotation.Shred(t.Context(), s.vault, dataset.Login(), before, rotation.Options{})
+	report, err := rotation.Shred(t.Context(), s.vault, before, rotation.Options{})
 	if err != nil || report.Cleared != 2 {
 		t.Errorf("%+v (%v), want 2 rows cleared", report, err)
 	}
-	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins WHERE data_key IS NOT NULL`); n != 10 {
+	if n := s.count(t, `SELECT count(*) FROM cloakroom_data.user_logins WHERE data_key IS NOT NULL`); n != 10 {
 		t.Errorf("%d rows are sealed, want the 10 of this month", n)
 	}
 	if n := s.count(t, `SELECT count(*) FROM cloakroom.rotations WHERE step = 'shred'`); n != 2 {
@@ -110,7 +109,7 @@ func TestForget(t *testing.T) {
 		t.Fatal(err)
 	}
 	forget := func() (rotation.Certificate, rotation.Report, error) {
-		return rotation.Forget(t.Context(), s.vault, dataset.Login(), request, rotation.Options{})
+		return rotation.Forget(t.Context(), s.vault, request, rotation.Options{})
 	}
 	s.approve(t, "ann", request)
 	if _, _, err := forget(); pg.Code(err) != pg.NotApproved {
@@ -128,7 +127,7 @@ func TestForget(t *testing.T) {
 	if again, _, err := forget(); err != nil || again != certificate {
 		t.Errorf("again: %+v (%v), want %+v", again, err, certificate)
 	}
-	if n := s.count(t, `SELECT count(*) FROM cloakroom.user_logins WHERE user_id = 'user-7' AND (data_key IS NOT NULL OR masked_ip_v1 IS NOT NULL OR sealed_ip IS NOT NULL)`); n != 0 {
+	if n := s.count(t, `SELECT count(*) FROM cloakroom_data.user_logins WHERE user_id = 'user-7' AND (data_key IS NOT NULL OR masked_ip_v1 IS NOT NULL OR sealed_ip IS NOT NULL)`); n != 0 {
 		t.Errorf("%d rows are not cleared", n)
 	}
 	s.replay(t, certificate)
@@ -144,13 +143,11 @@ func (s *fixture) replay(t *testing.T, c rotation.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line),
-		rotation.Options{DryRun: true})
+	report, err := rotation.ReplayForget(t.Context(), s.vault, bytes.NewReader(line), rotation.Options{DryRun: true})
 	if err != nil || report.Cleared != 1 {
 		t.Errorf("replay, dry: %+v (%v)", report, err)
 	}
-	report, err = rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line),
-		rotation.Options{})
+	report, err = rotation.ReplayForget(t.Context(), s.vault, bytes.NewReader(line), rotation.Options{})
 	if err != nil || report.Cleared != 1 {
 		t.Errorf("replay: %+v (%v)", report, err)
 	}
@@ -158,8 +155,7 @@ func (s *fixture) replay(t *testing.T, c rotation.Certificate) {
 	if line, err = json.Marshal(c); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rotation.ReplayForget(t.Context(), s.vault, dataset.Login(), bytes.NewReader(line),
-		rotation.Options{}); pg.Code(err) != pg.NotAllowedByVault {
+	if _, err := rotation.ReplayForget(t.Context(), s.vault, bytes.NewReader(line), rotation.Options{}); pg.Code(err) != pg.NotAllowedByVault {
 		t.Errorf("an altered certificate: %v", err)
 	}
 }
@@ -187,8 +183,8 @@ func TestManyKeys(t *testing.T) {
 	const made = 45_000
 	s := newFixture(t, 0)
 	before := s.count(t, `SELECT count(*) FROM cloakroom.data_keys`)
-	s.super.MustExec(`INSERT INTO cloakroom.data_keys (id, month, kek, kek_id, wrapped, key_check)
-		SELECT 2000000000 + n, '2020-01-01', 'file:///nowhere', 'none', repeat('w', 64)::bytea, repeat('x', 16)::bytea FROM generate_series(1, $1) AS n`, made)
+	s.super.MustExec(`INSERT INTO cloakroom.data_keys (id, dataset, month, kek, kek_id, wrapped, key_check)
+		SELECT 2000000000 + n, 'login', '2020-01-01', 'file:///nowhere', 'none', repeat('w', 64)::bytea, repeat('x', 16)::bytea FROM generate_series(1, $1) AS n`, made)
 	for _, step := range []struct{ leaf, query string }{
 		{"key.close", `SELECT cloakroom.close_data_keys(now() + interval '1 minute')`},
 		{"key.retire", `SELECT cloakroom.retire_data_keys()`},

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/google/uuid"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
@@ -31,7 +29,7 @@ func RequestForget(ctx context.Context, v *keys.Vault, user, ticket, reason stri
 type ForgetPlan struct {
 	State      string `db:"state" json:"state"`
 	Approvals  int    `db:"approvals" json:"approvals"` // by others than the requester
-	Rows       int64  `db:"logins" json:"rows"`
+	Rows       int64  `db:"rows" json:"rows"`
 	Rejections int64  `db:"rejections" json:"rejections"`
 }
 
@@ -51,13 +49,11 @@ type Certificate struct {
 	Code        string `db:"code" json:"code"` // authenticates it; only this vault can make one
 }
 
-// Forget clears the sealed values and the tokens of the person that an approved request names, in
-// rows and rejections. Run again, it finishes and returns the same certificate.
-func Forget(
-	ctx context.Context, v *keys.Vault, d *dataset.Dataset, request uuid.UUID, o Options,
-) (Certificate, Report, error) {
+// Forget clears the sealed values and the tokens of the person that an approved request names, in rows and rejections. Run
+// again, it finishes and returns the same certificate.
+func Forget(ctx context.Context, v *keys.Vault, request uuid.UUID, o Options) (Certificate, Report, error) {
 	var c Certificate
-	report, err := run(ctx, v, d, o, func(j *job, r *Report) error {
+	report, err := run(ctx, v, o, func(j *job, r *Report) error {
 		if err := j.ddl(ctx, "beginning to forget", `SELECT cloakroom.begin_forget($1)`, request); err != nil {
 			return err
 		}
@@ -88,29 +84,29 @@ func Forget(
 }
 
 func (j *job) forgetOnce(ctx context.Context, request uuid.UUID, r *Report) error {
-	var months []time.Time
-	err := j.call(ctx, "listing months", func(s session) error {
-		return s.list(ctx, &months, `SELECT month FROM cloakroom.months()`)
+	var parts []keys.Partition
+	err := j.call(ctx, "listing partitions", func(s session) error {
+		return s.list(ctx, &parts, `SELECT * FROM cloakroom.partition_list()`)
 	})
 	if err != nil {
 		return err
 	}
-	for _, month := range months {
-		n, err := j.forgetMonth(ctx, request, day(month))
+	for _, p := range parts {
+		n, err := j.forgetPart(ctx, request, p.Dataset, day(p.From))
 		if err != nil {
 			return err
 		}
 		r.Cleared += n
 	}
-	n, err := j.forgetMonth(ctx, request, nil)
+	n, err := j.forgetPart(ctx, request, nil, nil)
 	r.ClearedRejections += n
 	return err
 }
 
-// forgetMonth clears one month; nil: the rejections.
-func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n int64, err error) {
+// forgetPart clears one partition; nil: the rejections.
+func (j *job) forgetPart(ctx context.Context, request uuid.UUID, dataset, part any) (n int64, err error) {
 	err = j.tx(ctx, "forgetting", func(s session) error {
-		return s.get(ctx, &n, `SELECT cloakroom.forget_month($1, $2)`, request, month)
+		return s.get(ctx, &n, `SELECT cloakroom.forget_part($1, $2, $3)`, request, dataset, part)
 	})
 	return n, err
 }
@@ -118,10 +114,10 @@ func (j *job) forgetMonth(ctx context.Context, request uuid.UUID, month any) (n 
 // errDryRun rolls a transaction back.
 var errDryRun = errors.New("a dry run")
 
-// ReplayForget repeats what certificates say, up to the first that fails. A bundle has one
-// certificate a line, as JSON. A dry run does each and rolls it back.
-func ReplayForget(ctx context.Context, v *keys.Vault, d *dataset.Dataset, bundle io.Reader, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
+// ReplayForget repeats what certificates say, up to the first that fails. A bundle has one certificate a line, as JSON. A dry
+// run does each and rolls it back.
+func ReplayForget(ctx context.Context, v *keys.Vault, bundle io.Reader, o Options) (Report, error) {
+	return run(ctx, v, o, func(j *job, r *Report) error {
 		lines := bufio.NewScanner(bundle)
 		for n := 1; lines.Scan(); n++ {
 			if len(lines.Bytes()) == 0 {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/internal/pg"
@@ -96,12 +95,10 @@ func TestOnline(t *testing.T) {
 		var rotators sync.WaitGroup
 		for _, v := range vaults {
 			rotators.Go(func() {
-				if _, err := rotation.Reindex(t.Context(), v, dataset.Login(), rotation.Options{Owner: owner,
-					BatchRows: 100, Rest: -1}); err != nil {
+				if _, err := rotation.Reindex(t.Context(), v, rotation.Options{Owner: owner, BatchRows: 100, Rest: -1}); err != nil {
 					t.Error(err)
 				}
-				if _, err := rotation.Reseal(t.Context(), v, dataset.Login(), rotation.Options{Force: true,
-					BatchRows: 100, Rest: -1}); err != nil {
+				if _, err := rotation.Reseal(t.Context(), v, rotation.Options{Force: true, BatchRows: 100, Rest: -1}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -126,7 +123,7 @@ func TestOldSnapshotHoldsUpSwap(t *testing.T) {
 	defer tx.Rollback()
 	tx.MustExec(`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`)
 	tx.MustExec(`SELECT count(*) FROM pg_class`) // its snapshot, and no lock on what is reindexed
-	_, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), rotation.Options{Patience: time.Second})
+	_, err := rotation.Reindex(t.Context(), s.vault, rotation.Options{Patience: time.Second})
 	if !errors.Is(err, keys.ErrUnfinished) {
 		t.Fatalf("%v, want unfinished", err)
 	}
@@ -137,7 +134,7 @@ func TestOldSnapshotHoldsUpSwap(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), rotation.Options{}); err != nil {
+	if _, err := rotation.Reindex(t.Context(), s.vault, rotation.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	s.verify(t, 100)
@@ -152,16 +149,16 @@ func TestQuarantine(t *testing.T) {
 	s := newFixture(t, 100)
 	db := s.Open(t, "")
 	var id string
-	if err := db.Get(&id, `UPDATE cloakroom.user_logins SET sealed_ip = set_byte(sealed_ip, 30, get_byte(sealed_ip, 30) # 1)
-		WHERE message_id = (SELECT min(message_id::text)::uuid FROM cloakroom.user_logins) RETURNING message_id`); err != nil {
+	if err := db.Get(&id, `UPDATE cloakroom_data.user_logins SET sealed_ip = set_byte(sealed_ip, 30, get_byte(sealed_ip, 30) # 1)
+		WHERE row_id = (SELECT min(row_id::text)::uuid FROM cloakroom_data.user_logins) RETURNING row_id`); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true})
+		report, err := rotation.Reseal(t.Context(), s.vault, rotation.Options{Force: true})
 		if !errors.Is(err, keys.ErrQuarantined) {
 			t.Errorf("%v, want quarantined", err)
 		}
-		if len(report.Quarantined) != 1 || report.Quarantined[0].MessageID != id || len(report.Retired) > 0 {
+		if len(report.Quarantined) != 1 || report.Quarantined[0].RowID != id || len(report.Retired) > 0 {
 			t.Errorf("report: %+v", report)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 // Options tune a step. Zero means the default named beside each field.
 type Options struct {
+	Dataset   string        // Reseal, Shred: this dataset alone; empty: every one
 	Force     bool          // Rotate, Reseal: every data key made before now is due
 	DryRun    bool          // report what would be done; change nothing
 	Workers   int           // database connections that work on slices: 2
@@ -66,7 +67,7 @@ func (o Options) withDefaults() Options {
 // that is known.
 type Report struct {
 	DryRun            bool           `json:"dry_run,omitempty"`
-	MonthsMade        int            `json:"months_made"`
+	PartitionsMade    int            `json:"partitions_made"`
 	Purged            int64          `json:"rejections_purged"`
 	Rewrapped         int            `json:"rewrapped"`
 	Closed            []uint32       `json:"closed"`   // data keys that may no longer seal
@@ -80,6 +81,7 @@ type Report struct {
 	Cleared           int64          `json:"cleared"` // rows whose sealed values and tokens were cleared
 	ClearedRejections int64          `json:"cleared_rejections"`
 	Reindexed         *Reindexed     `json:"reindexed,omitempty"`
+	Evolved           *Evolved       `json:"evolved,omitempty"`
 	Quarantined       []Quarantined  `json:"quarantined,omitempty"`
 	Unfinished        []Unfinished   `json:"unfinished,omitempty"` // in a dry run: what an earlier run left
 	Verified          *verify.Report `json:"verified,omitempty"`
@@ -88,8 +90,10 @@ type Report struct {
 
 // Quarantined is a row, or a rejection, that did not open. It holds no value.
 type Quarantined struct {
-	MessageID string `db:"message_id" json:"message_id"`
-	Date      string `db:"create_date" json:"create_date"` // -infinity for a rejection
+	Dataset   string `db:"dataset" json:"dataset"`
+	RowID     string `db:"row_id" json:"row_id"` // of a rejection, its message's id
+	Sent      string `db:"sent" json:"sent"`
+	Rejection bool   `db:"rejection" json:"rejection"`
 	DataKey   uint32 `db:"data_key" json:"data_key"`
 	Problem   string `db:"problem" json:"problem"`
 }

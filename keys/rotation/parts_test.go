@@ -25,8 +25,8 @@ func TestResealWritesOverWhatItRead(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 5)
 	admin := s.Open(t, "")
-	admin.MustExec(`UPDATE cloakroom.user_logins SET sealed_device_id = NULL
-		WHERE message_id = (SELECT message_id FROM cloakroom.user_logins ORDER BY message_id LIMIT 1)`)
+	admin.MustExec(`UPDATE cloakroom_data.user_logins SET sealed_device_id = NULL, masked_device_id_v1 = NULL
+		WHERE row_id = (SELECT row_id FROM cloakroom_data.user_logins ORDER BY row_id LIMIT 1)`)
 	stored := s.sealed(t)
 	if stored.values[0][1] != nil {
 		t.Fatal("the first row's second value is not NULL: the test does not try what it means to")
@@ -94,7 +94,7 @@ func flipped(b []byte, at int) []byte {
 
 // sealedRows are all rows in the order of their ids.
 type sealedRows struct {
-	ids, dates pq.StringArray
+	ids, sents pq.StringArray
 	values     [][2][]byte
 	key        int
 }
@@ -102,20 +102,20 @@ type sealedRows struct {
 func (s *fixture) sealed(t *testing.T) sealedRows {
 	t.Helper()
 	var list []struct {
-		ID     string `db:"message_id"`
-		Date   string `db:"create_date"`
+		ID     string `db:"row_id"`
+		Sent   string `db:"sent"`
 		First  []byte `db:"sealed_ip"`
 		Second []byte `db:"sealed_device_id"`
 		Key    int    `db:"data_key"`
 	}
-	err := s.Open(t, "").Select(&list, `SELECT message_id, create_date::text, sealed_ip, sealed_device_id, data_key
-		FROM cloakroom.user_logins ORDER BY message_id`)
+	err := s.Open(t, "").Select(&list, `SELECT row_id, sent::text, sealed_ip, sealed_device_id, data_key
+		FROM cloakroom_data.user_logins ORDER BY row_id`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all sealedRows
 	for _, row := range list {
-		all.ids, all.dates, all.key = append(all.ids, row.ID), append(all.dates, row.Date), row.Key
+		all.ids, all.sents, all.key = append(all.ids, row.ID), append(all.sents, row.Sent), row.Key
 		all.values = append(all.values, [2][]byte{row.First, row.Second})
 	}
 	return all
@@ -137,8 +137,8 @@ func (s *fixture) reseal(t *testing.T, rows sealedRows, old, made [][2][]byte,
 	if cut != nil {
 		ends, values = cut(ends, values)
 	}
-	err := s.vault.DB.Get(&n, `SELECT cloakroom.reseal_parts($1, $2, '{ip,device_id}', $3, $4, $5, $6, $7, $8)`,
-		at.Epoch, at.Month, rows.ids, rows.dates, ends, values, rows.key, at.Check)
+	err := s.vault.DB.Get(&n, `SELECT cloakroom.reseal_parts($1, 'login', $2, $3, $4, $5, $6, $7, $8)`,
+		at.Epoch, at.Month, rows.ids, rows.sents, ends, values, rows.key, at.Check)
 	if err != nil {
 		t.Fatal(err)
 	}

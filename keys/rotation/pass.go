@@ -14,23 +14,29 @@ import (
 	"cloakroom/keys"
 )
 
-// slice is a range of message ids of one month, claimed for one transaction by a row lock: if the
-// claimer dies, the lock is gone, and AfterID says where the next one begins.
+// slice is a range of time of one partition, claimed for one transaction.
 type slice struct {
-	Month     time.Time `db:"month"`
-	Slice     int       `db:"slice"`
-	AfterID   uuid.UUID `db:"after_id"`
-	AfterDate string    `db:"after_date"`
-	LastID    uuid.UUID `db:"last_id"`
+	Dataset string    `db:"dataset"`
+	Part    time.Time `db:"part"` // first day of the partition, or the month of the data keys
+	Slice   int       `db:"slice"`
+	After   position  `db:"after"`
+	Last    string    `db:"last_sent"` // where the slice ends, not included
 }
+
+// position is the key of a row: its time, as Postgres prints it, for it may be infinite, and its id.
+type position struct {
+	Sent string    `db:"after_sent"`
+	ID   uuid.UUID `db:"after_id"`
+}
+
+func positionOf(r *keys.Row) position { return position{r.Sent.UTC().Format(time.RFC3339Nano), r.ID} }
 
 // batch is what a worker did with one page of a slice.
 type batch struct {
-	read    int // rows looked at
-	changed int // rows written
-	afterID uuid.UUID
-	after   string // create_date of the last row
-	done    bool   // nothing is left in the slice
+	read    int      // rows looked at
+	changed int      // rows written
+	after   position // the last row
+	done    bool     // nothing is left in the slice
 	took    time.Duration
 }
 
@@ -84,7 +90,7 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 			var at slice
 			var err error
 			claimed, err = found(s.get(ctx, &at, `
-				SELECT month, slice, after_id, after_date::text AS after_date, last_id
+				SELECT dataset, part, slice, after_sent::text AS "after.after_sent", after_id AS "after.after_id", last_sent::text AS last_sent
 				  FROM cloakroom.claim_slice($1, $2)`, rotation, name))
 			if err != nil || !claimed {
 				return err
@@ -93,10 +99,10 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 				return err
 			}
 			if b.read == 0 {
-				b.afterID, b.after = at.AfterID, at.AfterDate
+				b.after = at.After
 			}
-			return s.exec(ctx, `SELECT cloakroom.advance_slice($1, $2, $3, $4, $5, $6, $7, $8)`,
-				rotation, name, day(at.Month), at.Slice, b.afterID, b.after, b.done, b.changed)
+			return s.exec(ctx, `SELECT cloakroom.advance_slice($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+				rotation, name, at.Dataset, day(at.Part), at.Slice, b.after.Sent, b.after.ID, b.done, b.changed)
 		})
 		if err != nil || claimed {
 			b.took = time.Since(began)

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys/rotation"
 )
@@ -21,7 +20,7 @@ func TestPurgeNeedsDaysThatWereSeen(t *testing.T) {
 	admin.MustExec(`UPDATE cloakroom.rejections SET rejected_at = rejected_at - interval '40 days'`)
 	purged := func() int64 {
 		t.Helper()
-		r, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{})
+		r, err := rotation.Rotate(t.Context(), s.vault, rotation.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +37,7 @@ func TestPurgeNeedsDaysThatWereSeen(t *testing.T) {
 		t.Fatalf("%d rejections purged after 29 days, the policy keeps them 30", n)
 	}
 	seeDays(1)
-	dry, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{DryRun: true})
+	dry, err := rotation.Rotate(t.Context(), s.vault, rotation.Options{DryRun: true})
 	if err != nil || dry.Purged != 2 {
 		t.Errorf("a dry run would purge %d (%v), want 2", dry.Purged, err)
 	}
@@ -57,7 +56,7 @@ func TestRotateComparesClocks(t *testing.T) {
 		INSERT INTO cloakroom.observed_days (day) SELECT DATE '2001-01-01' + i FROM generate_series(1, 40) AS i`)
 	for _, ahead := range []time.Duration{-6 * time.Minute, 6 * time.Minute} {
 		s.vault.Clock = func() time.Time { return time.Now().Add(ahead) }
-		r, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true})
+		r, err := rotation.Rotate(t.Context(), s.vault, rotation.Options{Force: true})
 		if pg.Code(err) != pg.ClocksDiffer || !pg.IsUnavailable(err) || r.Purged != 0 || len(r.Closed) > 0 {
 			t.Errorf("a clock %v ahead: %+v, %v", ahead, r, err)
 		}
@@ -67,8 +66,7 @@ func TestRotateComparesClocks(t *testing.T) {
 		}
 	}
 	s.vault.Clock = nil
-	if r, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(),
-		rotation.Options{}); err != nil || r.Purged != 2 {
+	if r, err := rotation.Rotate(t.Context(), s.vault, rotation.Options{}); err != nil || r.Purged != 2 {
 		t.Errorf("once the clocks agree: %+v, %v", r, err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/lib/pq"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/retry"
 	"cloakroom/keys"
 )
@@ -22,10 +21,9 @@ type Reindexed struct {
 // Reindex makes a new index key and moves every token to it, or resumes an interrupted reindex.
 // Analysts see old tokens until every row has a new one; then one statement changes the view over.
 //
-// Its errors are those of Rotate. An old transaction that delays the change of the view gives
-// keys.ErrUnfinished.
-func Reindex(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
+// Its errors are those of Rotate. An old transaction that delays the change of the view gives keys.ErrUnfinished.
+func Reindex(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
+	return run(ctx, v, o, func(j *job, r *Report) error {
 		if o.DryRun {
 			return j.planReindex(ctx, r)
 		}
@@ -91,7 +89,7 @@ func (j *job) running(ctx context.Context, step string) (bool, error) {
 func (j *job) reindexPhase(ctx context.Context, rotation int64, at reindexState, r *Report) error {
 	switch at.Phase {
 	case "columns":
-		return j.ddl(ctx, "adding token columns", `SELECT cloakroom.reindex_columns($1, $2)`, rotation, j.members)
+		return j.ddl(ctx, "adding token columns", `SELECT cloakroom.reindex_columns($1)`, rotation)
 	case "live":
 		return j.ddl(ctx, "making the index key live", `SELECT cloakroom.reindex_live($1)`, rotation)
 	case "backfill":
@@ -103,7 +101,7 @@ func (j *job) reindexPhase(ctx context.Context, rotation int64, at reindexState,
 	case "snapshots":
 		return j.awaitSnapshots(ctx, rotation)
 	case "swap":
-		return j.ddl(ctx, "changing the view over", `SELECT cloakroom.reindex_swap($1, $2)`, rotation, j.members)
+		return j.ddl(ctx, "changing the view over", `SELECT cloakroom.reindex_swap($1)`, rotation)
 	case "old":
 		return j.ddl(ctx, "retiring the old index key", `SELECT cloakroom.reindex_old($1)`, rotation)
 	case "drop":
@@ -119,16 +117,20 @@ func (j *job) ddl(ctx context.Context, doing, query string, args ...any) error {
 // tokens runs the pass that makes tokens (backfill), or the one that recomputes and compares them
 // (check).
 func (j *job) tokens(ctx context.Context, rotation int64, at reindexState, pass string, r *Report) error {
-	index, err := j.indexKey(ctx, at.To)
+	index, err := j.indexKeys(ctx, at.To)
+	defer func() {
+		for _, k := range index {
+			k.Destroy()
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer index.Destroy()
-	newWorker := func(string) worker { return newTokenWorker(j, rotation, pass, index) }
+	newWorker := func(string) worker { return newTokenWorker(j, rotation, pass, at.To, index) }
 	changed, err := j.complete(ctx, rotation, []string{pass}, newWorker, func() (int64, error) {
 		var left int64
 		err := j.tx(ctx, "counting what is left ("+pass+")", func(s session) error {
-			return s.get(ctx, &left, `SELECT cloakroom.finish_`+pass+`($1, $2)`, rotation, j.members)
+			return s.get(ctx, &left, `SELECT cloakroom.finish_`+pass+`($1)`, rotation)
 		})
 		return left, err
 	})
@@ -136,23 +138,29 @@ func (j *job) tokens(ctx context.Context, rotation int64, at reindexState, pass 
 	return j.quarantine(ctx, "reindex", r, err)
 }
 
-func (j *job) indexKey(ctx context.Context, version uint32) (keys.IndexKey, error) {
-	live, err := j.vault.IndexKeys(ctx, j.settings, j.dataset)
-	if err != nil {
-		return keys.IndexKey{}, err
+// indexKeys gives the subkeys of a version for each dataset.
+func (j *job) indexKeys(ctx context.Context, version uint32) (map[string]keys.IndexKey, error) {
+	if err := j.refresh(ctx); err != nil {
+		return nil, err
 	}
-	found := keys.IndexKey{}
-	for _, k := range live {
-		if k.Version == version {
-			found = k
-		} else {
-			k.Destroy()
+	out := map[string]keys.IndexKey{}
+	for name, t := range j.datasets {
+		live, err := j.vault.IndexKeys(ctx, j.settings, t.Dataset)
+		if err != nil {
+			return out, err
+		}
+		for _, k := range live {
+			if k.Version == version {
+				out[name] = k
+			} else {
+				k.Destroy()
+			}
+		}
+		if out[name].Version == 0 {
+			return out, fmt.Errorf("index key v%d is not live: %w", version, keys.ErrUnfinished)
 		}
 	}
-	if found.Version == 0 {
-		return found, fmt.Errorf("index key v%d is not live: %w", version, keys.ErrUnfinished)
-	}
-	return found, nil
+	return out, nil
 }
 
 // awaitSnapshots waits for the end of every transaction whose snapshot may show rows without their

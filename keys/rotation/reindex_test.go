@@ -5,7 +5,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/dataset"
 	"cloakroom/etl/etltest"
 	"cloakroom/internal/pg"
 	"cloakroom/keys/rotation"
@@ -37,7 +36,7 @@ func TestReindex(t *testing.T) {
 				o.Owner = s.owner(t)
 			}
 			for version := uint32(2); version < 4; version++ {
-				report, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o)
+				report, err := rotation.Reindex(t.Context(), s.vault, o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -51,15 +50,14 @@ func TestReindex(t *testing.T) {
 			}
 			db := s.Open(t, "")
 			var columns []string
-			if err := db.Select(&columns,
-				`SELECT attname FROM pg_attribute WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname LIKE 'masked%' ORDER BY 1`); err != nil {
+			if err := db.Select(&columns, `SELECT attname FROM pg_attribute WHERE attrelid = 'cloakroom_data.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname LIKE 'masked%' ORDER BY 1`); err != nil {
 				t.Fatal(err)
 			}
 			if len(columns) != 2 || columns[0] != "masked_device_id_v3" {
 				t.Errorf("token columns: %v", columns)
 			}
 			var invalid, indexes int
-			if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE NOT indisvalid) FROM pg_index WHERE indexrelid::regclass::text LIKE 'cloakroom.user_logins%masked%'`).Scan(&indexes, &invalid); err != nil {
+			if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE NOT indisvalid) FROM pg_index WHERE indexrelid::regclass::text LIKE 'cloakroom_data.user_logins%masked%'`).Scan(&indexes, &invalid); err != nil {
 				t.Fatal(err)
 			}
 			if invalid > 0 || indexes != 2*5 {

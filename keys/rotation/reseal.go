@@ -8,15 +8,14 @@ import (
 
 	"github.com/lib/pq"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
-// Reseal closes the data keys that are due (by the policy, or all with Options.Force), reseals what
-// closed keys hold, and retires those that hold nothing. Its errors are those of Rotate.
-func Reseal(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
+// Reseal closes the data keys that are due (by the policy, or all with Options.Force), of Options.Dataset or of all, reseals what closed keys hold, and
+// retires those that hold nothing. Its errors are those of Rotate.
+func Reseal(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
+	return run(ctx, v, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
 		if err != nil {
 			return err
@@ -54,7 +53,7 @@ func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) 
 		Resumed  *bool         `db:"resumed"`
 	}
 	err := j.call(ctx, "beginning to reseal", func(s session) error {
-		return s.get(ctx, &begun, `SELECT * FROM cloakroom.begin_reseal($1)`, madeBefore)
+		return s.get(ctx, &begun, `SELECT * FROM cloakroom.begin_reseal($1, nullif($2, ''))`, madeBefore, j.o.Dataset)
 	})
 	if err != nil || begun.Rotation == nil {
 		return err
@@ -81,10 +80,10 @@ func (j *job) reseal(ctx context.Context, madeBefore time.Time, report *Report) 
 
 // rotationPlan is what resealing the keys made before a time would do.
 type rotationPlan struct {
-	Months     int           `db:"months"`
+	Partitions int           `db:"partitions"`
 	Closing    pq.Int32Array `db:"closing"`
 	Due        pq.Int32Array `db:"due"`
-	Rows       int64         `db:"logins"`
+	Rows       int64         `db:"rows"`
 	Rejections int64         `db:"rejections"`
 	Sealed     int64         `db:"sealed"` // sealed rows, whatever their key
 }

@@ -17,6 +17,7 @@ import (
 type resealer struct {
 	*rowReader
 	rotation int64
+	target   *target // of the batch
 	made     replacement
 	sealed   [][]byte // a row's new values, by member
 	scratch  envelope.Scratch
@@ -25,20 +26,22 @@ type resealer struct {
 }
 
 func newResealer(j *job, rotation int64) *resealer {
-	n := len(j.protected)
-	return &resealer{rowReader: newRowReader(j, nil), rotation: rotation,
-		made: replacement{members: make([]parts, n)}, sealed: make([][]byte, n)}
+	return &resealer{rowReader: &rowReader{job: j}, rotation: rotation}
 }
 
 // replacement is a page of resealed rows, as cloakroom.reseal_parts takes it.
 type replacement struct {
-	ids, dates textArray
+	ids, sents textArray
 	members    []parts
 	all        parts
 }
 
-func (r *replacement) reset() {
-	r.ids, r.dates = r.ids[:0], r.dates[:0]
+// reset empties it, for rows of so many members.
+func (r *replacement) reset(members int) {
+	r.ids, r.sents = r.ids[:0], r.sents[:0]
+	if len(r.members) != members {
+		r.members = make([]parts, members)
+	}
 	for i := range r.members {
 		r.members[i].reset()
 	}
@@ -74,21 +77,27 @@ func (p *parts) add(old, new []byte) {
 }
 
 func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error) {
-	rows, err := w.read(ctx, s, `cloakroom.reseal_page($1, $2, $3, $4, $5, $6)`,
-		w.rotation, day(at.Month), at.AfterID, at.AfterDate, at.LastID, w.o.BatchRows)
+	var err error
+	if w.target, err = w.job.target(at.Dataset); err != nil {
+		return batch{}, err
+	}
+	rows, err := w.read(ctx, s, `cloakroom.reseal_page($1, $2, $3, $4, $5, $6, $7)`,
+		w.rotation, at.Dataset, day(at.Part), at.After.Sent, at.After.ID, at.Last, w.o.BatchRows)
 	if err != nil || len(rows) == 0 {
 		return batch{done: true}, err
 	}
-	newKey := sync.OnceValues(func() (*keys.SealingKey, error) { return w.sealingKey(ctx, at.Month, rows) })
-	w.made.reset()
+	newKey := sync.OnceValues(func() (*keys.SealingKey, error) { return w.sealingKey(ctx, w.target, keys.MonthOf(at.Part), rows) })
+	w.made.reset(len(w.target.protected))
+	if len(w.sealed) != len(w.target.protected) {
+		w.sealed = make([][]byte, len(w.target.protected))
+	}
 	var q quarantine
 	for i := range rows {
 		if err := w.add(ctx, &q, newKey, &rows[i]); err != nil {
 			return batch{}, err
 		}
 	}
-	last := rows[len(rows)-1]
-	b := batch{read: len(rows), afterID: last.ID, after: day(last.Date), done: len(rows) < w.o.BatchRows}
+	b := batch{read: len(rows), after: positionOf(&rows[len(rows)-1]), done: len(rows) < w.o.BatchRows}
 	if len(w.made.ids) > 0 {
 		key, err := newKey()
 		if err != nil {
@@ -96,17 +105,15 @@ func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error
 		}
 		all := w.made.flat()
 		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			w.epoch.Load(), day(at.Month), w.members, w.made.ids, w.made.dates,
-			all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
+			w.epoch.Load(), at.Dataset, day(at.Part), w.made.ids, w.made.sents, all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
 			return batch{}, err
 		}
 	}
-	return b, q.write(ctx, s, "reseal")
+	return b, q.write(ctx, s, "reseal", at.Dataset)
 }
 
-// sealingKey acquires a data key of the month for a page. The sealed sizes, a little larger, stand
-// for those of the texts.
-func (j *job) sealingKey(ctx context.Context, month time.Time, rows []keys.Row) (*keys.SealingKey, error) {
+// sealingKey acquires a data key of the dataset and month for a page. The sealed sizes, a little larger, stand for those of the texts.
+func (j *job) sealingKey(ctx context.Context, t *target, month time.Time, rows []keys.Row) (*keys.SealingKey, error) {
 	seals, size := 0, 0
 	for i := range rows {
 		for _, sealed := range rows[i].Sealed {
@@ -114,11 +121,11 @@ func (j *job) sealingKey(ctx context.Context, month time.Time, rows []keys.Row) 
 			size += len(sealed)
 		}
 	}
-	return j.acquire(ctx, month, seals, size)
+	return j.acquire(ctx, t, month, seals, size)
 }
 
-func (j *job) acquire(ctx context.Context, month time.Time, seals, size int) (*keys.SealingKey, error) {
-	key, err := j.issuer.Acquire(ctx, month, uint64(seals), uint64(size))
+func (j *job) acquire(ctx context.Context, t *target, month time.Time, seals, size int) (*keys.SealingKey, error) {
+	key, err := t.issuer.Acquire(ctx, month, uint64(seals), uint64(size))
 	if err != nil {
 		return nil, err
 	}
@@ -136,27 +143,27 @@ type sealingKeyFunc func() (*keys.SealingKey, error)
 func (w *resealer) add(ctx context.Context, q *quarantine, to sealingKeyFunc, row *keys.Row) error {
 	opening, err := w.ring.Key(ctx, uint32(row.DataKey.Int32))
 	if problem, isData := keys.DataProblem(err); isData {
-		q.add(row, problem)
+		q.addRow(row, problem)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	place := row.Place(w.settings.ID, w.dataset, "")
+	place := row.Place(w.settings.ID, w.target.Dataset, "")
 	for i, sealed := range row.Sealed {
 		if sealed == nil {
 			continue
 		}
 		err = w.resealField(opening, to, row, &place, i)
 		if problem, isData := keys.DataProblem(err); isData {
-			q.add(row, w.protected[i].Name+": "+problem)
+			q.addRow(row, w.target.protected[i].Name+": "+problem)
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	w.made.ids, w.made.dates = append(w.made.ids, row.ID.String()), append(w.made.dates, place.Date)
+	w.made.ids, w.made.sents = append(w.made.ids, row.ID.String()), append(w.made.sents, positionOf(row).Sent)
 	for i, old := range row.Sealed {
 		w.made.members[i].add(old, w.sealed[i])
 	}
@@ -164,11 +171,9 @@ func (w *resealer) add(ctx context.Context, q *quarantine, to sealingKeyFunc, ro
 }
 
 // resealField opens member i's value and seals it under another key.
-func (w *resealer) resealField(
-	from *envelope.Key, to sealingKeyFunc, row *keys.Row, place *envelope.Place, i int,
-) error {
-	pad := w.protected[i].Protect.Pad
-	place.Field = w.protected[i].Name
+func (w *resealer) resealField(from *envelope.Key, to sealingKeyFunc, row *keys.Row, place *envelope.Place, i int) error {
+	pad := w.target.protected[i].Protect.Pad
+	place.Field = w.target.protected[i].Name
 	defer func() { clear(w.text); clear(w.again) }()
 	var err error
 	if w.text, err = from.Open(w.text[:0], &w.scratch, place, pad, row.Sealed[i]); err != nil {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/lib/pq"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
@@ -15,10 +14,9 @@ import (
 // inUse is how long a daemon may seal with a data key (its cap is one hour), and a margin.
 const inUse = 2 * time.Hour
 
-// Retire closes the data keys that no daemon seals with any more, and retires the closed keys that
-// hold nothing.
-func Retire(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
+// Retire closes the data keys that no daemon seals with any more, and retires the closed keys that hold nothing.
+func Retire(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
+	return run(ctx, v, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
 		if err != nil {
 			return err
@@ -38,7 +36,7 @@ func Retire(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 func (j *job) closeKeys(ctx context.Context, madeBefore time.Time, r *Report) error {
 	var closed pq.Int32Array
 	err := j.tx(ctx, "closing data keys", func(s session) error {
-		return s.get(ctx, &closed, `SELECT cloakroom.close_data_keys($1)`, madeBefore)
+		return s.get(ctx, &closed, `SELECT cloakroom.close_data_keys($1, nullif($2, ''))`, madeBefore, j.o.Dataset)
 	})
 	if err != nil {
 		return err
@@ -93,7 +91,7 @@ func (j *job) planRetire(ctx context.Context, madeBefore time.Time, r *Report) e
 // heldKey is what a closed data key still holds: rows and rejections sealed under it.
 type heldKey struct {
 	DataKey    uint32 `db:"data_key"`
-	Rows       int64  `db:"logins"`
+	Rows       int64  `db:"rows"`
 	Rejections int64  `db:"rejections"`
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/lib/pq"
 	"golang.org/x/sync/errgroup"
 
-	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
 )
@@ -21,8 +20,8 @@ import (
 // that are under it already are left alone. Between two KMS keys no plaintext leaves KMS.
 //
 // A KEK that is lost, disabled, denied or not configured is an error before anything changes.
-func Rewrap(ctx context.Context, v *keys.Vault, d *dataset.Dataset, to string, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error { return j.rewrap(ctx, to, r) })
+func Rewrap(ctx context.Context, v *keys.Vault, to string, o Options) (Report, error) {
+	return run(ctx, v, o, func(j *job, r *Report) error { return j.rewrap(ctx, to, r) })
 }
 
 // wrappedKey is a data key or a version of the index key, as its vault row has it.

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"cloakroom/dataset"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
 	"cloakroom/keys/keystest"
@@ -26,19 +25,17 @@ func TestRewrap(t *testing.T) {
 	}
 	both := open(other + "," + s.KEK)
 
-	report, err := rotation.Rewrap(t.Context(), both, dataset.Login(), other, rotation.Options{DryRun: true})
+	report, err := rotation.Rewrap(t.Context(), both, other, rotation.Options{DryRun: true})
 	if err != nil || report.Rewrapped != 2 {
 		t.Fatalf("dry run: %+v (%v), want 2 keys", report, err)
 	}
 	s.verify(t, 100) // under the old KEK still
-	if report, err = rotation.Rewrap(t.Context(), both, dataset.Login(), other,
-		rotation.Options{}); err != nil || report.Rewrapped != 2 {
+	if report, err = rotation.Rewrap(t.Context(), both, other, rotation.Options{}); err != nil || report.Rewrapped != 2 {
 		t.Fatalf("%+v (%v), want 2 keys", report, err)
 	}
 	s.vault = open(other)
 	s.verify(t, 100)
-	if report, err = rotation.Rewrap(t.Context(), both, dataset.Login(), other,
-		rotation.Options{}); err != nil || report.Rewrapped != 0 {
+	if report, err = rotation.Rewrap(t.Context(), both, other, rotation.Options{}); err != nil || report.Rewrapped != 0 {
 		t.Errorf("again: %+v (%v), want nothing to do", report, err)
 	}
 }
@@ -55,8 +52,7 @@ func TestRewrapLostKEK(t *testing.T) {
 	if err := os.Remove(strings.TrimPrefix(s.KEK, "file://")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = rotation.Rewrap(t.Context(), &keys.Vault{DB: s.vault.DB, KEK: set}, dataset.Login(), other,
-		rotation.Options{})
+	_, err = rotation.Rewrap(t.Context(), &keys.Vault{DB: s.vault.DB, KEK: set}, other, rotation.Options{})
 	if !errors.Is(err, kek.ErrNotConfigured) || !strings.Contains(err.Error(), "nothing was changed") {
 		t.Errorf("the old KEK is lost: %v", err)
 	}

@@ -7,21 +7,19 @@ import (
 
 	"github.com/lib/pq"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/verify"
 )
 
-// Rotate does what the vault's policy says is due, in this order: it makes the months ahead, purges
-// old rejections, rewraps under the wanted KEK, closes and reseals old data keys, retires those
-// that hold nothing, and reindexes if the live index key is old. It first finishes what an earlier
-// run left unfinished, and at its end verifies a sample.
+// Rotate does what the vault's policy says is due, in this order: it makes the partitions ahead, purges old rejections, rewraps
+// under the wanted KEK, finishes the change of a dataset, closes and reseals old data keys, retires those that hold nothing, and reindexes if the live index key
+// is old. It first finishes what an earlier run left unfinished, and at its end verifies a sample.
 //
-// It returns keys.ErrQuarantined if rows do not open, keys.ErrUnfinished if it has to be run again,
-// an error of package kek, or the database's. The report is true in any case.
-func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
+// It returns keys.ErrQuarantined if rows do not open, keys.ErrUnfinished if it has to be run again, an error of package kek,
+// or the database's. The report is true in any case.
+func Rotate(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
+	return run(ctx, v, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
 		if err != nil {
 			return err
@@ -37,13 +35,16 @@ func Rotate(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (
 				return err
 			}
 		}
+		if err := j.evolve(ctx, r); err != nil {
+			return err
+		}
 		if err := j.resealDue(ctx, due.DataKeys, r); err != nil {
 			return err
 		}
 		if err := j.reindexDue(ctx, due.IndexKeys, r); err != nil {
 			return err
 		}
-		r.Verified, err = verify.Run(ctx, v, d, verify.Options{})
+		r.Verified, err = verify.Run(ctx, v, verify.Options{})
 		return err
 	})
 }
@@ -76,11 +77,10 @@ func (j *job) due(ctx context.Context) (due, error) {
 // can still be restored.
 const retiredDays = 35
 
-// housekeeping makes the months ahead, purges old rejections and destroys data keys that were
-// retired long ago.
+// housekeeping makes the partitions ahead, purges old rejections and destroys data keys that were retired long ago.
 func (j *job) housekeeping(ctx context.Context, r *Report) error {
-	err := j.call(ctx, "making the months ahead", func(s session) error {
-		return s.get(ctx, &r.MonthsMade, `SELECT cloakroom.make_months_ahead()`)
+	err := j.call(ctx, "making the partitions ahead", func(s session) error {
+		return s.get(ctx, &r.PartitionsMade, `SELECT cloakroom.make_partitions_ahead()`)
 	})
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (j *job) plan(ctx context.Context, due due, r *Report) error {
 	if err != nil {
 		return err
 	}
-	r.MonthsMade = p.Months
+	r.PartitionsMade = p.Partitions
 	if err := j.vault.DB.GetContext(ctx, &r.Purged, `SELECT cloakroom.old_rejections()`); err != nil {
 		return fmt.Errorf("counting old rejections: %w", pg.Redact(err))
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/keys"
@@ -51,7 +50,7 @@ func (s *fixture) ingest(t testing.TB, messages []*etl.Message) {
 // verify opens everything.
 func (s *fixture) verify(t testing.TB, rows int) {
 	t.Helper()
-	report, err := verify.Run(t.Context(), s.vault, dataset.Login(), verify.Options{All: true})
+	report, err := verify.Run(t.Context(), s.vault, verify.Options{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +76,7 @@ func (s *fixture) states(t testing.TB) map[uint32]string {
 func TestRotateForce(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 5000)
-	report, err := rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true})
+	report, err := rotation.Rotate(t.Context(), s.vault, rotation.Options{Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +92,7 @@ func TestRotateForce(t *testing.T) {
 	s.ingest(t, etltest.Logins(5000, 5100))
 	s.verify(t, 5100)
 
-	report, err = rotation.Rotate(t.Context(), s.vault, dataset.Login(), rotation.Options{})
+	report, err = rotation.Rotate(t.Context(), s.vault, rotation.Options{})
 	if err != nil || report.Resealed+report.Rejections > 0 || len(report.Closed)+len(report.Retired) > 0 {
 		t.Errorf("nothing was due: %+v (%v)", report, err)
 	}

@@ -80,7 +80,7 @@ func (j *job) again(ctx context.Context, doing string, f func() error) error {
 	}
 	err := retry.Do(ctx, retry.Pauses{Total: j.o.Patience}, passes, func() error {
 		err := pg.Redact(f())
-		if code := pg.Code(err); code == pg.StaleEpoch || code == pg.UnknownDataKey {
+		if code := pg.Code(err); code == pg.StaleEpoch || code == pg.UnknownDataKey || errors.Is(err, errStale) {
 			return cmp.Or(j.refresh(ctx), err)
 		}
 		return err
@@ -101,6 +101,9 @@ func (j *job) again(ctx context.Context, doing string, f func() error) error {
 // mayPass reports an error after which the same work may succeed. Clocks that differ do not pass:
 // somebody has to set one.
 func mayPass(err error) bool {
+	if errors.Is(err, errStale) {
+		return true
+	}
 	switch pg.Code(err) {
 	case pg.ClocksDiffer:
 		return false

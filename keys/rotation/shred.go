@@ -11,44 +11,44 @@ import (
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
-// ShredMonth is what shredding makes unreadable in one month.
+// ShredMonth is what shredding makes unreadable in one month of a dataset.
 type ShredMonth struct {
+	Dataset    string   `json:"dataset"`
 	Month      string   `json:"month"`
 	Rows       int64    `json:"rows"`
 	Rejections int64    `json:"rejections"`
 	DataKeys   []uint32 `json:"data_keys"`
 }
 
-// PlanShred reports what Shred would make unreadable. It changes nothing.
-func PlanShred(ctx context.Context, v *keys.Vault, before time.Time) ([]ShredMonth, error) {
+// PlanShred reports what Shred would make unreadable, of a dataset or, with no name, of all. It changes nothing.
+func PlanShred(ctx context.Context, v *keys.Vault, dataset string, before time.Time) ([]ShredMonth, error) {
 	var rows []struct {
+		Dataset    string        `db:"dataset"`
 		Month      time.Time     `db:"month"`
-		Rows       int64         `db:"logins"`
+		Rows       int64         `db:"rows"`
 		Rejections int64         `db:"rejections"`
 		DataKeys   pq.Int32Array `db:"data_keys"`
 	}
-	if err := v.DB.SelectContext(ctx, &rows, `SELECT * FROM cloakroom.shred_plan($1)`, day(before)); err != nil {
+	if err := v.DB.SelectContext(ctx, &rows, `SELECT * FROM cloakroom.shred_plan($1, nullif($2, ''))`, day(before), dataset); err != nil {
 		return nil, fmt.Errorf("planning the shred: %w", pg.Redact(err))
 	}
 	plan := []ShredMonth{}
 	for _, m := range rows {
 		if m.Rows+m.Rejections > 0 || len(m.DataKeys) > 0 {
-			plan = append(plan, ShredMonth{m.Month.Format("2006-01"), m.Rows, m.Rejections, ids(m.DataKeys)})
+			plan = append(plan, ShredMonth{m.Dataset, m.Month.Format("2006-01"), m.Rows, m.Rejections, ids(m.DataKeys)})
 		}
 	}
 	return plan, nil
 }
 
-// Shred destroys the data keys of all months before a month, then clears what they sealed and its
-// tokens. The keys are gone with its first statement, so it cannot be undone. If it is interrupted,
-// the next run goes on.
-func Shred(ctx context.Context, v *keys.Vault, d *dataset.Dataset, before time.Time, o Options) (Report, error) {
-	return run(ctx, v, d, o, func(j *job, r *Report) error {
+// Shred destroys the data keys of all months before a month, then clears what they sealed and its tokens. The keys are gone
+// with its first statement, so it cannot be undone. If it is interrupted, the next run goes on.
+func Shred(ctx context.Context, v *keys.Vault, before time.Time, o Options) (Report, error) {
+	return run(ctx, v, o, func(j *job, r *Report) error {
 		due, err := j.toShred(ctx, before)
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (j *job) toShred(ctx context.Context, before time.Time) ([]uint32, error) {
 	list, err := j.vault.DataKeys(ctx)
 	var left []uint32
 	for _, k := range list {
-		if k.Month.Before(before) && k.State != "shredded" {
+		if k.Month.Before(before) && k.State != "shredded" && (j.o.Dataset == "" || k.Dataset == j.o.Dataset) {
 			left = append(left, k.ID)
 		}
 	}
@@ -97,7 +97,7 @@ func (j *job) shred(ctx context.Context, before time.Time, r *Report) (time.Time
 		Before   time.Time `db:"before"`
 	}
 	err := j.tx(ctx, "shredding keys", func(s session) error {
-		return s.get(ctx, &begun, `SELECT * FROM cloakroom.begin_shred($1)`, day(before))
+		return s.get(ctx, &begun, `SELECT * FROM cloakroom.begin_shred($1, nullif($2, ''))`, day(before), j.o.Dataset)
 	})
 	if err != nil {
 		return time.Time{}, err
@@ -139,17 +139,18 @@ type clearer struct {
 func (w *clearer) batch(ctx context.Context, s session, at slice) (batch, error) {
 	var page struct {
 		Changed int            `db:"changed"`
-		AfterID uuid.NullUUID  `db:"after_id"`
-		After   sql.NullString `db:"after_date"`
+		Sent    sql.NullString `db:"after_sent"`
+		ID      uuid.NullUUID  `db:"after_id"`
 	}
 	if err := s.get(ctx, &page, `
-		SELECT changed, after_id, after_date::text AS after_date FROM cloakroom.clear_page($1, $2, $3, $4, $5, $6)`,
-		w.rotation, day(at.Month), at.AfterID, at.AfterDate, at.LastID, w.o.BatchRows); err != nil {
+		SELECT changed, after_sent::text AS after_sent, after_id FROM cloakroom.clear_page($1, $2, $3, $4, $5, $6, $7)`,
+		w.rotation, at.Dataset, day(at.Part), at.After.Sent, at.After.ID, at.Last, w.o.BatchRows); err != nil {
 		return batch{}, err
 	}
-	if !page.AfterID.Valid {
+	if !page.ID.Valid {
 		return batch{done: true}, nil
 	}
-	return batch{read: page.Changed, changed: page.Changed, afterID: page.AfterID.UUID, after: page.After.String,
-		done: page.Changed < w.o.BatchRows}, nil
+	return batch{
+		read: page.Changed, changed: page.Changed, after: position{page.Sent.String, page.ID.UUID}, done: page.Changed < w.o.BatchRows,
+	}, nil
 }

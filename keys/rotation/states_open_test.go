@@ -20,7 +20,7 @@ func (w *states) audits(as string) func() error {
 	case "warm":
 		return w.opensWithKeysInHand()
 	case "asked":
-		request, err := w.ask(recovery.RequestParams{User: fmt.Sprintf("user-%d", user)})
+		request, err := w.ask(recovery.RequestParams{Subject: fmt.Sprintf("user-%d", user)})
 		return func() error {
 			if err != nil {
 				return err
@@ -31,7 +31,7 @@ func (w *states) audits(as string) func() error {
 	return func() error {
 		// A request by token expires when its tokens are dropped: make it again.
 		for tries := 0; ; tries++ {
-			tokens, err := w.auditor.TokensOf(w.t.Context(), "device_id", device)
+			tokens, err := w.auditor.TokensOf(w.t.Context(), "", "device_id", "", device)
 			if err != nil {
 				return err
 			}
@@ -122,9 +122,10 @@ func (w *states) opensWithKeysInHand() func() error {
 
 // read reads every row, sealed.
 func (w *states) read() ([]keys.Row, error) {
-	found, err := w.super.Query(`SELECT ` + keys.RowColumns(dataset.Login(), nil) + ` FROM cloakroom.user_logins`)
+	found, err := w.super.Query(`SELECT row_id, sent, create_date, user_id AS subject, data_key,
+		ARRAY[sealed_ip, sealed_device_id] AS sealed, '{}'::text[] AS tokens FROM cloakroom_data.user_logins`)
 	if err != nil {
 		return nil, err
 	}
-	return keys.AppendRows(nil, found, len(dataset.Login().Protected()), 0)
+	return keys.AppendRows(nil, found, 0)
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/internal/pg"
@@ -115,7 +114,7 @@ func newStates(t *testing.T) *states {
 	w.fixture = fixtureOf(t, env, 0)
 	w.old = w.writer
 	w.ingests = env.Vault(t, env.As(t, "ingest2", "ingest"))
-	w.auditor = &recovery.Client{Vault: env.Vault(t, env.As(t, "auditor", "auditor")), Dataset: dataset.Login()}
+	w.auditor = &recovery.Client{Vault: env.Vault(t, env.As(t, "auditor", "auditor"))}
 	w.analyst = env.Pool(t, env.As(t, "analyst", "analyst"))
 	w.count(t, `SELECT 1`)
 	w.super.MustExec(`UPDATE cloakroom.settings SET approvals = 0, row_limit = 100000, daily_quota = 100000000`)
@@ -166,7 +165,7 @@ func (w *states) act(at state) {
 		w.load(writer, 1)
 	case "cold":
 		var err error
-		if writer, err = etl.NewWriter(w.t.Context(), w.ingests, dataset.Login(), keys.Caps{}); err != nil {
+		if writer, err = etl.NewWriter(w.t.Context(), w.ingests, nil, keys.Caps{}); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -197,7 +196,7 @@ func (w *states) act(at state) {
 		w.t.Error(err)
 	}
 	w.verify(w.t, len(w.there))
-	if n := w.count(w.t, `SELECT count(*) FROM cloakroom.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`); n > 0 {
+	if n := w.count(w.t, `SELECT count(*) FROM cloakroom_data.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`); n > 0 {
 		w.t.Errorf("%d rows need a key that is gone", n)
 	}
 }
@@ -234,12 +233,12 @@ func (w *states) rotate(ctx context.Context, step string) error {
 	var err error
 	switch step {
 	case "reseal":
-		_, err = rotation.Reseal(ctx, w.vault, dataset.Login(), o)
+		_, err = rotation.Reseal(ctx, w.vault, o)
 	case "reindex":
-		_, err = rotation.Reindex(ctx, w.vault, dataset.Login(), o)
+		_, err = rotation.Reindex(ctx, w.vault, o)
 	case "rewrap":
 		w.to = 1 - w.to
-		_, err = rotation.Rewrap(ctx, w.vault, dataset.Login(), w.keks[w.to], o)
+		_, err = rotation.Rewrap(ctx, w.vault, w.keks[w.to], o)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", step, err)
@@ -247,8 +246,7 @@ func (w *states) rotate(ctx context.Context, step string) error {
 	return nil
 }
 
-// analystLooks counts until ctx ends: never more tokens than devices, no row without a token, as
-// many rows as users.
+// analystLooks counts until ctx ends: never more tokens than devices, no row without a token, as many rows as users.
 func (w *states) analystLooks(ctx context.Context) (looks int, wrong string) {
 	for ; looks == 0 || ctx.Err() == nil; looks++ {
 		var got struct {

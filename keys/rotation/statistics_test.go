@@ -6,7 +6,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/dataset"
 	"cloakroom/etl/etltest"
 	"cloakroom/keys/rotation"
 )
@@ -19,18 +18,18 @@ func TestMonthWithoutStatistics(t *testing.T) {
 	today := etltest.Today()
 	nextMonth := today.AddDate(0, 1, 1-today.Day())
 	reindex := func(s *fixture, o rotation.Options) error {
-		_, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o)
+		_, err := rotation.Reindex(t.Context(), s.vault, o)
 		return err
 	}
 	for name, step := range map[string]func(*fixture, rotation.Options) error{
 		"reindex":                         reindex,
 		"reindex after an empty analysis": reindex,
 		"reseal": func(s *fixture, o rotation.Options) error {
-			_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), o)
+			_, err := rotation.Reseal(t.Context(), s.vault, o)
 			return err
 		},
 		"shred": func(s *fixture, o rotation.Options) error {
-			_, err := rotation.Shred(t.Context(), s.vault, dataset.Login(), nextMonth, o)
+			_, err := rotation.Shred(t.Context(), s.vault, nextMonth, o)
 			return err
 		},
 	} {
@@ -39,7 +38,7 @@ func TestMonthWithoutStatistics(t *testing.T) {
 			s := newFixture(t, 0)
 			admin := s.Open(t, "")
 			var part string
-			if err := admin.Get(&part, `SELECT format('cloakroom.user_logins_%s', to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM'))`); err != nil {
+			if err := admin.Get(&part, `SELECT format('cloakroom_data.user_logins_%s', to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM'))`); err != nil {
 				t.Fatal(err)
 			}
 			admin.MustExec(`ALTER TABLE ` + part + ` SET (autovacuum_enabled = off)`)

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"cloakroom/dataset"
 	"cloakroom/keys/rotation"
 )
 
@@ -13,8 +12,7 @@ func TestRestsWhileLoadsRun(t *testing.T) {
 	s := newFixture(t, 1000)
 	reseal := func() time.Duration {
 		t.Helper()
-		report, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true,
-			Workers: 1, BatchRows: 100, Rest: 20})
+		report, err := rotation.Reseal(t.Context(), s.vault, rotation.Options{Force: true, Workers: 1, BatchRows: 100, Rest: 20})
 		if err != nil || report.Resealed != 1000 {
 			t.Fatalf("%+v (%v)", report, err)
 		}
@@ -35,19 +33,18 @@ func TestProgressOfManyRows(t *testing.T) {
 	const rows = 40_000
 	s := newFixture(t, rows)
 	var pages int
-	if err := s.Open(t, "").Get(&pages, `SELECT (sum(pg_relation_size(relid)) / 8192)::integer FROM pg_partition_tree('cloakroom.user_logins') WHERE isleaf`); err != nil {
+	if err := s.Open(t, "").Get(&pages, `SELECT (sum(pg_relation_size(relid)) / 8192)::integer FROM pg_partition_tree('cloakroom_data.user_logins') WHERE isleaf`); err != nil {
 		t.Fatal(err)
 	}
 	if pages < 1100 {
 		t.Fatalf("there are %d pages: all are counted, and the test does not try what it means to", pages)
 	}
 	var told rotation.Progress
-	_, err := rotation.Reseal(t.Context(), s.vault, dataset.Login(), rotation.Options{Force: true, Workers: 1,
-		Progress: func(p rotation.Progress) {
-			if p.Step == "reseal" {
-				told = p
-			}
-		}})
+	_, err := rotation.Reseal(t.Context(), s.vault, rotation.Options{Force: true, Workers: 1, Progress: func(p rotation.Progress) {
+		if p.Step == "reseal" {
+			told = p
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

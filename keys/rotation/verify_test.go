@@ -3,7 +3,6 @@ package rotation_test
 import (
 	"testing"
 
-	"cloakroom/dataset"
 	"cloakroom/keys/rotation"
 	"cloakroom/keys/verify"
 )
@@ -33,13 +32,13 @@ func TestVerifyAllowsForRotation(t *testing.T) {
 			verify(at)
 		}
 	})
-	if _, err := rotation.Reindex(t.Context(), s.vault, dataset.Login(), o); err != nil {
+	if _, err := rotation.Reindex(t.Context(), s.vault, o); err != nil {
 		t.Fatal(err)
 	}
 	if len(looked) < 8 {
 		t.Errorf("verified in phases %v only", looked)
 	}
-	s.super.MustExec(`SELECT cloakroom.close_data_keys(now()); UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, masked_ip_v2 = NULL, masked_device_id_v2 = NULL, data_key = NULL;
+	s.super.MustExec(`SELECT cloakroom.close_data_keys(now()); UPDATE cloakroom_data.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, masked_ip_v2 = NULL, masked_device_id_v2 = NULL, data_key = NULL;
 		UPDATE cloakroom.rejections SET sealed_body = NULL, data_key = NULL`)
 	if got := s.sample(t); len(got.Unneeded) != 1 || got.FailureCount > 0 {
 		t.Errorf("%+v, want one key that nothing refers to", got)
@@ -48,7 +47,7 @@ func TestVerifyAllowsForRotation(t *testing.T) {
 
 func (s *fixture) sample(t *testing.T) *verify.Report {
 	t.Helper()
-	got, err := verify.Run(t.Context(), s.vault, dataset.Login(), verify.Options{})
+	got, err := verify.Run(t.Context(), s.vault, verify.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func (w *verifier) checkKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.report.Keys = len(w.index) // unwrapped already
+	w.report.Keys = w.indexKeys // unwrapped already
 	group, unwrapping := errgroup.WithContext(ctx)
 	group.SetLimit(unwrapsAtOnce)
 	for _, k := range list {
@@ -42,7 +42,7 @@ func (w *verifier) checkKeys(ctx context.Context) error {
 		return err
 	}
 	if err := w.vault.DB.SelectContext(ctx, &w.report.Unneeded, `
-		SELECT data_key FROM cloakroom.retirable_data_keys() WHERE logins + rejections = 0 ORDER BY 1`); err != nil {
+		SELECT data_key FROM cloakroom.retirable_data_keys() WHERE rows + rejections = 0 ORDER BY 1`); err != nil {
 		return fmt.Errorf("looking for data keys that nothing needs: %w", pg.Redact(err))
 	}
 	return nil
@@ -52,12 +52,12 @@ func (w *verifier) checkKeys(ctx context.Context) error {
 // whose key is gone are left to the check of the rows themselves, which would report them twice.
 func (w *verifier) findOrphans(ctx context.Context, all bool) error {
 	var list []struct {
-		ID      uuid.UUID `db:"message_id"`
+		Dataset string    `db:"dataset"`
+		ID      uuid.UUID `db:"row_id"`
 		DataKey uint32    `db:"data_key"`
 		State   *string   `db:"state"` // nil: the vault has no such key
 	}
-	err := w.vault.DB.SelectContext(ctx, &list, `SELECT message_id, data_key, state FROM cloakroom.orphan_rows($1)`,
-		maxFailures)
+	err := w.vault.DB.SelectContext(ctx, &list, `SELECT dataset, row_id, data_key, state FROM cloakroom.orphan_rows($1)`, maxFailures)
 	if err != nil {
 		return fmt.Errorf("looking for rows whose key is gone: %w", pg.Redact(err))
 	}
@@ -68,7 +68,7 @@ func (w *verifier) findOrphans(ctx context.Context, all bool) error {
 		} else if all {
 			continue
 		}
-		w.fail(Failure{MessageID: r.ID.String(), Key: keyName(r.DataKey), Problem: problem})
+		w.fail(Failure{Dataset: r.Dataset, RowID: r.ID.String(), Key: keyName(r.DataKey), Problem: problem})
 	}
 	return nil
 }

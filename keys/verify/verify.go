@@ -12,27 +12,27 @@ import (
 	"fmt"
 	"sync"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
 // Options say how much to verify.
 type Options struct {
-	// All verifies everything. Otherwise a sample: one page of each month, from a random row on,
-	// and the first few rejections. Keys, layout and rows without a key are checked in full either
-	// way.
+	// All verifies everything. Otherwise a sample: one page of each partition, from a random time on, and the first few
+	// rejections. Keys, layout and rows without a key are checked in full either way.
 	All      bool
+	Dataset  string         // rows of this dataset alone; empty: of every one
 	Progress func(rows int) // called after each page; may be nil
 }
 
 // Failure is one thing that is wrong. It holds no value of any row.
 type Failure struct {
-	MessageID string `json:"message_id,omitempty"`
-	Key       string `json:"key,omitempty"`
-	Part      string `json:"part,omitempty"` // of the schema
-	Field     string `json:"field,omitempty"`
-	Problem   string `json:"problem"`
+	Dataset string `json:"dataset,omitempty"`
+	RowID   string `json:"row_id,omitempty"` // of a rejection, its message's id
+	Key     string `json:"key,omitempty"`
+	Part    string `json:"part,omitempty"` // of the schema
+	Field   string `json:"field,omitempty"`
+	Problem string `json:"problem"`
 }
 
 // Report is what Run did and found. Rows is the sum of Opened, Erased and Mismatched.
@@ -56,9 +56,7 @@ const maxFailures = 1000
 type verifier struct {
 	vault     *keys.Vault
 	settings  keys.Settings
-	dataset   *dataset.Dataset
-	protected []*dataset.Member
-	index     []keys.IndexKey
+	indexKeys int    // live versions
 	building  uint32 // version of the index key whose tokens are being backfilled; 0: none
 	ring      *keys.Keyring
 
@@ -66,19 +64,29 @@ type verifier struct {
 	report Report
 }
 
-// Run verifies keys, layout, rows and rejections, in this order. If a column is missing it stops
-// after the layout, since no row can be read.
-func Run(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (*Report, error) {
+// Run verifies keys, layout, rows and rejections, in this order. If a column is missing it stops after the layout, since no
+// row can be read.
+func Run(ctx context.Context, v *keys.Vault, o Options) (*Report, error) {
 	s, err := v.Settings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &verifier{vault: v, settings: s, dataset: d, protected: d.Protected(), ring: keys.NewKeyring(v, s, nil)}
+	w := &verifier{vault: v, settings: s, ring: keys.NewKeyring(v, s, nil)}
 	defer w.ring.Close()
-	if w.index, err = v.IndexKeys(ctx, s, d); err != nil {
+	list, err := v.Datasets(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer keys.DestroyIndexKeys(w.index)
+	var checkers []*datasetChecker
+	for _, d := range list {
+		c, err := w.newDatasetChecker(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		defer keys.DestroyIndexKeys(c.index)
+		w.indexKeys = len(c.index)
+		checkers = append(checkers, c)
+	}
 	if err := v.DB.GetContext(ctx, &w.building, `SELECT coalesce(cloakroom.index_version_in_making(), 0)`); err != nil {
 		return nil, fmt.Errorf("looking for a running reindex: %w", pg.Redact(err))
 	}
@@ -92,13 +100,18 @@ func Run(ctx context.Context, v *keys.Vault, d *dataset.Dataset, o Options) (*Re
 	if err := w.findOrphans(ctx, o.All); err != nil {
 		return nil, err
 	}
-	months, err := v.Months(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, month := range months {
-		if err := w.checkMonth(ctx, month, o); err != nil {
+	for _, c := range checkers {
+		if o.Dataset != "" && c.dataset.Name != o.Dataset {
+			continue
+		}
+		parts, err := v.Partitions(ctx, c.dataset.Name)
+		if err != nil {
 			return nil, err
+		}
+		for _, p := range parts {
+			if err := c.checkPartition(ctx, p, o); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := w.checkRejections(ctx, o.All); err != nil {

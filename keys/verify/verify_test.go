@@ -32,7 +32,7 @@ func newFixture(t *testing.T, messages []*etl.Message) *fixture {
 
 func (f *fixture) verify(t *testing.T, o verify.Options) *verify.Report {
 	t.Helper()
-	report, err := verify.Run(t.Context(), f.vault, dataset.Login(), o)
+	report, err := verify.Run(t.Context(), f.vault, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,33 +53,34 @@ func TestFindsDamagedRows(t *testing.T) {
 		rows   int    // that fail
 	}{
 		"a sealed value from another row": {
-			`UPDATE cloakroom.user_logins a SET sealed_ip = b.sealed_ip FROM cloakroom.user_logins b WHERE a.message_id = $1 AND b.message_id = $2`, "altered, or moved", 1},
+			`UPDATE cloakroom_data.user_logins a SET sealed_ip = b.sealed_ip FROM cloakroom_data.user_logins b WHERE a.row_id = $1 AND b.row_id = $2`, "altered, or moved", 1},
 		"a sealed value from another column": {
-			`UPDATE cloakroom.user_logins SET sealed_ip = sealed_device_id WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
+			`UPDATE cloakroom_data.user_logins SET sealed_ip = sealed_device_id WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
 		"a bit of a sealed value": {
-			`UPDATE cloakroom.user_logins SET sealed_device_id = set_byte(sealed_device_id, 40, get_byte(sealed_device_id, 40) # 1) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+			`UPDATE cloakroom_data.user_logins SET sealed_device_id = set_byte(sealed_device_id, 40, get_byte(sealed_device_id, 40) # 1) WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
 		"a sealed value cut short": {
-			`UPDATE cloakroom.user_logins SET sealed_ip = substring(sealed_ip for 20) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
+			`UPDATE cloakroom_data.user_logins SET sealed_ip = substring(sealed_ip for 20) WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
 		"a sealed value with a byte appended": {
-			`UPDATE cloakroom.user_logins SET sealed_ip = sealed_ip || '\x00' WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
+			`UPDATE cloakroom_data.user_logins SET sealed_ip = sealed_ip || '\x00' WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "", 1},
 		"a sealed value of an unknown version": {
-			`UPDATE cloakroom.user_logins SET sealed_ip = set_byte(sealed_ip, 0, 2) WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "version", 1},
+			`UPDATE cloakroom_data.user_logins SET sealed_ip = set_byte(sealed_ip, 0, 2) WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "version", 1},
 		"a sealed value gone": {
-			`UPDATE cloakroom.user_logins SET sealed_ip = NULL WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "nothing is sealed", 1},
+			`UPDATE cloakroom_data.user_logins SET sealed_ip = NULL WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "nothing is sealed", 1},
 		"a token from another row": {
-			`UPDATE cloakroom.user_logins a SET masked_ip_v1 = b.masked_ip_v1 FROM cloakroom.user_logins b WHERE a.message_id = $1 AND b.message_id = $2`, "not that of the sealed value", 1},
+			`UPDATE cloakroom_data.user_logins a SET masked_ip_v1 = b.masked_ip_v1 FROM cloakroom_data.user_logins b WHERE a.row_id = $1 AND b.row_id = $2`, "not that of the sealed value", 1},
 		"a token from another column": {
-			`UPDATE cloakroom.user_logins SET masked_ip_v1 = masked_device_id_v1 WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "not that of the sealed value", 1},
+			`UPDATE cloakroom_data.user_logins SET masked_ip_v1 = masked_device_id_v1 WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "not that of the sealed value", 1},
 		"a token gone": {
-			`UPDATE cloakroom.user_logins SET masked_device_id_v1 = NULL WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "not that of the sealed value", 1},
+			`UPDATE cloakroom_data.user_logins SET masked_device_id_v1 = NULL WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "not that of the sealed value", 1},
 		"the row given to another person": {
-			`UPDATE cloakroom.user_logins SET user_id = 'somebody' WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+			`UPDATE cloakroom_data.user_logins SET user_id = 'somebody' WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
 		"the row given another date": {
-			`UPDATE cloakroom.user_logins SET create_date = create_date + CASE WHEN extract(day FROM create_date) > 1 THEN -1 ELSE 1 END WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+			`UPDATE cloakroom_data.user_logins SET create_date = create_date + CASE WHEN extract(day FROM create_date) > 1 THEN -1 ELSE 1 END,
+				sent = sent + CASE WHEN extract(day FROM create_date) > 1 THEN -1 ELSE 1 END * interval '1 day' WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
 		"the row given another id": {
-			`UPDATE cloakroom.user_logins SET message_id = gen_random_uuid() WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
+			`UPDATE cloakroom_data.user_logins SET row_id = gen_random_uuid() WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "altered, or moved", 1},
 		"erased except for a token": {
-			`UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, data_key = NULL WHERE message_id = $1 AND $2::uuid IS NOT NULL`, "a token is left", 1},
+			`UPDATE cloakroom_data.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, data_key = NULL WHERE row_id = $1 AND $2::uuid IS NOT NULL`, "a token is left", 1},
 		"the data key gone": {
 			`DELETE FROM cloakroom.data_keys WHERE $1::uuid <> $2::uuid`, "no such data key", 10},
 		"the data key's wrapped bytes damaged": {
@@ -101,6 +102,9 @@ func TestFindsDamagedRows(t *testing.T) {
 
 func (f *fixture) damage(t *testing.T, statement string) {
 	t.Helper()
+	// Whoever can write to the tables can drop what checks them.
+	f.admin.MustExec(`ALTER TABLE cloakroom_data.user_logins DROP CONSTRAINT IF EXISTS sealed_ip, DROP CONSTRAINT IF EXISTS sealed_device_id,
+		DROP CONSTRAINT IF EXISTS masked_ip_v1, DROP CONSTRAINT IF EXISTS masked_device_id_v1`)
 	result, err := f.admin.Exec(statement, victim, other)
 	if err != nil {
 		t.Fatal(err)
@@ -149,8 +153,8 @@ func TestFindsDamagedRejections(t *testing.T) {
 func TestCountsErasedRows(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, etltest.Logins(0, 10))
-	f.damage(t, `UPDATE cloakroom.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, masked_ip_v1 = NULL, masked_device_id_v1 = NULL, data_key = NULL
-		WHERE message_id IN ($1, $2)`)
+	f.damage(t, `UPDATE cloakroom_data.user_logins SET sealed_ip = NULL, sealed_device_id = NULL, masked_ip_v1 = NULL, masked_device_id_v1 = NULL, data_key = NULL
+		WHERE row_id IN ($1, $2)`)
 	if report := f.verify(t, all); report.Erased != 2 || report.Opened != 8 || report.FailureCount != 0 {
 		t.Errorf("%+v", report)
 	}
@@ -161,7 +165,7 @@ func TestSample(t *testing.T) {
 	t.Parallel()
 	messages := etltest.Logins(0, 100)
 	for n, m := range messages {
-		m.Date = time.Date(2026, time.Month(1+n%3), 1+n%28, 0, 0, 0, 0, time.UTC)
+		m.Sent = time.Date(2026, time.Month(1+n%3), 1+n%28, 0, 0, 0, 0, time.UTC)
 	}
 	f := newFixture(t, messages)
 	pages := 0

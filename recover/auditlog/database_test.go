@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jmoiron/sqlx"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cloakroom/keys/keystest"
@@ -58,18 +59,29 @@ func TestDatabaseKeepsTlogsHashes(t *testing.T) {
 	}
 }
 
+// emptied is a vault's database whose log has no leaf: the first came with the vault.
+func emptied(t *testing.T, env *keystest.Env) *sqlx.DB {
+	t.Helper()
+	db := env.Open(t, "")
+	for _, table := range []string{"cloakroom.audit_leaves", "cloakroom.audit_nodes"} {
+		db.MustExec(`ALTER TABLE ` + table + ` DISABLE TRIGGER USER; DELETE FROM ` + table + `;
+			ALTER TABLE ` + table + ` ENABLE TRIGGER USER`)
+	}
+	return db
+}
+
 func TestLeafIsCanonical(t *testing.T) {
-	db := keystest.New(t).Open(t, "")
+	db := emptied(t, keystest.New(t))
 	db.MustExec(`SELECT cloakroom.append_leaf('key.test')`)
 	db.MustExec(`SELECT cloakroom.append_leaf('intent', '00000000-0000-0000-0000-000000000001', 'o"s', 'fraud', E'T-1\n\u001b',
-		'\x01', '\x02', ARRAY['ip'], '\x03', 7, ARRAY[1, 2], 'ok', 'recover')`)
+		'\x01', '\x02', ARRAY['ip'], '\x03', 7, ARRAY[1, 2], 'ok', 'recover', 'd')`)
 	var leaves []string
 	if err := db.Select(&leaves, `SELECT convert_from(leaf, 'UTF8') FROM cloakroom.audit_leaves ORDER BY seq`); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{
-		`{"v":1,"seq":0,"ts":TIME,"type":"key.test","request":null,"actor":ACTOR,"source_identity":null,"purpose":null,"ticket":null,"reason_commit":null,"query_commit":null,"fields":null,"row_set_hash":null,"rows":null,"data_keys":null,"result":null,"tool":null}`,
-		`{"v":1,"seq":1,"ts":TIME,"type":"intent","request":"00000000-0000-0000-0000-000000000001","actor":ACTOR,"source_identity":"o\"s","purpose":"fraud","ticket":"T-1\n\u001b","reason_commit":"01","query_commit":"02","fields":["ip"],"row_set_hash":"03","rows":7,"data_keys":[1,2],"result":"ok","tool":"recover"}`,
+		`{"v":1,"seq":0,"ts":TIME,"type":"key.test","request":null,"actor":ACTOR,"source_identity":null,"purpose":null,"ticket":null,"reason_commit":null,"query_commit":null,"dataset":null,"fields":null,"row_set_hash":null,"rows":null,"data_keys":null,"result":null,"tool":null}`,
+		`{"v":1,"seq":1,"ts":TIME,"type":"intent","request":"00000000-0000-0000-0000-000000000001","actor":ACTOR,"source_identity":"o\"s","purpose":"fraud","ticket":"T-1\n\u001b","reason_commit":"01","query_commit":"02","dataset":"d","fields":["ip"],"row_set_hash":"03","rows":7,"data_keys":[1,2],"result":"ok","tool":"recover"}`,
 	} {
 		var leaf struct{ TS, Actor json.RawMessage }
 		if err := json.Unmarshal([]byte(leaves[i]), &leaf); err != nil {

@@ -22,6 +22,7 @@ type Leaf struct {
 	Ticket         *string   `json:"ticket"`
 	ReasonCommit   *string   `json:"reason_commit"` // hex of SHA-256(salt ‖ reason)
 	QueryCommit    *string   `json:"query_commit"`  // hex of SHA-256(salt ‖ selector)
+	Dataset        *string   `json:"dataset"`
 	Fields         []string  `json:"fields"`
 	RowSetHash     *string   `json:"row_set_hash"`
 	Rows           *int64    `json:"rows"`

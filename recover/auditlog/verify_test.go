@@ -36,7 +36,7 @@ func (r *textReader) Next(context.Context) ([]byte, error) {
 }
 
 func leafText(seq int, what string) []byte {
-	return fmt.Appendf(nil, `{"v":1,"seq":%d,"ts":"2026-01-02T03:04:05.000006Z","type":%q,"request":null,"actor":"alice","source_identity":null,"purpose":null,"ticket":null,"reason_commit":null,"query_commit":null,"fields":null,"row_set_hash":null,"rows":null,"data_keys":null,"result":null,"tool":null}`, seq, what)
+	return fmt.Appendf(nil, `{"v":1,"seq":%d,"ts":"2026-01-02T03:04:05.000006Z","type":%q,"request":null,"actor":"alice","source_identity":null,"purpose":null,"ticket":null,"reason_commit":null,"query_commit":null,"dataset":null,"fields":null,"row_set_hash":null,"rows":null,"data_keys":null,"result":null,"tool":null}`, seq, what)
 }
 
 func logOf(n int) texts {

@@ -21,6 +21,7 @@ func rewrite(t *testing.T, db *sqlx.DB, statements ...string) {
 func newWitness(t *testing.T) (Witness, *sqlx.DB) {
 	t.Helper()
 	env := keystest.New(t)
+	emptied(t, env)
 	s := newSigning(t)
 	w := Witness{Log: Log{env.Pool(t, env.As(t, "witness", "witness"))}, Signer: s.signer, Key: s.key, Sink: Sink(t.TempDir())}
 	return w, env.Open(t, "")

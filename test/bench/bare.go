@@ -20,13 +20,13 @@ const foreignKey = 1 << 30
 
 // prepareBare numbers the rows in the job's order, so that a batch of the bare UPDATE reads nothing but what it writes.
 func (d *database) prepareBare(ctx context.Context) error {
-	if err := d.admin.GetContext(ctx, &d.date, `SELECT create_date::text FROM cloakroom.user_logins LIMIT 1`); err != nil {
+	if err := d.admin.GetContext(ctx, &d.date, `SELECT create_date::text FROM cloakroom_data.user_logins LIMIT 1`); err != nil {
 		return err
 	}
 	_, err := d.admin.ExecContext(ctx, `
 		DROP TABLE IF EXISTS public.bench_batches;
 		CREATE TABLE public.bench_batches AS
-		  SELECT row_number() OVER (ORDER BY message_id) AS n, message_id, create_date FROM cloakroom.user_logins;
+		  SELECT row_number() OVER (ORDER BY sent, row_id) AS n, sent, row_id, create_date FROM cloakroom_data.user_logins;
 		ALTER TABLE public.bench_batches ADD PRIMARY KEY (n);
 		ANALYZE public.bench_batches`)
 	return err
@@ -50,9 +50,9 @@ func (d *database) bareUpdate(ctx context.Context, rows int, set string) (time.D
 			}
 			end := (part + 1) * rows / rotators
 			for from := part * rows / rotators; from < end; from += batchRows {
-				if _, err := conn.ExecContext(ctx, `UPDATE cloakroom.user_logins u SET `+set+`
+				if _, err := conn.ExecContext(ctx, `UPDATE cloakroom_data.user_logins u SET `+set+`
 					  FROM public.bench_batches b
-					 WHERE b.n > $1 AND b.n <= $2 AND u.message_id = b.message_id AND u.create_date = b.create_date AND u.create_date = $3`,
+					 WHERE b.n > $1 AND b.n <= $2 AND u.sent = b.sent AND u.row_id = b.row_id AND u.create_date = $3`,
 					from, min(from+batchRows, end), d.date); err != nil {
 					return err
 				}
@@ -68,7 +68,7 @@ func (d *database) bareUpdate(ctx context.Context, rows int, set string) (time.D
 func (d *database) bareReseal(name string, rows int) contender {
 	return contender{name, func(ctx context.Context) (sample, error) {
 		var key int
-		if err := d.admin.GetContext(ctx, &key, `SELECT data_key FROM cloakroom.user_logins LIMIT 1`); err != nil {
+		if err := d.admin.GetContext(ctx, &key, `SELECT data_key FROM cloakroom_data.user_logins LIMIT 1`); err != nil {
 			return sample{}, err
 		}
 		s := sample{rows: 2 * rows}
@@ -101,14 +101,14 @@ func (d *database) bareBackfill(name string, rows int) contender {
 			set = append(set, fmt.Sprintf(`bench_%d = %s`, i, column))
 			drop = append(drop, fmt.Sprintf(`DROP COLUMN bench_%d`, i))
 		}
-		if _, err := d.admin.ExecContext(ctx, `ALTER TABLE cloakroom.user_logins `+strings.Join(add, ", ")); err != nil {
+		if _, err := d.admin.ExecContext(ctx, `ALTER TABLE cloakroom_data.user_logins `+strings.Join(add, ", ")); err != nil {
 			return sample{}, err
 		}
 		wall, err := d.bareUpdate(ctx, rows, strings.Join(set, ", "))
 		if err != nil {
 			return sample{}, err
 		}
-		if _, err := d.admin.ExecContext(ctx, `ALTER TABLE cloakroom.user_logins `+strings.Join(drop, ", ")); err != nil {
+		if _, err := d.admin.ExecContext(ctx, `ALTER TABLE cloakroom_data.user_logins `+strings.Join(drop, ", ")); err != nil {
 			return sample{}, err
 		}
 		return sample{rows: rows, wall: wall}, d.vacuum(ctx)
@@ -156,6 +156,6 @@ func (d *database) tokenColumns(ctx context.Context) ([]string, error) {
 
 // vacuum gives back the room of old row versions, as autovacuum would: every contender finds the table as the last did.
 func (d *database) vacuum(ctx context.Context) error {
-	_, err := d.admin.ExecContext(ctx, `VACUUM ANALYZE cloakroom.user_logins`)
+	_, err := d.admin.ExecContext(ctx, `VACUUM ANALYZE cloakroom_data.user_logins`)
 	return err
 }

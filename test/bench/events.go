@@ -76,7 +76,7 @@ func (g *generator) messages(n int) []*etl.Message {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	messages := make([]*etl.Message, n)
 	for i := range messages {
-		messages[i] = &etl.Message{ID: g.id(), Date: today, Body: g.body(), Receives: 1}
+		messages[i] = &etl.Message{ID: g.id(), Sent: today, DayOnly: true, Body: g.body(), Receives: 1}
 	}
 	return messages
 }

@@ -110,7 +110,7 @@ func (d *database) copied(name string, n int, file string) contender {
 			return sample{}, err
 		}
 		w := start()
-		err := d.copy(ctx, "cloakroom.user_logins FROM '"+file+"'")
+		err := d.copy(ctx, "cloakroom_data.user_logins FROM '"+file+"'")
 		return w.stop(n), err
 	}}
 }
@@ -124,7 +124,7 @@ func (d *database) dump(ctx context.Context, file string) error {
 	if err := errors.Join(os.Chmod(file, 0o666), os.Chmod(filepath.Dir(file), 0o711)); err != nil {
 		return err
 	}
-	return d.copy(ctx, "(SELECT * FROM cloakroom.user_logins) TO '"+file+"'")
+	return d.copy(ctx, "(SELECT * FROM cloakroom_data.user_logins) TO '"+file+"'")
 }
 
 // copy runs psql's \copy, or, where there is no psql, COPY with a file of the server's.

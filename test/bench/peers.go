@@ -96,7 +96,7 @@ func (d *database) pgcrypto(messages []*etl.Message) contender {
 			ON CONFLICT DO NOTHING`,
 			key,
 			pepper,
-			part[0].Date,
+			part[0].Sent,
 			pq.Array(ids),
 			pq.Array(users),
 			pq.Array(devices),

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/kek"
@@ -93,14 +92,14 @@ func (o orders) turn(ctx context.Context, v *keys.Vault, options rotation.Option
 	began := time.Now()
 	switch o.Step {
 	case "reseal":
-		r, err = rotation.Reseal(ctx, v, dataset.Login(), options)
+		r, err = rotation.Reseal(ctx, v, options)
 		t.Rows = r.Resealed
 	case "reindex":
-		if r, err = rotation.Reindex(ctx, v, dataset.Login(), options); r.Reindexed != nil {
+		if r, err = rotation.Reindex(ctx, v, options); r.Reindexed != nil {
 			t.Rows = r.Reindexed.Rows
 		}
 	case "rewrap":
-		r, err = rotation.Rewrap(ctx, v, dataset.Login(), o.To, options)
+		r, err = rotation.Rewrap(ctx, v, o.To, options)
 		t.Rows = int64(r.Rewrapped)
 	default:
 		err = fmt.Errorf("there is no step %q", o.Step)

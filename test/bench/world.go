@@ -13,7 +13,6 @@ import (
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/sandbox/pgserver"
@@ -116,7 +115,7 @@ func (w *world) database(ctx context.Context, name string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.writer, err = etl.NewWriter(ctx, v, dataset.Login(), keys.Caps{})
+	d.writer, err = etl.NewWriter(ctx, v, nil, keys.Caps{})
 	return d, err
 }
 
@@ -169,13 +168,13 @@ func (w *world) psql() string {
 
 // truncate empties the table and its indexes.
 func (d *database) truncate(ctx context.Context) error {
-	_, err := d.admin.ExecContext(ctx, `TRUNCATE cloakroom.user_logins, cloakroom.rejections`)
+	_, err := d.admin.ExecContext(ctx, `TRUNCATE cloakroom_data.user_logins, cloakroom.rejections`)
 	return err
 }
 
 // rows is how many rows the table has.
 func (d *database) rows(ctx context.Context) (n int, err error) {
-	err = d.admin.GetContext(ctx, &n, `SELECT count(*) FROM cloakroom.user_logins`)
+	err = d.admin.GetContext(ctx, &n, `SELECT count(*) FROM cloakroom_data.user_logins`)
 	return n, err
 }
 
@@ -211,6 +210,6 @@ func (d *database) grow(ctx context.Context, rows int, as distribution) error {
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("growing the table: %w", err)
 	}
-	_, err := d.admin.ExecContext(ctx, `VACUUM ANALYZE cloakroom.user_logins`)
+	_, err := d.admin.ExecContext(ctx, `VACUUM ANALYZE cloakroom_data.user_logins`)
 	return err
 }

@@ -67,7 +67,7 @@ func TestChaosKillFileIngest(t *testing.T) {
 	}
 	s := newSite(t, nil)
 	file, good, bad := writeEvents(t, events)
-	const ledger = `SELECT (SELECT count(*) FROM cloakroom.user_logins) + (SELECT count(*) FROM cloakroom.rejections)`
+	const ledger = `SELECT (SELECT count(*) FROM cloakroom_data.user_logins) + (SELECT count(*) FROM cloakroom.rejections)`
 	within := 0 // kills that met a run with some, not all, of its work done
 	for killed := 0; killed < kills; {
 		before := s.count(ledger)
@@ -75,7 +75,7 @@ func TestChaosKillFileIngest(t *testing.T) {
 			// It has outrun us, or begins with what is stored for longer than it lives. Half of it away, here and
 			// there, is what killed runs leave.
 			s.admin.MustExec(
-				`DELETE FROM cloakroom.user_logins WHERE message_id < '80000000-0000-0000-0000-000000000000'`)
+				`DELETE FROM cloakroom_data.user_logins WHERE row_id < '80000000-0000-0000-0000-000000000000'`)
 			before = s.count(ledger)
 		}
 		cmd := s.command("ingest", "ingest", "--from", file, "--batch-rows", "250")
@@ -109,11 +109,11 @@ func TestChaosKillFileIngest(t *testing.T) {
 		summary.Stored+summary.Duplicates+summary.Rejected != events {
 		t.Errorf("the last run: %+v", summary)
 	}
-	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'bad_ip'`); rows != good ||
+	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom_data.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'bad_ip'`); rows != good ||
 		rejections != bad {
 		t.Errorf("%d rows and %d rejections, want %d and %d", rows, rejections, good, bad)
 	}
-	if n := s.count(`SELECT count(DISTINCT user_id) FROM cloakroom.user_logins`); n != good {
+	if n := s.count(`SELECT count(DISTINCT user_id) FROM cloakroom_data.user_logins`); n != good {
 		t.Errorf("%d distinct events among the rows, want %d", n, good)
 	}
 	var verified struct {

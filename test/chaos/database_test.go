@@ -17,7 +17,7 @@ func TestNothingIsDeletedBeforeItsCommit(t *testing.T) {
 		CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS
 		  $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$;
 		GRANT EXECUTE ON FUNCTION public.full_disk() TO PUBLIC;
-		CREATE CONSTRAINT TRIGGER full_disk AFTER INSERT ON cloakroom.user_logins
+		CREATE CONSTRAINT TRIGGER full_disk AFTER INSERT ON cloakroom_data.user_logins
 		  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.full_disk()`)
 	r.send(500)
 	d := r.daemon()
@@ -35,7 +35,7 @@ func TestNothingIsDeletedBeforeItsCommit(t *testing.T) {
 		t.Error("the log does not say that the disk is full")
 	}
 	r.receivedOnce()
-	r.admin.MustExec(`DROP TRIGGER full_disk ON cloakroom.user_logins`)
+	r.admin.MustExec(`DROP TRIGGER full_disk ON cloakroom_data.user_logins`)
 	r.settle(30 * time.Second)
 	d.stop()
 }
@@ -70,7 +70,7 @@ func TestDeletesFollowCommits(t *testing.T) {
 	d.stop()
 	var commits []time.Time
 	if err := r.admin.Select(&commits, `
-		SELECT at FROM (SELECT pg_xact_commit_timestamp(xmin) AS at FROM cloakroom.user_logins
+		SELECT at FROM (SELECT pg_xact_commit_timestamp(xmin) AS at FROM cloakroom_data.user_logins
 		                UNION ALL SELECT pg_xact_commit_timestamp(xmin) FROM cloakroom.rejections) AS c ORDER BY at`); err != nil {
 		t.Fatal(err)
 	}

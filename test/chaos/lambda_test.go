@@ -43,6 +43,9 @@ func newRuntimeAPI(t *testing.T) *runtimeAPI {
 	return a
 }
 
+// sentTimestamp is that of all messages: SQS gives a message the same at each delivery.
+var sentTimestamp = fmt.Sprint(time.Now().UnixMilli())
+
 // call calls the function with messages, each an id and a body, and returns the ids that it hands back.
 func (a *runtimeAPI) call(r *rig, messages map[string]string) map[string]bool {
 	r.Helper()
@@ -54,7 +57,7 @@ func (a *runtimeAPI) call(r *rig, messages map[string]string) map[string]bool {
 	var event struct{ Records []record }
 	for id, body := range messages {
 		event.Records = append(event.Records, record{id, body, map[string]string{
-			"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(time.Now().UnixMilli()),
+			"ApproximateReceiveCount": "1", "SentTimestamp": sentTimestamp,
 		}})
 	}
 	text, err := json.Marshal(event)

@@ -31,7 +31,7 @@ func (r *rig) ledger() {
 	}
 	if err := r.admin.Select(&found, `
 		SELECT message_id, bool_or(login) AS login, count(*) AS times
-		  FROM (SELECT message_id, true AS login FROM cloakroom.user_logins
+		  FROM (SELECT row_id AS message_id, true AS login FROM cloakroom_data.user_logins
 		        UNION ALL SELECT message_id, false FROM cloakroom.rejections) AS everything
 		 GROUP BY message_id`); err != nil {
 		r.Fatal(err)

@@ -76,7 +76,7 @@ func TestOnceGivesUp(t *testing.T) {
 	r.admin.MustExec(`CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '53100'; END $$;
 		GRANT EXECUTE ON FUNCTION public.full_disk() TO PUBLIC;
-		CREATE TRIGGER full_disk BEFORE INSERT ON cloakroom.user_logins FOR EACH ROW EXECUTE FUNCTION public.full_disk()`)
+		CREATE TRIGGER full_disk BEFORE INSERT ON cloakroom_data.user_logins FOR EACH ROW EXECUTE FUNCTION public.full_disk()`)
 	p := r.once("--max-outage", "2s")
 	p.exit(20*time.Second, 8)
 	// A poll that was under way when the run gave up may have taken ten of those just given back, for a visibility
@@ -85,7 +85,7 @@ func TestOnceGivesUp(t *testing.T) {
 		t.Errorf("the queue counts %+v, want all 100 given back", c)
 	}
 	r.eventually("all are given back", 10*time.Second, func() bool { return r.sqs.Counts(queueName).Visible == 100 })
-	r.admin.MustExec(`DROP TRIGGER full_disk ON cloakroom.user_logins`)
+	r.admin.MustExec(`DROP TRIGGER full_disk ON cloakroom_data.user_logins`)
 
 	cancel := r.sqs.Inject(deletesFail)
 	p = r.once("--max-outage", "3s", "--visibility-timeout", "4s")

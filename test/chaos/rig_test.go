@@ -192,7 +192,7 @@ func (r *rig) drained() bool { return r.sqs.Counts(queueName).Total() == 0 }
 func (r *rig) stored() int {
 	r.Helper()
 	var n int
-	if err := r.admin.Get(&n, `SELECT (SELECT count(*) FROM cloakroom.user_logins) + (SELECT count(*) FROM cloakroom.rejections)`); err != nil {
+	if err := r.admin.Get(&n, `SELECT (SELECT count(*) FROM cloakroom_data.user_logins) + (SELECT count(*) FROM cloakroom.rejections)`); err != nil {
 		r.Fatal(err)
 	}
 	return n

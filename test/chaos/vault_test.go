@@ -69,7 +69,7 @@ func (r *rig) restore(dump string) {
 	r.Helper()
 	psql := exec.Command(filepath.Join(r.postgres.BinDir(), "psql"), "--quiet", "--single-transaction", "--set",
 		"ON_ERROR_STOP=1", "--file", "-", r.postgres.URL(r.postgres.SuperUser(), "cloakroom"))
-	psql.Stdin = strings.NewReader("DROP SCHEMA cloakroom CASCADE;\n" + dump)
+	psql.Stdin = strings.NewReader("DROP SCHEMA cloakroom, cloakroom_data CASCADE;\n" + dump)
 	if out, err := psql.CombinedOutput(); err != nil {
 		r.Fatalf("restoring: %v\n%s", err, out)
 	}

@@ -140,7 +140,8 @@ type scene struct {
 // roles are the database login and the access key that run a program or one of its commands. The longest name counts.
 var roles = map[string]string{
 	"keys": "rotator", "keys init": "", "keys grant": "", "keys policy": "", "keys kek": "", "keys forget": "",
-	"ingest": "ingest", "recover": "auditor", "recover approve": "approver",
+	"keys dataset": "",
+	"ingest":       "ingest", "recover": "auditor", "recover approve": "approver",
 }
 
 func newScene(t *testing.T) *scene {
@@ -177,12 +178,24 @@ func newScene(t *testing.T) *scene {
 		"events.json":  `[{"user_id":"u-17","ip":"192.0.2.1","device_id":"d-1"},{"user_id":"u-42","ip":"192.0.2.2","device_id":"d-2"}]`,
 		"events.jsonl": `{"user_id":"u-42","ip":"192.0.2.3","device_id":"d-3"}` + "\n",
 		"why.txt":      "the customer asks",
+		"orders.yaml":  block(t, "docs/datasets.md", "yaml"),
 	} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return s
+}
+
+// block is the first fenced block of a language in a document: what the page shows is what its commands run on.
+func block(t *testing.T, path, language string) string {
+	t.Helper()
+	_, text, ok := strings.Cut(read(t, path), "```"+language+"\n")
+	if !ok {
+		t.Fatalf("%s has no block of %s", path, language)
+	}
+	text, _, _ = strings.Cut(text, "```\n")
+	return text
 }
 
 func (s *scene) login(name string) {

@@ -9,11 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"cloakroom/dataset"
 	"cloakroom/internal/pg"
@@ -44,26 +42,18 @@ func (s *show) compare(ctx context.Context, v *keys.Vault) error {
 	}
 	ring := keys.NewKeyring(v, settings, nil)
 	defer ring.Close()
-	d := dataset.Login()
-	columns := []string{"r.message_id", "r.create_date", "r." + pq.QuoteIdentifier(d.Subject), "r.data_key"}
-	for _, m := range d.Protected() {
-		columns = append(columns, "r."+pq.QuoteIdentifier(m.SealedColumn()))
-	}
-	rows, err := v.DB.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+`
-		FROM cloakroom.months() AS m, cloakroom.scan_rows(m.month, $1, m.month - 1, 2147483647) AS r`, uuid.UUID{})
+	const query = `SELECT ` + keys.RowColumns + `
+		FROM cloakroom.partition_list($1) AS p,
+		     cloakroom.scan_rows(p.dataset, p.from_date, '-infinity', $2, '{}', 2147483647) AS r`
+	found, err := v.DB.QueryContext(ctx, query, dataset.Login().Name, uuid.UUID{})
 	if err != nil {
 		return pg.Redact(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		row := keys.Row{Sealed: make([][]byte, len(d.Protected()))}
-		into := []any{&row.ID, &row.Date, &row.Subject, &row.DataKey}
-		for i := range row.Sealed {
-			into = append(into, &row.Sealed[i])
-		}
-		if err := rows.Scan(into...); err != nil {
-			return fmt.Errorf("reading a row: %w", err)
-		}
+	rows, err := keys.AppendRows(nil, found, 0)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
 		if _, ours := s.sent[row.ID]; !ours {
 			continue // of an earlier demo in a kept directory
 		}
@@ -77,7 +67,7 @@ func (s *show) compare(ctx context.Context, v *keys.Vault) error {
 			s.report.Mismatched++
 		}
 	}
-	return pg.Redact(rows.Err())
+	return nil
 }
 
 func (s *show) opensToSent(ctx context.Context, ring *keys.Keyring, vault uuid.UUID, row *keys.Row) (bool, error) {

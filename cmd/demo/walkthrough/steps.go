@@ -156,19 +156,19 @@ func (s *show) analyse(ctx context.Context) error {
 		return err
 	}
 	s.step(4, "Analyse: an analyst sees that two rows share a device, not which device.")
-	const query = `SELECT field, token, logins, users FROM public.user_login_duplicates ORDER BY field, token LIMIT 2`
+	const query = `SELECT field, token, rows, subjects FROM public.user_logins_duplicates ORDER BY field, token LIMIT 2`
 	s.command("analyst", "psql -c '"+query+"'")
 	var rows []struct {
-		Field  string `db:"field"`
-		Token  string `db:"token"`
-		Logins int    `db:"logins"`
-		Users  int    `db:"users"`
+		Field    string `db:"field"`
+		Token    string `db:"token"`
+		Rows     int    `db:"rows"`
+		Subjects int    `db:"subjects"`
 	}
 	if err := db.SelectContext(ctx, &rows, query); err != nil {
 		return pg.Redact(err)
 	}
 	for _, row := range rows {
-		s.block(fmt.Sprintf("%s | %s | %d | %d", row.Field, row.Token, row.Logins, row.Users))
+		s.block(fmt.Sprintf("%s | %s | %d | %d", row.Field, row.Token, row.Rows, row.Subjects))
 	}
 	for _, m := range dataset.Login().Protected() {
 		var distinct int
@@ -178,7 +178,7 @@ func (s *show) analyse(ctx context.Context) error {
 		}
 		s.report.Distinct[m.ViewColumn()] = distinct
 	}
-	look := "SELECT " + shared().SealedColumn() + " FROM cloakroom.user_logins"
+	look := "SELECT " + shared().SealedColumn() + " FROM cloakroom_data.user_logins"
 	s.command("analyst", "psql -c '"+look+"'")
 	_, err = db.ExecContext(ctx, look)
 	s.report.Refused["an analyst's look at a sealed column"] = err != nil
@@ -227,7 +227,7 @@ func (s *show) dataKeysInUse(ctx context.Context) ([]uint32, error) {
 	}
 	var ids []uint32
 	err = db.SelectContext(ctx, &ids,
-		`SELECT DISTINCT data_key FROM cloakroom.user_logins WHERE data_key IS NOT NULL ORDER BY 1`)
+		`SELECT DISTINCT data_key FROM cloakroom_data.user_logins WHERE data_key IS NOT NULL ORDER BY 1`)
 	return ids, pg.Redact(err)
 }
 

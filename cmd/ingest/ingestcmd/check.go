@@ -11,7 +11,6 @@ import (
 	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/queue"
@@ -114,7 +113,7 @@ func (c *checker) vault(ctx context.Context, set *settings) {
 	}
 	c.login(ctx, v)
 	c.durability(ctx, v)
-	c.keys(ctx, v, s)
+	c.keys(ctx, v, s, set)
 }
 
 func (c *checker) schema(ctx context.Context, v *keys.Vault) {
@@ -207,15 +206,35 @@ func (c *checker) durability(ctx context.Context, v *keys.Vault) {
 	}
 }
 
-func (c *checker) keys(ctx context.Context, v *keys.Vault, s keys.Settings) {
+func (c *checker) keys(ctx context.Context, v *keys.Vault, s keys.Settings, set *settings) {
 	for _, note := range v.KEK.Notes() {
 		c.warn("KEK: %s", note)
 	}
-	index, err := v.IndexKeys(ctx, s, dataset.Login())
+	list, err := v.Datasets(ctx)
 	if err != nil {
 		c.fail(err)
-	} else {
-		c.ok("KEK: unwraps %s", cli.Count(len(index), "live index key"))
+		return
+	}
+	// With a route all datasets are written, and the default need not be named.
+	if set.route == "" || set.dataset != "" {
+		d, err := list.Find(set.dataset)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		if set.route == "" {
+			list = keys.Datasets{d}
+		}
+	}
+	c.ok("datasets: %s", strings.Join(list.Names(), ", "))
+	for i, d := range list {
+		index, err := v.IndexKeys(ctx, s, d)
+		if err != nil {
+			c.fail(err)
+		} else if i == 0 {
+			c.ok("KEK: unwraps %s", cli.Count(len(index), "live index key"))
+		}
+		keys.DestroyIndexKeys(index)
 	}
 	// A data key whose id is reserved and never registered: it seals nothing and leaves a gap in
 	// the ids.

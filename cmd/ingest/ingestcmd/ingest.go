@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/internal/cli"
 	"cloakroom/internal/queue"
@@ -31,6 +30,7 @@ type settings struct {
 	once, dryRun, asJSON         bool
 	onceWait, maxOutage          time.Duration
 	from, source                 string
+	dataset, route               string
 	date                         time.Time
 }
 
@@ -76,6 +76,10 @@ source mapping with ReportBatchItemFailures.`,
 // declareShared declares what ingest check, config and probe look at, too.
 func (s *settings) declareShared(f cli.Flags) {
 	f.String(&s.queueURL, "queue-url", "", "URL of the SQS queue")
+	f.String(&s.dataset, "dataset", "", "the events' dataset; empty: the vault's only one. With --route: the dataset of the "+
+		"rejections of events that name none; empty: the first by name")
+	f.Check(&s.route, "route", "how events of several datasets are told apart: member:NAME or attribute:NAME, whose value is "+
+		"the dataset's name", checkRoute)
 	// SQS's limits: a poll of 20 s, 12 h of invisibility, 120,000 messages in flight.
 	f.Duration(&s.wait, "poll-wait", 20*time.Second, cli.Between(time.Second, 20*time.Second),
 		"how long a poll of the queue waits")
@@ -138,6 +142,17 @@ func checkAddr(addr string) error {
 	return nil
 }
 
+// checkRoute wants a route, or nothing.
+func checkRoute(text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, err := etl.ParseRoute(text); err != nil {
+		return errors.New("member:NAME or attribute:NAME")
+	}
+	return nil
+}
+
 // options are those of a run. A daemon waits through every outage: its events are safe in the queue, and a restart would
 // mend nothing. A command that somebody waits for gives up.
 func (s *settings) options() etl.Options {
@@ -152,8 +167,10 @@ func (s *settings) options() etl.Options {
 }
 
 func (s *settings) queueConfig() queue.Config {
+	route, _ := etl.ParseRoute(s.route) // the flag's check has read it
 	return queue.Config{
-		URL: s.queueURL, Wait: s.wait, Visibility: s.visibility,
+		Attribute: route.Attribute,
+		URL:       s.queueURL, Wait: s.wait, Visibility: s.visibility,
 		MaxHold: s.maxHold, MaxHeld: s.maxHeld, Deleters: s.deleters, Client: s.sqsClient,
 	}
 }
@@ -176,7 +193,17 @@ func (s *settings) openWriter(cmd *cobra.Command) (*etl.Writer, *keys.Vault, fun
 		return nil, nil, nil, err
 	}
 	caps := keys.Caps{Seals: uint64(s.seals), Bytes: uint64(s.sealBytes), Age: s.keyAge}
-	w, err := etl.NewWriter(cmd.Context(), v, dataset.Login(), caps)
+	var w *etl.Writer
+	if s.route != "" {
+		route, _ := etl.ParseRoute(s.route) // the flag's check has read it
+		w, err = etl.NewRoutingWriter(cmd.Context(), v, s.dataset, route, caps)
+	} else {
+		var names []string
+		if s.dataset != "" {
+			names = []string{s.dataset}
+		}
+		w, err = etl.NewWriter(cmd.Context(), v, names, caps)
+	}
 	if err != nil {
 		closeVault()
 		return nil, nil, nil, err

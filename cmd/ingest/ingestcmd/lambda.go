@@ -46,7 +46,8 @@ func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQ
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-lambdaMargin))
 		defer cancel()
 	}
-	records := source.FromLambda(event)
+	route, _ := etl.ParseRoute(h.settings.route) // the flag's check has read it
+	records := source.FromLambda(event, route)
 	if err := h.ingest(ctx, records); err != nil {
 		slog.Error("events are handed back", "error", err)
 	}

@@ -24,8 +24,8 @@ func newRejectionsCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rejections",
 		Short: "Count rejections by reason and list the newest ids; never their content",
-		Long: `Count rejections by reason and list the newest ids, never their content. docs/rejections.md says what
-each reason means. What they hold is opened by an auditor: recover request --rejections REASON.`,
+		Long: `Count rejections by dataset, reason and the member at fault, and list the newest ids, never their content.
+docs/rejections.md says what each reason means. What they hold is opened by an auditor: recover request --rejections REASON.`,
 		Example: `  ingest rejections
   ingest rejections --reason bad_ip --limit 100`,
 		Args: cli.Args(),
@@ -41,10 +41,10 @@ each reason means. What they hold is opened by an auditor: recover request --rej
 		}
 		defer closeVault()
 		var l rejectionLists
-		if l.Counts, err = v.RejectionCounts(cmd.Context()); err != nil {
+		if l.Counts, err = v.RejectionCounts(cmd.Context(), s.dataset); err != nil {
 			return err
 		}
-		if l.Rejections, err = v.Rejections(cmd.Context(), reason, limit); err != nil {
+		if l.Rejections, err = v.Rejections(cmd.Context(), s.dataset, reason, limit); err != nil {
 			return err
 		}
 		if asJSON {
@@ -64,15 +64,15 @@ func reasons() []string {
 }
 
 func (l *rejectionLists) print(w io.Writer) error {
-	counts := cli.NewTable("REASON", "REJECTIONS", "FIRST (UTC)", "LAST (UTC)")
+	counts := cli.NewTable("DATASET", "REASON", "MEMBER", "REJECTIONS", "FIRST (UTC)", "LAST (UTC)")
 	for _, c := range l.Counts {
-		counts.Row(c.Reason, c.Rejections, cli.Minute(c.FirstAt), cli.Minute(c.LastAt))
+		counts.Row(c.Dataset, c.Reason, orDash(c.Member), c.Rejections, cli.Minute(c.FirstAt), cli.Minute(c.LastAt))
 	}
 	if err := counts.Print(w); err != nil {
 		return err
 	}
 	cli.Printf(w, "\n")
-	list := cli.NewTable("MESSAGE", "REASON", "SENT", "DELIVERIES", "REJECTED (UTC)")
+	list := cli.NewTable("MESSAGE", "DATASET", "REASON", "MEMBER", "SENT", "DELIVERIES", "REJECTED (UTC)")
 	for _, r := range l.Rejections {
 		// A date or a count that is no date or no count was not stored.
 		var sent, deliveries any = "-", "-"
@@ -82,7 +82,15 @@ func (l *rejectionLists) print(w io.Writer) error {
 		if r.ReceiveCount != nil {
 			deliveries = *r.ReceiveCount
 		}
-		list.Row(r.MessageID, r.Reason, sent, deliveries, cli.Minute(r.RejectedAt))
+		list.Row(r.MessageID, r.Dataset, r.Reason, orDash(r.Member), sent, deliveries, cli.Minute(r.RejectedAt))
 	}
 	return list.Print(w)
+}
+
+// orDash shows a member, or that the event as a whole is at fault.
+func orDash(member *string) string {
+	if member == nil {
+		return "-"
+	}
+	return *member
 }

@@ -59,6 +59,7 @@ func ingestQueue(cmd *cobra.Command, s *settings) error {
 	if err == nil {
 		defer closeVault()
 		v.KEK.Observe = m
+		m.Datasets(w.Datasets())
 		// A queue that is not there, or not ours, is said now. A daemon would wait for it without
 		// end.
 		_, err = q.Attributes(ctx)

@@ -61,7 +61,7 @@ func (p *progress) BatchCommitted(messages []*etl.Message, took time.Duration, c
 	for _, n := range c.Rejections {
 		p.rejected += n
 	}
-	if len(messages) > 0 && !messages[0].Sent.IsZero() {
+	if len(messages) > 0 && !messages[0].DayOnly {
 		p.lag = time.Since(messages[0].Sent)
 	}
 	p.mu.Unlock()
@@ -108,6 +108,9 @@ func printSummary(w io.Writer, s *settings, done etl.Summary) error {
 			reasons = append(reasons, fmt.Sprintf("%s %d", reason, done.Rejections[reason]))
 		}
 		line += " (" + strings.Join(reasons, ", ") + ")"
+	}
+	if done.MembersDropped > 0 {
+		line += fmt.Sprintf(" · %s not readable and left out", cli.Count(done.MembersDropped, "optional member"))
 	}
 	if done.Abandoned > 0 {
 		line += fmt.Sprintf(" · %d not committed", done.Abandoned)

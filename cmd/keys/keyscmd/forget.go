@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -104,7 +103,7 @@ func forget(cmd *cobra.Command, j *jobFlags, g forgetFlags) error {
 		if !g.destroy {
 			return would, errors.New("nothing was destroyed: say --yes-destroy to do it")
 		}
-		certificate, report, err := rotation.Forget(ctx, v, dataset.Login(), g.request, o)
+		certificate, report, err := rotation.Forget(ctx, v, g.request, o)
 		if err != nil {
 			return report, err
 		}
@@ -146,6 +145,6 @@ func replayForget(cmd *cobra.Command, j *jobFlags, path string) error {
 	}
 	defer f.Close()
 	return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
-		return rotation.ReplayForget(ctx, v, dataset.Login(), f, o)
+		return rotation.ReplayForget(ctx, v, f, o)
 	})
 }

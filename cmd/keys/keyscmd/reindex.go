@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -29,7 +28,7 @@ partition wait while its index is built, and partitions above 1 GiB are refused.
 	j.declareOwner(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
-			return rotation.Reindex(ctx, v, dataset.Login(), o)
+			return rotation.Reindex(ctx, v, o)
 		})
 	}
 	return cmd

@@ -24,6 +24,9 @@ func printReport(w io.Writer, r *rotation.Report, failed bool) {
 	if len(done) > 0 {
 		cli.Printf(w, "%s%s\n", would, strings.Join(done, " · "))
 	}
+	if r.Evolved != nil {
+		printEvolved(w, r.Evolved)
+	}
 	for _, u := range r.Unfinished {
 		cli.Printf(w, "unfinished   %s\n", describeUnfinished(u))
 	}
@@ -32,7 +35,7 @@ func printReport(w io.Writer, r *rotation.Report, failed bool) {
 			cli.Printf(w, "QUARANTINED  and %d more (--json)\n", len(r.Quarantined)-i)
 			break
 		}
-		cli.Printf(w, "QUARANTINED  %s (data key %d): %s\n", q.MessageID, q.DataKey, q.Problem)
+		cli.Printf(w, "QUARANTINED  %s %s (data key %d): %s\n", q.Dataset, q.RowID, q.DataKey, q.Problem)
 	}
 }
 
@@ -43,7 +46,7 @@ func whatWasDone(r *rotation.Report) []string {
 			done = append(done, fmt.Sprintf(format, args...))
 		}
 	}
-	say(r.MonthsMade > 0, "%s made", cli.Count(r.MonthsMade, "month"))
+	say(r.PartitionsMade > 0, "%s made", cli.Count(r.PartitionsMade, "partition"))
 	say(r.Purged > 0, "%s purged", cli.Count(r.Purged, "old rejection"))
 	say(r.Rewrapped > 0, "%s rewrapped", cli.Count(r.Rewrapped, "key"))
 	switch {
@@ -58,6 +61,9 @@ func whatWasDone(r *rotation.Report) []string {
 	if x := r.Reindexed; x != nil && x.To > 0 {
 		say(true, "index key v%d → v%d, %s reindexed", x.From, x.To, cli.Count(x.Rows, "row"))
 	}
+	if e := r.Evolved; e != nil {
+		say(true, "dataset %s: %s of its change taken, %s written", e.Dataset, cli.Count(len(e.Steps), "step"), cli.Count(e.Rows, "row"))
+	}
 	say(len(r.Shredded) > 0, "%s shredded", keyList(r.Shredded))
 	say(r.Cleared > 0, "%s cleared", cli.Count(r.Cleared, "row"))
 	say(r.ClearedRejections > 0, "%s cleared", cli.Count(r.ClearedRejections, "rejection"))
@@ -66,12 +72,19 @@ func whatWasDone(r *rotation.Report) []string {
 
 // describeUnfinished says what an interrupted job was, what is left of it and what finishes it.
 func describeUnfinished(u rotation.Unfinished) string {
-	text := fmt.Sprintf("%s, begun %s by %s", u.Step, cli.Time(u.StartedAt), u.StartedBy)
+	what := u.Step
+	if u.Dataset != "" {
+		what += " of dataset " + u.Dataset
+	}
+	if u.Step == "evolve" {
+		what += ", next: " + u.Phase
+	}
+	text := fmt.Sprintf("%s, begun %s by %s", what, cli.Time(u.StartedAt), u.StartedBy)
 	if u.Rows > 0 {
 		text += fmt.Sprintf(", about %s left", cli.Count(u.Rows, "row"))
 	}
 	finishes := "keys " + u.Step
-	if u.Step == "reseal" || u.Step == "reindex" {
+	if u.Step == "reseal" || u.Step == "reindex" || u.Step == "evolve" {
 		finishes = "keys rotate" // what cron runs; their own commands do, too
 	}
 	return text + ": " + finishes + " goes on"

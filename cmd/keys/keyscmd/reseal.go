@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -22,10 +21,11 @@ named, and keeps its key.`,
 		Args:    cli.Args(),
 	}
 	j := declarePass(cmd, vault)
+	cli.Of(cmd).String(&j.Dataset, "dataset", "", "reseal this dataset alone; without it, all")
 	cli.Of(cmd).Bool(&j.Force, "force", "treat all data keys as due, whatever their age")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
-			return rotation.Reseal(ctx, v, dataset.Login(), o)
+			return rotation.Reseal(ctx, v, o)
 		})
 	}
 	return cmd

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -23,7 +22,7 @@ those that hold nothing. Their wrapped bytes are kept 35 more days, for backups 
 	j := declareJob(cmd, vault)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
-			return rotation.Retire(ctx, v, dataset.Login(), o)
+			return rotation.Retire(ctx, v, o)
 		})
 	}
 	return cmd

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -43,7 +42,7 @@ meanwhile.`,
 			if to == "" {
 				to = v.KEK.Current()
 			}
-			return rotation.Rewrap(ctx, v, dataset.Login(), to, o)
+			return rotation.Rewrap(ctx, v, to, o)
 		})
 	}
 	return cmd

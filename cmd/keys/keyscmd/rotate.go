@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -18,7 +17,7 @@ func newRotateCommand(vault *cli.VaultFlags) *cobra.Command {
 		Long: `Do what the vault's policy says is due, in the right order, and nothing where nothing is: make the
 months ahead, purge old rejections, rewrap under the wanted KEK, reseal what old data keys hold,
 retire data keys that nothing refers to, reindex under a new index key. Then verify a sample. What
-an earlier run left unfinished is finished first.
+an earlier run left unfinished is finished first, and so is the change of a dataset.
 
 It may be killed and run again, run twice at once, and run while ingest loads.`,
 		Example: `  keys rotate
@@ -31,7 +30,7 @@ It may be killed and run again, run twice at once, and run while ingest loads.`,
 	cli.Of(cmd).Bool(&j.Force, "force", "treat all data keys as due, whatever their age")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
-			return rotation.Rotate(ctx, v, dataset.Login(), o)
+			return rotation.Rotate(ctx, v, o)
 		})
 	}
 	return cmd

@@ -117,7 +117,7 @@ func (w *world) ingest(t *testing.T, ts *testscript.TestScript, args []string) {
 		months, err := strconv.Atoi(args[1])
 		ts.Check(err)
 		for _, m := range messages {
-			m.Date = keys.MonthOf(etltest.Today()).AddDate(0, -months, 3)
+			m.Sent = keys.MonthOf(etltest.Today()).AddDate(0, -months, 3)
 		}
 	}
 	etltest.Run(t, w.writer, etltest.NewSource(messages), etl.Options{BatchDelay: time.Millisecond})

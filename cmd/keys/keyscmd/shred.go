@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -30,6 +29,7 @@ gap.`,
 	var destroy bool
 	f := cli.Of(cmd)
 	f.Month(&before, "before", "the first month that is kept, YYYY-MM")
+	f.String(&j.Dataset, "dataset", "", "destroy of this dataset alone; without it, of all")
 	f.Bool(&destroy, "yes-destroy", "really destroy; without it, say what would become unreadable")
 	f.Require("before")
 	f.Excludes("dry-run", "yes-destroy")
@@ -39,13 +39,13 @@ gap.`,
 				before.Format("2006-01"))
 		}
 		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
-			plan, err := rotation.PlanShred(ctx, v, before)
+			plan, err := rotation.PlanShred(ctx, v, o.Dataset, before)
 			if err != nil {
 				return rotation.Report{}, err
 			}
 			would := rotation.Report{DryRun: true}
 			for _, m := range plan {
-				cli.Note(cmd, "%s: %s and %s become unreadable for good, with %s", m.Month,
+				cli.Note(cmd, "%s, %s: %s and %s become unreadable for good, with %s", m.Dataset, m.Month,
 					cli.Count(m.Rows, "row"), cli.Count(m.Rejections, "rejection"), cli.Count(len(m.DataKeys), "data key"))
 				would.Cleared += m.Rows
 				would.ClearedRejections += m.Rejections
@@ -57,7 +57,7 @@ gap.`,
 				}
 				return would, nil
 			}
-			return rotation.Shred(ctx, v, dataset.Login(), before, o)
+			return rotation.Shred(ctx, v, before, o)
 		})
 	}
 	return cmd

@@ -62,8 +62,8 @@ func printStatus(w io.Writer, s statusReport) {
 			cli.Printf(w, "            under %s\n", k.KEK)
 		}
 	}
-	if n := len(s.Months); n > 0 {
-		cli.Printf(w, "months      %s to %s (%s)\n", s.Months[0], s.Months[n-1], cli.Count(n, "partition"))
+	for _, d := range s.Datasets {
+		cli.Printf(w, "dataset     %s, days %s to %s (%s)\n", d.Name, d.From, d.To, cli.Count(d.Partitions, "partition"))
 	}
 	for _, u := range s.Unfinished {
 		cli.Printf(w, "unfinished  %s\n", describeUnfinished(u))

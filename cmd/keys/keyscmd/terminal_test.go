@@ -81,14 +81,14 @@ func TestJobsEndOnATerminal(t *testing.T) {
 			w := newTerminalWorld(t)
 			w.ingest(600)
 			// The estimate of a reindex is ANALYZE's: first too high, then too low.
-			w.sql(`ANALYZE cloakroom.user_logins; DELETE FROM cloakroom.user_logins WHERE user_id > 'user-3'`)
+			w.sql(`ANALYZE cloakroom_data.user_logins; DELETE FROM cloakroom_data.user_logins WHERE user_id > 'user-3'`)
 			if screen := w.run(0, columns, "reseal", "--force"); !strings.Contains(screen, "resealed") {
 				t.Error(screen)
 			}
 			if screen := w.run(0, columns, "reindex", "--batch-rows", "10", "--rate", "200"); !strings.Contains(screen, "reindexed") {
 				t.Error(screen)
 			}
-			w.sql(`ANALYZE cloakroom.user_logins`)
+			w.sql(`ANALYZE cloakroom_data.user_logins`)
 			w.ingest(600)
 			if screen := w.run(0, columns, "reindex", "--batch-rows", "50", "--rate", "1000"); !strings.Contains(screen, "reindexed") {
 				t.Error(screen)
@@ -133,7 +133,7 @@ func TestJobsFailOnATerminal(t *testing.T) {
 	t.Parallel()
 	w := newTerminalWorld(t)
 	w.ingest(300)
-	w.sql(`UPDATE cloakroom.user_logins SET sealed_ip = set_byte(sealed_ip, 30, get_byte(sealed_ip, 30) # 1) WHERE user_id = 'user-3'`)
+	w.sql(`UPDATE cloakroom_data.user_logins SET sealed_ip = set_byte(sealed_ip, 30, get_byte(sealed_ip, 30) # 1) WHERE user_id = 'user-3'`)
 	screen := w.run(cli.ExitIntegrity, 46, "reseal", "--force", "--batch-rows", "50", "--rate", "300")
 	if !strings.Contains(screen, "QUARANTINED") {
 		t.Error(screen)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys/verify"
 )
@@ -26,8 +25,10 @@ It takes the rotator's login: only that role may both open values and see tokens
 		Args:    cli.Args(),
 	}
 	var all, asJSON bool
+	var only string
 	f := cli.Of(cmd)
 	f.Bool(&all, "all", "open every row, not a sample of each month")
+	f.String(&only, "dataset", "", "rows of this dataset alone; without it, of all")
 	f.Bool(&asJSON, "json", "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		v, closeVault, err := vault.Open(cmd.Context(), cli.VaultConfig{Program: "keys", StatementTimeout: countTimeout})
@@ -37,7 +38,7 @@ It takes the rotator's login: only that role may both open values and see tokens
 		defer closeVault()
 		progress := cli.StartProgress(cmd)
 		defer progress.End()
-		report, err := verify.Run(cmd.Context(), v, dataset.Login(), verify.Options{All: all, Progress: func(rows int) {
+		report, err := verify.Run(cmd.Context(), v, verify.Options{All: all, Dataset: only, Progress: func(rows int) {
 			progress.Step("verify", "row", int64(rows), 0)
 		}})
 		progress.End()
@@ -69,7 +70,10 @@ func printVerification(w io.Writer, r *verify.Report) {
 	}
 	cli.Printf(w, "rejections   %d/%d open\n", r.RejectionsOpened, r.Rejections)
 	for _, f := range r.Failures {
-		what := cmp.Or(f.MessageID, f.Key, f.Part)
+		what := cmp.Or(f.RowID, f.Key, f.Part)
+		if f.Dataset != "" {
+			what = f.Dataset + " " + what
+		}
 		if f.Field != "" {
 			what += " " + f.Field
 		}

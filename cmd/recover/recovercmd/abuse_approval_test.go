@@ -86,7 +86,7 @@ func abuseReused(t *testing.T) {
 func abuseAltered(t *testing.T) {
 	c := newFixture(t)
 	for column, value := range map[string]string{
-		"fields": `'{ip,device_id,locale}'`, "by_user": `'user-2'`, "row_limit": `row_limit + 1`, "expires_at": `expires_at + interval '1 day'`,
+		"fields": `'{ip,device_id,locale}'`, "by_subject": `'user-2'`, "row_limit": `row_limit + 1`, "expires_at": `expires_at + interval '1 day'`,
 		"purpose": `'legal'`, "ticket": `'T-2'`, "from_date": `'2020-01-01'`, "reason": `'another reason'`, "breakglass": `true`,
 	} {
 		id := c.approved(t, params(nil))
@@ -114,7 +114,7 @@ func abuseAltered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.admin.MustExec(`UPDATE cloakroom.requests SET by_user = 'user-2' WHERE id = $1`, id)
+	c.admin.MustExec(`UPDATE cloakroom.requests SET by_subject = 'user-2' WHERE id = $1`, id)
 	_, err = c.bob.Approve(t.Context(), shown)
 	wantExit(t, err, cli.ExitNotYours)
 }

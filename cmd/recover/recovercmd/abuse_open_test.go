@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/pg/pgtest"
@@ -171,8 +170,8 @@ func serverOfItsOwn(t *testing.T) (*fixture, *pgserver.Server) {
 		return &keys.Vault{DB: db, KEK: set}
 	}
 	c := &fixture{admin: admin, first: login("user-1", canaryIP, canaryDevice)}
-	c.alice = &recovery.Client{Vault: open("alice", "auditor"), Dataset: dataset.Login()}
-	c.bob = &recovery.Client{Vault: open("bob", "approver"), Dataset: dataset.Login()}
+	c.alice = &recovery.Client{Vault: open("alice", "auditor")}
+	c.bob = &recovery.Client{Vault: open("bob", "approver")}
 	ingestAs(t, open("ingest", "ingest"), c.first)
 	return c, s
 }

@@ -132,7 +132,7 @@ func abuseEscapes(t *testing.T) {
 	}
 	ingest(t, c.Env, event(`{"user_id":"user-9","ip":"192.0.2.1","device_id":`+string(quoted)+`,"locale":"\u001b[31m"}`))
 	opened, err := c.alice.Open(t.Context(), c.approved(t, params(func(a *recovery.RequestParams) {
-		a.User, a.Fields = "user-9", []string{"device_id", "locale"}
+		a.Subject, a.Fields = "user-9", []string{"device_id", "locale"}
 	})), recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)

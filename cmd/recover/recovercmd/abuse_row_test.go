@@ -41,34 +41,35 @@ func tampered(t *testing.T, cases map[string]string) {
 
 func abuseSwapped(t *testing.T) {
 	tampered(t, map[string]string{
-		"row": `UPDATE cloakroom.user_logins a SET sealed_ip = b.sealed_ip, masked_ip_v1 = b.masked_ip_v1
-			FROM cloakroom.user_logins b WHERE a.message_id = FIRST AND b.message_id = SECOND`,
-		"column":            `UPDATE cloakroom.user_logins SET sealed_ip = sealed_device_id, masked_ip_v1 = masked_device_id_v1 WHERE message_id = FIRST`,
-		"columns exchanged": `UPDATE cloakroom.user_logins SET sealed_ip = sealed_device_id, sealed_device_id = sealed_ip WHERE message_id = FIRST`,
+		"row": `UPDATE cloakroom_data.user_logins a SET sealed_ip = b.sealed_ip, masked_ip_v1 = b.masked_ip_v1
+			FROM cloakroom_data.user_logins b WHERE a.row_id = FIRST AND b.row_id = SECOND`,
+		"column":            `UPDATE cloakroom_data.user_logins SET sealed_ip = sealed_device_id, masked_ip_v1 = masked_device_id_v1 WHERE row_id = FIRST`,
+		"columns exchanged": `UPDATE cloakroom_data.user_logins SET sealed_ip = sealed_device_id, sealed_device_id = sealed_ip WHERE row_id = FIRST`,
 		"table": `UPDATE cloakroom.rejections j SET sealed_body = u.sealed_device_id, data_key = u.data_key
-			FROM cloakroom.user_logins u WHERE u.message_id = FIRST`,
-		"table back": `UPDATE cloakroom.user_logins u SET sealed_device_id = j.sealed_body, sealed_ip = j.sealed_body, data_key = j.data_key
-			FROM cloakroom.rejections j WHERE u.message_id = FIRST`,
-		"a bit": `UPDATE cloakroom.user_logins SET sealed_ip = set_byte(sealed_ip, 20, get_byte(sealed_ip, 20) # 1) WHERE message_id = FIRST`,
+			FROM cloakroom_data.user_logins u WHERE u.row_id = FIRST`,
+		"table back": `UPDATE cloakroom_data.user_logins u SET sealed_device_id = j.sealed_body, sealed_ip = j.sealed_body, data_key = j.data_key
+			FROM cloakroom.rejections j WHERE u.row_id = FIRST`,
+		"a bit": `UPDATE cloakroom_data.user_logins SET sealed_ip = set_byte(sealed_ip, 20, get_byte(sealed_ip, 20) # 1) WHERE row_id = FIRST`,
 	})
 }
 
 func abuseToken(t *testing.T) {
 	tampered(t, map[string]string{
-		"another value's": `UPDATE cloakroom.user_logins a SET masked_ip_v1 = b.masked_ip_v1
-			FROM cloakroom.user_logins b WHERE a.message_id = FIRST AND b.message_id = SECOND`,
-		"another field's": `UPDATE cloakroom.user_logins SET masked_ip_v1 = masked_device_id_v1 WHERE message_id = FIRST`,
-		"no one's":        `UPDATE cloakroom.user_logins SET masked_device_id_v1 = 'AAAAAAAAAAAAAAAAAAAAAA' WHERE message_id = FIRST`,
-		"taken away":      `UPDATE cloakroom.user_logins SET masked_device_id_v1 = NULL WHERE message_id = FIRST`,
+		"another value's": `UPDATE cloakroom_data.user_logins a SET masked_ip_v1 = b.masked_ip_v1
+			FROM cloakroom_data.user_logins b WHERE a.row_id = FIRST AND b.row_id = SECOND`,
+		"another field's": `UPDATE cloakroom_data.user_logins SET masked_ip_v1 = masked_device_id_v1 WHERE row_id = FIRST`,
+		"no one's":        `UPDATE cloakroom_data.user_logins SET masked_device_id_v1 = 'AAAAAAAAAAAAAAAAAAAAAA' WHERE row_id = FIRST`,
+		"taken away": `ALTER TABLE cloakroom_data.user_logins DROP CONSTRAINT masked_device_id_v1;
+			UPDATE cloakroom_data.user_logins SET masked_device_id_v1 = NULL WHERE row_id = FIRST`,
 	})
 }
 
 func abuseMoved(t *testing.T) {
-	otherDay := `date_trunc('month', create_date)::date + CASE WHEN extract(day FROM create_date) = 1 THEN 1 ELSE 0 END`
+	otherDay := `CASE WHEN extract(day FROM create_date) = 1 THEN 1 ELSE -1 END`
 	tampered(t, map[string]string{
-		"to user-1":           `UPDATE cloakroom.user_logins SET user_id = 'user-1' WHERE user_id = 'user-2'`,
-		"another day":         `UPDATE cloakroom.user_logins SET create_date = ` + otherDay + ` WHERE message_id = FIRST`,
-		"another message id":  `UPDATE cloakroom.user_logins SET message_id = gen_random_uuid() WHERE message_id = FIRST`,
+		"to user-1":           `UPDATE cloakroom_data.user_logins SET user_id = 'user-1' WHERE user_id = 'user-2'`,
+		"another day":         `UPDATE cloakroom_data.user_logins SET create_date = create_date + ` + otherDay + `, sent = sent + ` + otherDay + ` * interval '1 day' WHERE row_id = FIRST`,
+		"another message id":  `UPDATE cloakroom_data.user_logins SET row_id = gen_random_uuid() WHERE row_id = FIRST`,
 		"rejection's message": `UPDATE cloakroom.rejections SET message_id = gen_random_uuid()`,
 	})
 }
@@ -80,20 +81,20 @@ func (c *fixture) ingestLogin(t *testing.T) *sqlx.DB {
 	return db
 }
 
-const load = `SELECT * FROM cloakroom.load((SELECT epoch FROM cloakroom.vault()), now(), '{}', '{}')`
+const load = `SELECT * FROM cloakroom.load((SELECT epoch FROM cloakroom.vault()), now(), 'login', '{}', '{}')`
 
 func abusePlantedView(t *testing.T) {
 	c := newFixture(t)
 	db := c.ingestLogin(t)
-	view := `CREATE TEMPORARY VIEW cloakroom_stage AS SELECT * FROM cloakroom.data_keys`
+	view := `CREATE TEMPORARY VIEW stage_login AS SELECT * FROM cloakroom.data_keys`
 	_, err := db.Exec(view)
 	wantCode(t, err, "42501")
 	// Even where a careless administrator lets ingest make temporary objects.
 	c.admin.MustExec(`GRANT TEMPORARY ON DATABASE ` + c.Name() + ` TO cloakroom_ingest`)
 	db = c.Pool(t, c.As(t, "loader2", "ingest"))
 	db.SetMaxOpenConns(1)
-	db.MustExec(`CREATE TEMPORARY VIEW cloakroom_stage AS SELECT 1 AS message_id`)
-	db.MustExec(`CREATE TEMPORARY TABLE cloakroom_stage_rejections ()`)
+	db.MustExec(`CREATE TEMPORARY VIEW stage_login AS SELECT 1 AS row_id`)
+	db.MustExec(`CREATE TEMPORARY TABLE stage_rejections_login ()`)
 	_, err = db.Exec(load)
 	wantCode(t, err, pg.UntrustedStaging)
 }
@@ -101,12 +102,12 @@ func abusePlantedView(t *testing.T) {
 func abuseRowSecurity(t *testing.T) {
 	c := newFixture(t)
 	db := c.ingestLogin(t)
-	db.MustExec(`SELECT cloakroom.stage()`)
-	_, err := db.Exec(`ALTER TABLE pg_temp.cloakroom_stage ENABLE ROW LEVEL SECURITY`)
+	db.MustExec(`SELECT cloakroom.stage('login')`)
+	_, err := db.Exec(`ALTER TABLE pg_temp.stage_login ENABLE ROW LEVEL SECURITY`)
 	wantCode(t, err, "42501")
-	_, err = db.Exec(`CREATE POLICY leak ON pg_temp.cloakroom_stage USING (cloakroom.append_leaf('opened') > 0)`)
+	_, err = db.Exec(`CREATE POLICY leak ON pg_temp.stage_login USING (cloakroom.append_leaf('opened') > 0)`)
 	wantCode(t, err, "42501")
-	_, err = db.Exec(`CREATE RULE leak AS ON INSERT TO pg_temp.cloakroom_stage DO ALSO SELECT 1`)
+	_, err = db.Exec(`CREATE RULE leak AS ON INSERT TO pg_temp.stage_login DO ALSO SELECT 1`)
 	wantCode(t, err, "42501")
 	// Somebody with the owner's rights did it: the load does not run such a table's policies as the
 	// owner.
@@ -116,7 +117,7 @@ func abuseRowSecurity(t *testing.T) {
 	}
 	defer conn.Close()
 	for _, statement := range []string{
-		`SET ROLE cloakroom_owner`, `SELECT cloakroom.stage()`, `ALTER TABLE pg_temp.cloakroom_stage ENABLE ROW LEVEL SECURITY`,
+		`SET ROLE cloakroom_owner`, `SELECT cloakroom.stage('login')`, `ALTER TABLE pg_temp.stage_login ENABLE ROW LEVEL SECURITY`,
 	} {
 		if _, err := conn.ExecContext(context.Background(), statement); err != nil {
 			t.Fatal(err)
@@ -130,7 +131,7 @@ func abuseRepeatableRead(t *testing.T) {
 	c := newFixture(t)
 	id := c.approved(t, params(nil))
 	db := c.ingestLogin(t)
-	db.MustExec(`SELECT cloakroom.stage()`)
+	db.MustExec(`SELECT cloakroom.stage('login')`)
 	for _, level := range []string{"REPEATABLE READ", "SERIALIZABLE"} {
 		tx := db.MustBegin()
 		tx.MustExec(`SET TRANSACTION ISOLATION LEVEL ` + level)

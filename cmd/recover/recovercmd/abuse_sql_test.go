@@ -9,6 +9,7 @@ import (
 
 	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
+	"cloakroom/keys"
 	recovery "cloakroom/recover"
 )
 
@@ -16,26 +17,26 @@ func abuseDirectSQL(t *testing.T) {
 	c := newFixture(t)
 	id := c.approved(t, params(nil))
 	tables := []string{
-		"cloakroom.user_logins", "cloakroom.rejections", "cloakroom.data_keys", "cloakroom.index_keys", "cloakroom.settings", "cloakroom.requests",
+		"cloakroom_data.user_logins", "cloakroom.datasets", "cloakroom.dataset_columns", "cloakroom.rejections", "cloakroom.data_keys", "cloakroom.index_keys", "cloakroom.settings", "cloakroom.requests",
 		"cloakroom.approvals", "cloakroom.quotas", "cloakroom.audit_leaves", "cloakroom.audit_nodes", "cloakroom.checkpoints", "cloakroom.fence",
-		"public.user_logins", "public.user_login_duplicates",
+		"public.user_logins", "public.user_logins_duplicates",
 	}
 	statements := []string{
 		`SET ROLE cloakroom_owner`, `SET ROLE postgres`, `SET SESSION AUTHORIZATION postgres`, `SET ROLE cloakroom_analyst`,
 		`CREATE SCHEMA mine`, `CREATE TABLE cloakroom.mine ()`, `CREATE TEMPORARY TABLE mine ()`,
 		`SELECT cloakroom.append_leaf('opened')`, `SELECT cloakroom.append_node_hashes(0, 'x')`, `SELECT cloakroom.spend_quota(-1000)`,
 		`SELECT cloakroom.lock_request('` + id.String() + `')`, `SELECT cloakroom.next_leaf()`, `SELECT cloakroom.expire_token_requests()`,
-		`SELECT cloakroom.approve('` + id.String() + `', '')`, `SELECT cloakroom.wrapped_data_key(1)`, `SELECT cloakroom.scan_rejections('` + id.String() + `', 10)`,
-		`SELECT cloakroom.stage()`, `SELECT cloakroom.record_checkpoint(1, 'x', 'x')`, `GRANT cloakroom_approver TO CURRENT_USER`,
+		`SELECT cloakroom.approve('` + id.String() + `', '')`, `SELECT cloakroom.wrapped_data_key(1)`, `SELECT cloakroom.scan_rejections('` + id.String() + `', now(), 10)`,
+		`SELECT cloakroom.stage('login')`, `SELECT cloakroom.record_checkpoint(1, 'x', 'x')`, `GRANT cloakroom_approver TO CURRENT_USER`,
 		`ALTER ROLE CURRENT_USER SUPERUSER`, `ALTER FUNCTION cloakroom.hand_out(uuid, refcursor) OWNER TO CURRENT_USER`,
 		`COPY (SELECT 1) TO PROGRAM 'true'`, `SELECT pg_read_file('/etc/passwd')`, `DO $$ BEGIN DELETE FROM cloakroom.audit_leaves; END $$`,
 	}
 	for _, table := range tables {
 		statements = append(statements, `SELECT FROM `+table, `DO $$ BEGIN LOCK TABLE `+table+` IN ACCESS SHARE MODE; END $$`)
-		if table != "public.user_login_duplicates" { // a view that nobody can delete from
+		if table != "public.user_logins_duplicates" { // a view that nobody can delete from
 			statements = append(statements, `DELETE FROM `+table)
 		}
-		if strings.HasPrefix(table, "cloakroom.") {
+		if strings.HasPrefix(table, "cloakroom") {
 			statements = append(statements, `TRUNCATE `+table)
 		}
 	}
@@ -106,27 +107,31 @@ func abuseSearchPath(t *testing.T) {
 
 func abuseInjection(t *testing.T) {
 	c := newFixture(t)
-	before := c.count(t, `SELECT count(*) FROM cloakroom.user_logins`)
+	before := c.count(t, `SELECT count(*) FROM cloakroom_data.user_logins`)
 	for _, evil := range []string{
-		`' OR 'a'='a`, `'; DROP TABLE cloakroom.user_logins; --`, `\' OR 1=1 --`, `%L`, `%I`, `$1`, `$q$ OR true OR $q$`, `user-1' --`, `"; --`,
+		`' OR 'a'='a`, `'; DROP TABLE cloakroom_data.user_logins; --`, `\' OR 1=1 --`, `%L`, `%I`, `$1`, `$q$ OR true OR $q$`, `user-1' --`, `"; --`,
 		"user-1\x00", `E'\x27'`, `‘ OR ’1’=’1`, `) OR (true`, `true`, `*`,
 	} {
 		for name, change := range map[string]func(*recovery.RequestParams){
-			"user":  func(a *recovery.RequestParams) { a.User = evil },
-			"token": func(a *recovery.RequestParams) { a.User, a.Tokens = "", []string{evil} },
-			"field": func(a *recovery.RequestParams) {
-				a.User, a.Field, a.Tokens = "", evil, []string{"AAAAAAAAAAAAAAAAAAAAAA"}
+			"dataset": func(a *recovery.RequestParams) { a.Dataset = evil },
+			"index": func(a *recovery.RequestParams) {
+				a.Subject, a.Field, a.Index, a.Tokens = "", "ip", evil, []string{"AAAAAAAAAAAAAAAAAAAAAA"}
 			},
-			"rejection": func(a *recovery.RequestParams) { a.User, a.Rejection, a.Fields = "", evil, []string{"body"} },
-			"fields":    func(a *recovery.RequestParams) { a.User, a.Fields = "nobody", []string{evil} },
-			"purpose":   func(a *recovery.RequestParams) { a.User, a.Purpose = "nobody", evil },
-			"ticket":    func(a *recovery.RequestParams) { a.User, a.Ticket = "nobody", evil },
-			"reason":    func(a *recovery.RequestParams) { a.User, a.Reason = "nobody", evil },
+			"user":  func(a *recovery.RequestParams) { a.Subject = evil },
+			"token": func(a *recovery.RequestParams) { a.Subject, a.Tokens = "", []string{evil} },
+			"field": func(a *recovery.RequestParams) {
+				a.Subject, a.Field, a.Tokens = "", evil, []string{"AAAAAAAAAAAAAAAAAAAAAA"}
+			},
+			"rejection": func(a *recovery.RequestParams) { a.Subject, a.Rejection, a.Fields = "", evil, []string{"body"} },
+			"fields":    func(a *recovery.RequestParams) { a.Subject, a.Fields = "nobody", []string{evil} },
+			"purpose":   func(a *recovery.RequestParams) { a.Subject, a.Purpose = "nobody", evil },
+			"ticket":    func(a *recovery.RequestParams) { a.Subject, a.Ticket = "nobody", evil },
+			"reason":    func(a *recovery.RequestParams) { a.Subject, a.Reason = "nobody", evil },
 		} {
 			id, err := c.alice.Request(t.Context(), params(change))
 			if err != nil {
 				var shown *pg.Error
-				if !errors.As(err, &shown) || cli.ExitCode(err) != cli.ExitOther {
+				if !errors.As(err, &shown) && !errors.Is(err, keys.ErrNoDataset) || cli.ExitCode(err) != cli.ExitOther {
 					t.Errorf("%s %q: %v", name, evil, err)
 				}
 				continue
@@ -151,7 +156,7 @@ func abuseInjection(t *testing.T) {
 			opened.Close()
 		}
 	}
-	if after := c.count(t, `SELECT count(*) FROM cloakroom.user_logins`); after != before {
+	if after := c.count(t, `SELECT count(*) FROM cloakroom_data.user_logins`); after != before {
 		t.Errorf("%d rows, before %d", after, before)
 	}
 }

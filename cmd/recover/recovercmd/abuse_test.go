@@ -49,4 +49,5 @@ var abuses = []abuse{
 	{"REPEATABLE READ session against the fence", abuseRepeatableRead},
 	{"advisory lock held for ever by an analyst", abuseAdvisoryLock},
 	{"row given to another user_id or day", abuseMoved},
+	{"token of another dataset", abuseOtherDataset},
 }

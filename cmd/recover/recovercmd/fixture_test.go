@@ -1,10 +1,11 @@
 package recovercmd
 
 import (
-	"cloakroom/internal/cli"
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"cloakroom/dataset"
 	"cloakroom/etl"
+	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 	recovery "cloakroom/recover"
@@ -35,7 +37,7 @@ func (s *slice) Receive(context.Context) ([]*etl.Message, error) {
 var today = time.Now().UTC().Truncate(24 * time.Hour)
 
 func event(body string) *etl.Message {
-	return &etl.Message{ID: uuid.New(), Date: today, Body: []byte(body), Receives: 1}
+	return &etl.Message{ID: uuid.New(), Sent: today, Body: []byte(body), Receives: 1}
 }
 
 func login(user, ip, device string) *etl.Message {
@@ -50,7 +52,7 @@ func ingest(t testing.TB, env *keystest.Env, messages ...*etl.Message) {
 
 func ingestAs(t testing.TB, v *keys.Vault, messages ...*etl.Message) {
 	t.Helper()
-	w, err := etl.NewWriter(t.Context(), v, dataset.Login(), keys.Caps{})
+	w, err := etl.NewWriter(t.Context(), v, datasetsOf(messages), keys.Caps{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +60,41 @@ func ingestAs(t testing.TB, v *keys.Vault, messages ...*etl.Message) {
 	if err != nil || s.Abandoned > 0 {
 		t.Fatalf("ingest: %v, %+v", err, s)
 	}
+}
+
+// datasetsOf names the datasets of messages; of one that names none it is the only one.
+func datasetsOf(messages []*etl.Message) []string {
+	var names []string
+	for _, m := range messages {
+		if m.Dataset != "" && !slices.Contains(names, m.Dataset) {
+			names = append(names, m.Dataset)
+		}
+	}
+	return names
+}
+
+// orders puts a second dataset into the vault.
+func (c *fixture) orders(t testing.TB) *dataset.Dataset {
+	t.Helper()
+	text, err := os.ReadFile("../../../dataset/testdata/order.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := dataset.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.ApplyDataset(t.Context(), c.URL(""), d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// order is an event of the second dataset.
+func order(body string) *etl.Message {
+	m := event(body)
+	m.Dataset = "order"
+	return m
 }
 
 // fixture is a vault with some logins and the people around it.
@@ -97,12 +134,12 @@ func newFixtureUnder(t testing.TB, keks string) *fixture {
 
 func (c *fixture) client(t testing.TB, url string) *recovery.Client {
 	t.Helper()
-	return &recovery.Client{Vault: c.Vault(t, url), Dataset: dataset.Login(), SourceIdentity: "test@host"}
+	return &recovery.Client{Vault: c.Vault(t, url), SourceIdentity: "test@host"}
 }
 
 // params is a request that the policy takes.
 func params(change func(*recovery.RequestParams)) recovery.RequestParams {
-	a := recovery.RequestParams{Purpose: "fraud", Ticket: "T-1", Reason: "suspected takeover", Fields: []string{"ip", "device_id"}, User: "user-1"}
+	a := recovery.RequestParams{Purpose: "fraud", Ticket: "T-1", Reason: "suspected takeover", Fields: []string{"ip", "device_id"}, Subject: "user-1"}
 	if change != nil {
 		change(&a)
 	}
@@ -152,11 +189,12 @@ func rows(t testing.TB, o *recovery.OpenedRows) []map[string]string {
 	return out
 }
 
-// leaves lists the types of the log's leaves, in order.
+// leaves lists the types of the log's leaves since the vault was made, in order.
 func (c *fixture) leaves(t testing.TB) []string {
 	t.Helper()
 	var types []string
-	if err := c.admin.Select(&types, `SELECT convert_from(leaf, 'UTF8')::json ->> 'type' FROM cloakroom.audit_leaves ORDER BY seq`); err != nil {
+	if err := c.admin.Select(&types, `SELECT convert_from(leaf, 'UTF8')::json ->> 'type' FROM cloakroom.audit_leaves
+		WHERE convert_from(leaf, 'UTF8')::json ->> 'type' <> 'dataset.apply' ORDER BY seq`); err != nil {
 		t.Fatal(err)
 	}
 	return types

@@ -1,6 +1,7 @@
 package recovercmd
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/csv"
 	"fmt"
@@ -140,13 +141,24 @@ func appendObject(b []byte, columns []recovery.Column, r recovery.Record) []byte
 		switch b = append(b, ':'); {
 		case text == nil:
 			b = append(b, "null"...)
-		case c.Numeric:
-			b = append(b, text...)
+		case c.JSON:
+			b = appendJSON(b, text)
 		default:
 			b = appendString(b, string(text))
 		}
 	}
 	return append(b, '}')
+}
+
+// appendJSON appends a value that is a JSON text already, without its white space, and escaped as
+// appendString does.
+func appendJSON(b, text []byte) []byte {
+	v := jsontext.Value(bytes.Clone(text))
+	defer func() { clear(v) }()
+	if v.Compact() != nil {
+		return appendString(b, string(text))
+	}
+	return append(b, cli.Text(string(v))...)
 }
 
 // appendString quotes text. It also escapes what JSON allows and a terminal would obey (U+007F to

@@ -27,7 +27,7 @@ func TestValuesThatASpreadsheetWouldRun(t *testing.T) {
 		ingest(t, c.Env, event(fmt.Sprintf(`{"user_id":"user-9","ip":"192.0.2.1","device_id":%s}`, quoted)))
 	}
 	opened, err := c.alice.Open(t.Context(), c.approved(t, params(func(a *recovery.RequestParams) {
-		a.User, a.Fields = "user-9", []string{"device_id"}
+		a.Subject, a.Fields = "user-9", []string{"device_id"}
 	})), recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -49,20 +49,25 @@ func printList(w io.Writer, list []recovery.Summary) error {
 		cli.Printf(w, "no requests\n")
 		return nil
 	}
-	t := cli.NewTable("ID", "STATE", "REQUESTER", "PURPOSE", "TICKET", "FIELDS", "LIMIT", "ROWS", "EXPIRES (UTC)")
+	t := cli.NewTable("ID", "STATE", "REQUESTER", "PURPOSE", "TICKET", "DATASET", "FIELDS", "LIMIT", "ROWS",
+		"EXPIRES (UTC)")
 	for _, r := range list {
 		var rows, limit any = "-", r.Limit
 		if r.Rows != nil {
 			rows = *r.Rows
 		}
-		state := r.State
+		state, of := r.State, "every"
+		if r.Dataset != nil {
+			of = *r.Dataset
+		}
 		switch {
 		case r.Purpose == recovery.PurposeForget:
 			state, limit = state+" (DESTROYS)", "-"
 		case r.BreakGlass && r.ReviewedBy == nil:
 			state += " (break-glass, not reviewed)"
 		}
-		t.Row(r.ID, state, r.Requester, r.Purpose, r.Ticket, []string(r.Fields), limit, rows, cli.Minute(r.ExpiresAt))
+		t.Row(r.ID, state, r.Requester, r.Purpose, r.Ticket, of, []string(r.Fields), limit, rows,
+			cli.Minute(r.ExpiresAt))
 	}
 	return t.Print(w)
 }

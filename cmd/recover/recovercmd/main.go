@@ -15,7 +15,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
@@ -73,7 +72,7 @@ func (p *program) client(ctx context.Context, use kekUse) (*recovery.Client, fun
 		return nil, nil, err
 	}
 	identity := cmp.Or(p.sourceIdentity, userAtHost())
-	return &recovery.Client{Vault: v, Dataset: dataset.Login(), SourceIdentity: identity}, done, nil
+	return &recovery.Client{Vault: v, SourceIdentity: identity}, done, nil
 }
 
 func userAtHost() string {

@@ -22,16 +22,21 @@ type notice struct {
 	Requester  string    `json:"requester,omitempty"`
 	Purpose    string    `json:"purpose"`
 	Ticket     string    `json:"ticket"`
+	Dataset    string    `json:"dataset,omitempty"` // empty: every dataset
 	Fields     []string  `json:"fields"`
 	BreakGlass bool      `json:"breakglass"`
 	Rows       *int64    `json:"rows,omitempty"`
 }
 
 func noticeOf(event string, d *recovery.Details) notice {
-	return notice{
+	n := notice{
 		Event: event, Request: d.ID, Requester: d.Requester, Purpose: d.Purpose, Ticket: d.Ticket, Fields: d.Fields,
 		BreakGlass: d.BreakGlass,
 	}
+	if d.Dataset != nil {
+		n.Dataset = *d.Dataset
+	}
+	return n
 }
 
 func (n notice) withRows(rows int64) notice { n.Rows = &rows; return n }

@@ -187,7 +187,7 @@ func printOpenings(w io.Writer, openings []*recovery.Opening) error {
 	if len(openings) == 0 {
 		return nil
 	}
-	table := cli.NewTable("OPENED (UTC)", "TICKET", "PURPOSE", "REQUESTER", "APPROVED BY",
+	table := cli.NewTable("OPENED (UTC)", "TICKET", "PURPOSE", "DATASET", "REQUESTER", "APPROVED BY",
 		"ROWS", "FROZEN", "RESULT", "REQUEST")
 	for _, o := range openings {
 		approvers, result := strings.Join(o.Approvers, ", "), o.Result
@@ -200,7 +200,7 @@ func printOpenings(w io.Writer, openings []*recovery.Opening) error {
 		if o.Ended == nil {
 			result = "UNFINISHED"
 		}
-		table.Row(o.Began.UTC().Format(time.DateTime), o.Ticket, o.Purpose, o.Requester, approvers,
+		table.Row(o.Began.UTC().Format(time.DateTime), o.Ticket, o.Purpose, o.Dataset, o.Requester, approvers,
 			o.Rows, o.Frozen, result, o.Request)
 	}
 	return printApart(w, table)

@@ -1,6 +1,7 @@
 package recovercmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"cloakroom/dataset"
 	"cloakroom/etl"
 	"cloakroom/internal/cli"
+	"cloakroom/keys"
 	recovery "cloakroom/recover"
 )
 
@@ -36,7 +38,7 @@ func (p *program) newRequest() *cobra.Command {
 		Long: `Request values to be opened. It prints the request's id, and needs the role auditor.
 
 Nothing is opened yet: an approver decides first (recover approve).`,
-		Example: `  recover request --purpose fraud --ticket T-17 --reason 'account takeover' --user u-42 --fields FIELD
+		Example: `  recover request --purpose fraud --ticket T-17 --reason 'account takeover' --subject u-42 --fields FIELD
   recover request --purpose security --ticket T-18 --reason-file why.txt --value FIELD --fields FIELD,… < value.txt`,
 		Args: cli.Args(),
 	}
@@ -52,12 +54,7 @@ const maxLimit = 1_000_000
 // declare declares the flags. A protected value never comes on the command line, where every
 // process of the machine could read it and the shell would keep it.
 func (o *requestFlags) declare(f cli.Flags, p *program) {
-	d := dataset.Login()
-	fields := recovery.AllFields(d)
-	var protected, reasons []string
-	for _, m := range d.Protected() {
-		protected = append(protected, m.Name)
-	}
+	var reasons []string
 	for _, r := range etl.Reasons() {
 		reasons = append(reasons, string(r))
 	}
@@ -65,13 +62,16 @@ func (o *requestFlags) declare(f cli.Flags, p *program) {
 	f.String(&o.Ticket, "ticket", "", "where the case is kept")
 	f.String(&o.Reason, "reason", "", "why, in words; never a protected value")
 	f.String(&o.reasonFile, "reason-file", "", "file with the reason")
-	f.String(&o.User, "user", "", "select the rows of this "+d.Subject)
+	f.String(&o.Dataset, "dataset", "", "whose rows (default: the only dataset; for --purpose dsar a request each)")
+	f.String(&o.Subject, "subject", "", "select the rows of this person, as the dataset's subject names them")
 	f.Check(&o.token, "token", "select the rows with this token, as analysts see it", checkToken)
-	f.UUID(&o.Message, "message", "select the row or rejection of this message id")
-	f.OneOf(&o.value, "value", "", protected, "select by a value of this field; the value comes on standard input")
+	f.UUID(&o.Row, "row", "select the row with this id")
+	f.UUID(&o.Message, "message", "select the row or rejection that came with this message id")
+	f.String(&o.value, "value", "", "select by a value of this field; the value comes on standard input")
+	f.String(&o.Index, "index", "", "which index of the field to search by the value, such as prefix/24 (default: exact)")
 	f.OneOf(&o.Rejection, "rejections", "", reasons, "select the events that were rejected for this reason")
 	f.List(&o.Fields, "fields", "fields to open, separated by commas; body is a rejected event as it was received "+
-		"(default: all for --purpose dsar, body for --rejections)", oneOfFields(fields))
+		"(default: all for --purpose dsar, body for --rejections)", nil)
 	f.Date(&o.From, "from", "first date, YYYY-MM-DD, UTC")
 	f.Date(&o.To, "to", "last date, YYYY-MM-DD, UTC")
 	f.Int(&o.Limit, "limit", 0, cli.Between(1, maxLimit).OrUnset("the policy's"), "at most this many rows")
@@ -80,10 +80,14 @@ func (o *requestFlags) declare(f cli.Flags, p *program) {
 	f.Bool(&o.BreakGlass, "break-glass",
 		"emergency: no approval, few rows, flagged until reviewed; needs the role breakglass")
 	f.Require("purpose", "ticket")
-	f.ExactlyOne("user", "token", "message", "value", "rejections")
+	f.ExactlyOne("subject", "token", "row", "message", "value", "rejections")
 	f.Excludes("reason", "reason-file")
+	f.Needs("index", "value")
 	f.Complete("purpose", p.purposes)
-	f.Complete("fields", cli.Fixed(fields...))
+	f.Complete("dataset", p.ofDatasets(func(d *dataset.Dataset) []string { return []string{d.Name} }))
+	f.Complete("fields", p.ofDatasets(recovery.Fields))
+	f.Complete("value", p.ofDatasets(indexedFields))
+	f.Complete("index", p.ofDatasets(indexKinds))
 }
 
 func checkToken(text string) error {
@@ -93,12 +97,59 @@ func checkToken(text string) error {
 	return nil
 }
 
-func oneOfFields(fields []string) func(string) error {
-	return func(name string) error {
-		if !slices.Contains(fields, name) {
-			return fmt.Errorf("there is no such field: want some of %s", strings.Join(fields, ", "))
+// checkFields wants fields that the dataset has, and a field to search by that is indexed.
+func (o *requestFlags) checkFields(d *dataset.Dataset) error {
+	known := recovery.Fields(d)
+	for _, name := range o.Fields {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("reading --fields: dataset %s has no field %q: want some of %s",
+				d.Name, name, strings.Join(known, ", "))
 		}
-		return nil
+	}
+	if indexed := indexedFields(d); o.value != "" && !slices.Contains(indexed, o.value) {
+		return fmt.Errorf("reading --value: %q: want one of %s, which dataset %s has indexes of",
+			o.value, strings.Join(indexed, ", "), d.Name)
+	}
+	return nil
+}
+
+// indexedFields are the fields whose values can be searched.
+func indexedFields(d *dataset.Dataset) []string {
+	var fields []string
+	for _, ix := range d.Indexes() {
+		fields = append(fields, ix.Member.Name)
+	}
+	return slices.Compact(fields)
+}
+
+func indexKinds(d *dataset.Dataset) []string {
+	var kinds []string
+	for _, ix := range d.Indexes() {
+		kinds = append(kinds, ix.Kind)
+	}
+	return kinds
+}
+
+// ofDatasets completes what f gives of the dataset that --dataset names, or of all.
+func (p *program) ofDatasets(f func(*dataset.Dataset) []string) cli.Completer {
+	return func(ctx context.Context, cmd *cobra.Command) ([]string, error) {
+		c, done, err := p.client(ctx, withoutKEK)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		list, err := c.Vault.Datasets(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var words []string
+		for _, d := range list {
+			if name, _ := cmd.Flags().GetString("dataset"); name == "" || name == d.Name {
+				words = append(words, f(d)...)
+			}
+		}
+		slices.Sort(words)
+		return slices.Compact(words), nil
 	}
 }
 
@@ -112,7 +163,8 @@ func (p *program) purposes(ctx context.Context, _ *cobra.Command) ([]string, err
 	return c.Purposes(ctx)
 }
 
-// runRequest prints the id alone on standard output, for ID=$(recover request …).
+// runRequest prints the id alone on standard output, for ID=$(recover request …); one a line where a
+// subject is looked for in several datasets.
 func (p *program) runRequest(cmd *cobra.Command, o requestFlags) error {
 	if err := o.complete(); err != nil {
 		return cli.Usage(cmd, err)
@@ -122,13 +174,55 @@ func (p *program) runRequest(cmd *cobra.Command, o requestFlags) error {
 		return err
 	}
 	defer done()
+	datasets, err := o.datasets(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	for _, d := range datasets {
+		if err := o.checkFields(d); err != nil {
+			return cli.Usage(cmd, err)
+		}
+	}
+	for _, d := range datasets {
+		o.Dataset = d.Name
+		switch err := p.file(cmd, c, o); {
+		case err == nil:
+		case len(datasets) > 1:
+			return fmt.Errorf("dataset %s: %w", d.Name, err) // the ids of those before it are printed
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// datasets are those to file a request for. A person's own data (dsar) is in every dataset that knows
+// whose its rows are.
+func (o *requestFlags) datasets(ctx context.Context, c *recovery.Client) (keys.Datasets, error) {
+	list, err := c.Vault.Datasets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if o.Purpose == recovery.PurposeSubjectAccess && o.Dataset == "" && o.Subject != "" {
+		list = slices.DeleteFunc(list, func(d *dataset.Dataset) bool { return !recovery.MayBeSubject(d, o.Subject) })
+		if len(list) > 0 {
+			return list, nil
+		}
+		return nil, errors.New("no dataset has a subject that is written so")
+	}
+	d, err := list.Find(o.Dataset)
+	return keys.Datasets{d}, err
+}
+
+// file files one request.
+func (p *program) file(cmd *cobra.Command, c *recovery.Client, o requestFlags) error {
 	if o.value != "" {
 		value, err := readValue(cmd, o.value)
 		if err != nil {
 			return err
 		}
-		o.Field = o.value
-		if o.Tokens, err = c.TokensOf(cmd.Context(), o.value, value); err != nil {
+		o.Field, o.Index = o.value, cmp.Or(o.Index, dataset.Exact)
+		if o.Tokens, err = c.TokensOf(cmd.Context(), o.Dataset, o.Field, o.Index, value); err != nil {
 			return err
 		}
 	}
@@ -141,7 +235,7 @@ func (p *program) runRequest(cmd *cobra.Command, o requestFlags) error {
 	}
 	sayWhatIsNext(cmd, c, id)
 	p.notify(cmd, notice{
-		Event: "requested", Request: id, Purpose: o.Purpose, Ticket: o.Ticket, Fields: o.Fields,
+		Event: "requested", Request: id, Purpose: o.Purpose, Ticket: o.Ticket, Dataset: o.Dataset, Fields: o.Fields,
 		BreakGlass: o.BreakGlass,
 	})
 	return nil

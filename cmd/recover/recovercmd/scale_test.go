@@ -23,7 +23,7 @@ func (c *fixture) bulk(t testing.TB, rows, rowsPerKey int) {
 	t.Helper()
 	v := c.Vault(t, c.As(t, "bulk", "ingest"))
 	perRow := uint64(len(dataset.Login().Protected()))
-	w, err := etl.NewWriter(t.Context(), v, dataset.Login(), keys.Caps{Seals: perRow * uint64(rowsPerKey)})
+	w, err := etl.NewWriter(t.Context(), v, nil, keys.Caps{Seals: perRow * uint64(rowsPerKey)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,15 +36,15 @@ func (c *fixture) bulk(t testing.TB, rows, rowsPerKey int) {
 		t.Fatalf("ingest: %v, %+v", err, s)
 	}
 	c.admin.MustExec(`UPDATE cloakroom.settings SET row_limit = 1000000, daily_quota = 100000000`)
-	c.admin.MustExec(`ANALYZE cloakroom.user_logins`)
+	c.admin.MustExec(`ANALYZE cloakroom_data.user_logins`)
 }
 
 // bareSelect reads the same rows and columns as an opening does, and does nothing with them.
 func (c *fixture) bareSelect(t testing.TB) time.Duration {
 	t.Helper()
 	began := time.Now()
-	rows, err := c.admin.Query(`SELECT message_id, create_date, user_id, data_key, sealed_ip, sealed_device_id, masked_ip_v1, masked_device_id_v1
-		FROM cloakroom.user_logins WHERE user_id = 'bulk'`)
+	rows, err := c.admin.Query(`SELECT row_id, create_date, user_id, data_key, sealed_ip, sealed_device_id, masked_ip_v1, masked_device_id_v1
+		FROM cloakroom_data.user_logins WHERE user_id = 'bulk'`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestOpenAtScale(t *testing.T) {
 }
 
 // ofBulk asks for the rows that bulk stored.
-var ofBulk = params(func(a *recovery.RequestParams) { a.User = "bulk" })
+var ofBulk = params(func(a *recovery.RequestParams) { a.Subject = "bulk" })
 
 // BenchmarkOpen opens 100,000 rows under 1,000 data keys, each time beside a bare SELECT of the
 // same rows, and reports the medians' ratio: go test -run XXX -bench Open -benchtime 5x

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	recovery "cloakroom/recover"
 )
@@ -55,6 +56,9 @@ func printDetails(w io.Writer, d *recovery.Details) {
 	} else {
 		line("reason", *d.Reason)
 	}
+	if d.Dataset != nil {
+		line("dataset", *d.Dataset)
+	}
 	if d.Purpose == recovery.PurposeForget {
 		printDestruction(line, d)
 	} else {
@@ -87,7 +91,7 @@ func printDetails(w io.Writer, d *recovery.Details) {
 
 // printDestruction says what a request to forget destroys. It opens nothing, so it has no limit.
 func printDestruction(line func(name, text string), d *recovery.Details) {
-	line("DESTROYS", fmt.Sprintf("%s of %s, and their tokens, for good: it cannot be undone",
+	line("DESTROYS", fmt.Sprintf("%s of %s in every dataset, and their tokens, for good: it cannot be undone",
 		strings.Join(d.Fields, ", "), selection(d)))
 	if d.Selected != nil {
 		line("rows now", cli.Count(*d.Selected, "row")+" to destroy, and those that arrive until it is done")
@@ -109,18 +113,28 @@ func selected(n int64, limit int) string {
 	return cli.Count(n, "row")
 }
 
+// index says that rows share a part of a value and not the whole.
+func index(kind *string) string {
+	if kind == nil || *kind == dataset.Exact {
+		return ""
+	}
+	return "'s " + *kind
+}
+
 // selection says in words which rows a request selects.
 func selection(d *recovery.Details) string {
 	var text string
 	switch {
-	case d.User != nil:
-		text = "rows of user " + *d.User
+	case d.Subject != nil:
+		text = "rows of " + *d.Subject
+	case d.Row != nil:
+		text = "the row " + d.Row.String()
 	case d.Message != nil:
-		text = "the row of message " + d.Message.String()
+		text = "what came with message " + d.Message.String()
 	case d.Rejection != nil:
 		text = "events rejected for " + *d.Rejection
 	case d.Field != nil:
-		text = "rows with one value of " + *d.Field + ", token " + strings.Join(d.Tokens, " or ")
+		text = "rows with one value of " + *d.Field + index(d.Index) + ", token " + strings.Join(d.Tokens, " or ")
 	default:
 		text = "rows with token " + strings.Join(d.Tokens, " or ")
 	}

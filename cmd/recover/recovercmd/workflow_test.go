@@ -21,10 +21,10 @@ func TestOpen(t *testing.T) {
 	defer opened.Close()
 	date := today.Format("2006-01-02")
 	want := []map[string]string{
-		{"message_id": c.first.ID.String(), "create_date": date, "user_id": "user-1", "ip": canaryIP, "device_id": canaryDevice},
-		{"message_id": c.second.ID.String(), "create_date": date, "user_id": "user-1", "ip": "198.51.100.2", "device_id": "device-2"},
+		{"row_id": c.first.ID.String(), "create_date": date, "user_id": "user-1", "ip": canaryIP, "device_id": canaryDevice},
+		{"row_id": c.second.ID.String(), "create_date": date, "user_id": "user-1", "ip": "198.51.100.2", "device_id": "device-2"},
 	}
-	byID := cmpopts.SortSlices(func(a, b map[string]string) bool { return a["message_id"] < b["message_id"] })
+	byID := cmpopts.SortSlices(func(a, b map[string]string) bool { return a["row_id"] < b["row_id"] })
 	if diff := cmp.Diff(want, rows(t, opened), byID); diff != "" {
 		t.Errorf("opened (-want +got):\n%s", diff)
 	}
@@ -35,7 +35,7 @@ func TestOpen(t *testing.T) {
 
 func TestSelectors(t *testing.T) {
 	c := newFixture(t)
-	tokens, err := c.alice.TokensOf(t.Context(), "device_id", " device-2 ")
+	tokens, err := c.alice.TokensOf(t.Context(), "", "device_id", "", " device-2 ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +43,13 @@ func TestSelectors(t *testing.T) {
 		change func(*recovery.RequestParams)
 		want   []*etl.Message
 	}{
-		"user":           {func(a *recovery.RequestParams) { a.User = "user-2" }, []*etl.Message{c.third}},
-		"nobody":         {func(a *recovery.RequestParams) { a.User = "user-3" }, nil},
-		"message":        {func(a *recovery.RequestParams) { a.User, a.Message = "", c.second.ID }, []*etl.Message{c.second}},
-		"value":          {func(a *recovery.RequestParams) { a.User, a.Field, a.Tokens = "", "device_id", tokens }, []*etl.Message{c.second, c.third}},
-		"token":          {func(a *recovery.RequestParams) { a.User, a.Tokens = "", tokens }, []*etl.Message{c.second, c.third}},
-		"other field":    {func(a *recovery.RequestParams) { a.User, a.Field, a.Tokens = "", "ip", tokens }, nil},
+		"user":           {func(a *recovery.RequestParams) { a.Subject = "user-2" }, []*etl.Message{c.third}},
+		"nobody":         {func(a *recovery.RequestParams) { a.Subject = "user-3" }, nil},
+		"row":            {func(a *recovery.RequestParams) { a.Subject, a.Row = "", c.second.ID }, []*etl.Message{c.second}},
+		"message":        {func(a *recovery.RequestParams) { a.Subject, a.Message = "", c.second.ID }, []*etl.Message{c.second}},
+		"value":          {func(a *recovery.RequestParams) { a.Subject, a.Field, a.Tokens = "", "device_id", tokens }, []*etl.Message{c.second, c.third}},
+		"token":          {func(a *recovery.RequestParams) { a.Subject, a.Tokens = "", tokens }, []*etl.Message{c.second, c.third}},
+		"other field":    {func(a *recovery.RequestParams) { a.Subject, a.Field, a.Tokens = "", "ip", tokens }, nil},
 		"too early":      {func(a *recovery.RequestParams) { a.To = today.AddDate(0, 0, -1) }, nil},
 		"the whole span": {func(a *recovery.RequestParams) { a.From, a.To = today, today }, []*etl.Message{c.first, c.second}},
 	} {
@@ -60,7 +61,7 @@ func TestSelectors(t *testing.T) {
 			defer opened.Close()
 			got, want := map[string]bool{}, map[string]bool{}
 			for _, r := range rows(t, opened) {
-				got[r["message_id"]] = true
+				got[r["row_id"]] = true
 			}
 			for _, m := range tt.want {
 				want[m.ID.String()] = true
@@ -76,7 +77,7 @@ func TestSubjectAccess(t *testing.T) {
 	c := newFixture(t)
 	bad := event(`{"user_id":"user-1","ip":"not an address","device_id":"d"}`)
 	ingest(t, c.Env, bad)
-	id := c.approved(t, recovery.RequestParams{Purpose: recovery.PurposeSubjectAccess, Ticket: "GDPR-15", Reason: "letter of 3 May", User: "user-1"})
+	id := c.approved(t, recovery.RequestParams{Purpose: recovery.PurposeSubjectAccess, Ticket: "GDPR-15", Reason: "letter of 3 May", Subject: "user-1"})
 	opened, err := c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)

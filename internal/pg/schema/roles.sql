@@ -27,3 +27,5 @@ END $$;
 
 GRANT USAGE, CREATE ON SCHEMA public TO cloakroom_owner;
 CREATE SCHEMA IF NOT EXISTS cloakroom AUTHORIZATION cloakroom_owner;
+-- Row tables stand apart, so that no dataset's table can meet one of the vault's.
+CREATE SCHEMA IF NOT EXISTS cloakroom_data AUTHORIZATION cloakroom_owner;

@@ -69,7 +69,8 @@ CREATE OR REPLACE FUNCTION cloakroom.append_leaf(
   p_type text, p_request uuid DEFAULT NULL, p_source_identity text DEFAULT NULL, p_purpose text DEFAULT NULL,
   p_ticket text DEFAULT NULL, p_reason_commit bytea DEFAULT NULL, p_query_commit bytea DEFAULT NULL,
   p_fields text[] DEFAULT NULL, p_row_set_hash bytea DEFAULT NULL, p_rows bigint DEFAULT NULL,
-  p_data_keys integer[] DEFAULT NULL, p_result text DEFAULT NULL, p_tool text DEFAULT NULL) RETURNS bigint
+  p_data_keys integer[] DEFAULT NULL, p_result text DEFAULT NULL, p_tool text DEFAULT NULL,
+  p_dataset text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   most_keys CONSTANT integer := 10000;
@@ -84,10 +85,10 @@ BEGIN
   -- leaf.
   IF p_type LIKE 'key.%' AND cardinality(p_data_keys) > most_keys THEN
     PERFORM cloakroom.append_leaf(p_type, p_data_keys => p_data_keys[:most_keys], p_result => p_result,
-      p_tool => p_tool);
+      p_tool => p_tool, p_dataset => p_dataset);
     RETURN cloakroom.append_leaf(p_type, p_request, p_source_identity, p_purpose, p_ticket, p_reason_commit,
       p_query_commit, p_fields,
-      p_row_set_hash, p_rows, p_data_keys[most_keys + 1:], p_result, p_tool);
+      p_row_set_hash, p_rows, p_data_keys[most_keys + 1:], p_result, p_tool, p_dataset);
   END IF;
   -- One writer at a time, until its transaction ends. So this is a transaction's last statement, and the lock order is
   -- fence, rows, audit log. Only the owner may lock the table.
@@ -105,6 +106,7 @@ BEGIN
     ',"ticket":', coalesce(to_json(p_ticket)::text, 'null'),
     ',"reason_commit":', coalesce(to_json(encode(p_reason_commit, 'hex'))::text, 'null'),
     ',"query_commit":', coalesce(to_json(encode(p_query_commit, 'hex'))::text, 'null'),
+    ',"dataset":', coalesce(to_json(p_dataset)::text, 'null'),
     ',"fields":', coalesce(array_to_json(p_fields)::text, 'null'),
     ',"row_set_hash":', coalesce(to_json(encode(p_row_set_hash, 'hex'))::text, 'null'),
     ',"rows":', coalesce(p_rows::text, 'null'),
@@ -125,7 +127,7 @@ EXCEPTION
       USING ERRCODE = 'CR011', HINT = 'Look at the database server''s log: disk space, locks, damaged tables.';
 END $$;
 COMMENT ON FUNCTION cloakroom.append_leaf(text, uuid, text, text, text, bytea, bytea, text[], bytea, bigint, integer[],
-  text, text) IS
+  text, text, text) IS
   'appends a leaf to the audit log and returns its number; for the owner''s functions alone, as a transaction''s last '
   'statement';
 

@@ -26,8 +26,8 @@ COMMENT ON FUNCTION cloakroom.reserve_data_key() IS
   'an id for a data key to be made; this login registers it within the hour';
 GRANT EXECUTE ON FUNCTION cloakroom.reserve_data_key() TO cloakroom_ingest, cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.register_data_key(
-  p_id integer, p_month date, p_kek text, p_kek_id text, p_wrapped bytea, p_key_check bytea)
+CREATE OR REPLACE FUNCTION cloakroom.register_data_key(p_id integer, p_dataset text, p_month date, p_kek text,
+  p_kek_id text, p_wrapped bytea, p_key_check bytea)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -42,7 +42,10 @@ BEGIN
   -- policy and is being resealed.
   IF p_month NOT BETWEEN date_trunc('month', now() - make_interval(days => p.days_back + 1))
                      AND date_trunc('month', now() + make_interval(days => p.days_ahead + 1))
-     AND NOT EXISTS (SELECT FROM cloakroom.data_keys k WHERE k.month = p_month) THEN
+     AND NOT EXISTS (SELECT FROM cloakroom.data_keys k WHERE k.month = p_month)
+     -- What was in clear is being sealed, of any month.
+     AND NOT EXISTS (SELECT FROM cloakroom.rotations r WHERE r.step = 'evolve' AND r.state = 'running'
+       AND r.dataset = p_dataset) THEN
     -- The writer's policy is out of date, or its clock differs: on CR001 it reads the policy and judges its events
     -- again.
     RAISE EXCEPTION 'no event of % may be stored now', to_char(p_month, 'YYYY-MM') USING ERRCODE = 'CR001',
@@ -53,12 +56,12 @@ BEGIN
     RAISE EXCEPTION 'data key % is not reserved by %', p_id, session_user USING ERRCODE = 'CR013',
       HINT = 'A reservation lasts an hour, and for one key.';
   END IF;
-  INSERT INTO cloakroom.data_keys (id, month, kek, kek_id, wrapped, key_check)
-  VALUES (p_id, p_month, p_kek, p_kek_id, p_wrapped, p_key_check);
+  INSERT INTO cloakroom.data_keys (id, dataset, month, kek, kek_id, wrapped, key_check)
+  VALUES (p_id, (cloakroom.dataset_of(p_dataset)).name, p_month, p_kek, p_kek_id, p_wrapped, p_key_check);
 END $$;
-COMMENT ON FUNCTION cloakroom.register_data_key(integer, date, text, text, bytea, bytea)
+COMMENT ON FUNCTION cloakroom.register_data_key(integer, text, date, text, text, bytea, bytea)
   IS 'commits a wrapped data key to the vault, before the first value is sealed under it';
-GRANT EXECUTE ON FUNCTION cloakroom.register_data_key(integer, date, text, text, bytea, bytea) TO
+GRANT EXECUTE ON FUNCTION cloakroom.register_data_key(integer, text, date, text, text, bytea, bytea) TO
   cloakroom_ingest, cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.registered_data_key(p_id integer)
@@ -81,46 +84,67 @@ COMMENT ON FUNCTION cloakroom.wrapped_data_key(integer) IS
 GRANT EXECUTE ON FUNCTION cloakroom.wrapped_data_key(integer) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.data_key_list()
-RETURNS TABLE (id integer, month date, state text, kek text, kek_id text, created_by name, created_at timestamptz,
+RETURNS TABLE (id integer, dataset text, month date, state text, kek text, kek_id text, created_by name,
+  created_at timestamptz,
                closed_at timestamptz, retired_at timestamptz, shredded_at timestamptz)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT id, month, state, kek, kek_id, created_by, created_at, closed_at, retired_at, shredded_at
+  SELECT id, dataset, month, state, kek, kek_id, created_by, created_at, closed_at, retired_at, shredded_at
     FROM cloakroom.data_keys ORDER BY id
 $$;
 COMMENT ON FUNCTION cloakroom.data_key_list() IS 'every data key''s state and times; no wrapped bytes';
 GRANT EXECUTE ON FUNCTION cloakroom.data_key_list() TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.require_sealing_key(p_key integer, p_check bytea, p_month date) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.require_sealing_key(p_key integer, p_check bytea, p_dataset text, p_month date)
+  RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM FROM cloakroom.data_keys WHERE id = p_key AND key_check = p_check AND state = 'active' AND month = p_month;
+  PERFORM FROM cloakroom.data_keys WHERE id = p_key AND key_check = p_check AND state = 'active' AND dataset = p_dataset
+    AND month = p_month;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'data key % is not an active key of this vault and month, or not this one', p_key
       USING ERRCODE = 'CR002';
   END IF;
 END $$;
-COMMENT ON FUNCTION cloakroom.require_sealing_key(integer, bytea, date) IS
+COMMENT ON FUNCTION cloakroom.require_sealing_key(integer, bytea, text, date) IS
   'refuses a data key that is not active, not of the month, or another than the writer''s';
 
-CREATE OR REPLACE FUNCTION cloakroom.data_key_rows(p_ids integer[])
-RETURNS TABLE (data_key integer, logins bigint, rejections bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT k.id, coalesce(u.n, 0), coalesce(r.n, 0)
-    FROM unnest(p_ids) AS k(id)
-    LEFT JOIN (SELECT data_key, count(*) AS n FROM cloakroom.user_logins WHERE data_key = ANY (p_ids)
-      GROUP BY data_key) u ON u.data_key = k.id
-    LEFT JOIN (SELECT data_key, count(*) AS n FROM cloakroom.rejections WHERE data_key = ANY (p_ids)
-      GROUP BY data_key) r ON r.data_key = k.id
-$$;
+CREATE OR REPLACE FUNCTION cloakroom.data_key_rows(p_ids integer[]) RETURNS TABLE (data_key integer, rows bigint,
+  rejections bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d text;
+  keys integer[] := '{}';
+  counts bigint[] := '{}';
+  more_keys integer[];
+  more_counts bigint[];
+BEGIN
+  FOR d IN SELECT DISTINCT k.dataset FROM cloakroom.data_keys k WHERE k.id = ANY (p_ids) ORDER BY 1 LOOP
+    EXECUTE format('SELECT coalesce(array_agg(k), ''{}''), coalesce(array_agg(n), ''{}'')
+                      FROM (SELECT data_key AS k, count(*) AS n FROM %s
+                        WHERE data_key = ANY ($1) GROUP BY data_key) AS held', cloakroom.row_table(d))
+      INTO STRICT more_keys, more_counts USING p_ids;
+    keys := keys || more_keys;
+    counts := counts || more_counts;
+  END LOOP;
+  RETURN QUERY
+    SELECT k.id, coalesce(u.n, 0), coalesce(r.n, 0)
+      FROM unnest(p_ids) AS k(id)
+      -- A key of one dataset seals no other's rows, and if one does, that counts too.
+      LEFT JOIN (SELECT g.k, sum(g.n)::bigint AS n FROM unnest(keys, counts) AS g(k, n) GROUP BY g.k) AS u ON u.k = k.id
+      LEFT JOIN (SELECT j.data_key AS k, count(*) AS n FROM cloakroom.rejections j WHERE j.data_key = ANY (p_ids)
+        GROUP BY j.data_key) AS r ON r.k = k.id;
+END $$;
 COMMENT ON FUNCTION cloakroom.data_key_rows(integer[]) IS
   'how many rows and rejections each of these data keys has sealed';
 
-CREATE OR REPLACE FUNCTION cloakroom.close_data_keys(p_made_before timestamptz) RETURNS integer[]
+CREATE OR REPLACE FUNCTION cloakroom.close_data_keys(p_made_before timestamptz, p_dataset text DEFAULT NULL)
+  RETURNS integer[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
   closed integer[];
 BEGIN
-  PERFORM FROM cloakroom.data_keys WHERE state = 'active' AND created_at < p_made_before;
+  PERFORM FROM cloakroom.data_keys WHERE state = 'active' AND created_at < p_made_before
+    AND dataset = coalesce(p_dataset, dataset);
   IF NOT FOUND THEN
     RETURN '{}';
   END IF;
@@ -128,14 +152,14 @@ BEGIN
   PERFORM cloakroom.raise_epoch();
   WITH c AS (
     UPDATE cloakroom.data_keys SET state = 'closed', closed_at = now()
-     WHERE state = 'active' AND created_at < p_made_before RETURNING id)
+     WHERE state = 'active' AND created_at < p_made_before AND dataset = coalesce(p_dataset, dataset) RETURNING id)
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO closed FROM c;
   PERFORM cloakroom.append_leaf('key.close', p_data_keys => closed, p_result => 'closed');
   RETURN closed;
 END $$;
-COMMENT ON FUNCTION cloakroom.close_data_keys(timestamptz) IS
+COMMENT ON FUNCTION cloakroom.close_data_keys(timestamptz, text) IS
   'raises the epoch and closes the active data keys made before; returns their ids';
-GRANT EXECUTE ON FUNCTION cloakroom.close_data_keys(timestamptz) TO cloakroom_rotator;
+GRANT EXECUTE ON FUNCTION cloakroom.close_data_keys(timestamptz, text) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.retire_data_keys(OUT retired integer[], OUT kept integer[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -147,8 +171,8 @@ BEGIN
   -- A key was closed by raising the epoch in a transaction that has ended, so no load and no reseal writes under it any
   -- more. The count below has a later snapshot than this statement, so it sees every row.
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO closed FROM cloakroom.data_keys WHERE state = 'closed';
-  SELECT coalesce(array_agg(data_key ORDER BY data_key) FILTER (WHERE logins + rejections = 0), '{}'),
-         coalesce(array_agg(data_key ORDER BY data_key) FILTER (WHERE logins + rejections > 0), '{}')
+  SELECT coalesce(array_agg(data_key ORDER BY data_key) FILTER (WHERE rows + rejections = 0), '{}'),
+         coalesce(array_agg(data_key ORDER BY data_key) FILTER (WHERE rows + rejections > 0), '{}')
     INTO empty, kept FROM cloakroom.data_key_rows(closed);
   WITH r AS (
     UPDATE cloakroom.data_keys SET state = 'retired', retired_at = now() WHERE id = ANY (empty) AND state = 'closed'
@@ -162,8 +186,8 @@ COMMENT ON FUNCTION cloakroom.retire_data_keys() IS
   'retires the closed data keys that no row and no rejection refers to; kept: those that are still needed';
 GRANT EXECUTE ON FUNCTION cloakroom.retire_data_keys() TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.retirable_data_keys()
-RETURNS TABLE (data_key integer, logins bigint, rejections bigint)
+CREATE OR REPLACE FUNCTION cloakroom.retirable_data_keys() RETURNS TABLE (data_key integer, rows bigint,
+  rejections bigint)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT * FROM cloakroom.data_key_rows(ARRAY(SELECT id FROM cloakroom.data_keys WHERE state = 'closed'))
 $$;
@@ -173,16 +197,19 @@ GRANT EXECUTE ON FUNCTION cloakroom.retirable_data_keys() TO cloakroom_rotator;
 CREATE OR REPLACE FUNCTION cloakroom.shred_retired(p_kept interval) RETURNS integer[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  due integer[];
   gone integer[];
 BEGIN
   IF p_kept < interval '35 days' THEN
     RAISE EXCEPTION 'a retired key is kept 35 days, for backups that were restored' USING ERRCODE = 'CR013';
   END IF;
+  SELECT coalesce(array_agg(id), '{}') INTO due FROM cloakroom.data_keys WHERE state = 'retired'
+    AND retired_at < now() - p_kept;
+  -- Counted first: a table of keys is not joined with row tables (Citus).
   WITH s AS (
     UPDATE cloakroom.data_keys SET state = 'shredded', shredded_at = now(), wrapped = NULL
-     WHERE state = 'retired' AND retired_at < now() - p_kept
-       AND NOT EXISTS (SELECT FROM cloakroom.user_logins u WHERE u.data_key = id)
-       AND NOT EXISTS (SELECT FROM cloakroom.rejections r WHERE r.data_key = id)
+     WHERE state = 'retired' AND id = ANY (ARRAY(SELECT h.data_key FROM cloakroom.data_key_rows(due) AS h
+       WHERE h.rows + h.rejections = 0))
     RETURNING id)
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO gone FROM s;
   IF cardinality(gone) > 0 THEN

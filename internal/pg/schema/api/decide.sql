@@ -41,7 +41,8 @@ BEGIN
   END IF;
   PERFORM cloakroom.append_leaf('approve', p_request => r.id, p_source_identity => p_source_identity,
     p_purpose => r.purpose,
-    p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields,
+    p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit,
+    p_dataset => r.dataset, p_fields => r.fields,
     p_rows => r.row_limit::bigint);
   RETURN r.state;
 END $$;
@@ -69,7 +70,8 @@ BEGIN
   UPDATE cloakroom.requests SET state = 'denied' WHERE id = r.id;
   PERFORM cloakroom.append_leaf('deny', p_request => r.id, p_source_identity => p_source_identity,
     p_purpose => r.purpose,
-    p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields);
+    p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit,
+    p_dataset => r.dataset, p_fields => r.fields);
 END $$;
 COMMENT ON FUNCTION cloakroom.deny(uuid, text, text) IS
   'denies a request, or stops one that is approved and not yet handed out';
@@ -88,7 +90,7 @@ BEGIN
   END IF;
   UPDATE cloakroom.requests SET reviewed_by = session_user WHERE id = r.id;
   PERFORM cloakroom.append_leaf('review', p_request => r.id, p_source_identity => p_source_identity,
-    p_purpose => r.purpose, p_ticket => r.ticket);
+    p_purpose => r.purpose, p_ticket => r.ticket, p_dataset => r.dataset);
 END $$;
 COMMENT ON FUNCTION cloakroom.review(uuid, text) IS
   'takes the flag off a break-glass request: somebody else has looked at it';

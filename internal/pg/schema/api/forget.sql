@@ -2,14 +2,14 @@
 -- approve, whatever the policy says of opening. A certificate, kept outside, lets it be done again after a backup was
 -- restored.
 
-CREATE OR REPLACE FUNCTION cloakroom.request_forget(p_user text, p_ticket text, p_reason text) RETURNS uuid
+CREATE OR REPLACE FUNCTION cloakroom.request_forget(p_subject text, p_ticket text, p_reason text) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests;
 BEGIN
   PERFORM cloakroom.require_read_committed();
   PERFORM cloakroom.require_durable_commit();
-  IF coalesce(p_user, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(p_reason, '') = '' THEN
+  IF coalesce(p_subject, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(p_reason, '') = '' THEN
     RAISE EXCEPTION 'to forget needs a person, a ticket and a reason' USING ERRCODE = 'CR012';
   END IF;
   r.id := gen_random_uuid();
@@ -22,8 +22,9 @@ BEGIN
   r.reason_salt := uuid_send(gen_random_uuid());
   r.query_salt := uuid_send(gen_random_uuid());
   r.reason_commit := cloakroom.commitment(r.reason_salt, p_reason);
-  r.fields := ARRAY(SELECT cloakroom.protected_fields()) || ARRAY['body'];
-  r.by_user := p_user;
+  r.fields := ARRAY(SELECT DISTINCT member FROM cloakroom.dataset_columns WHERE kind = 'sealed' ORDER BY 1)
+    || ARRAY['body'];
+  r.by_subject := p_subject;
   r.row_limit := 2147483646;
   r.created_at := cloakroom.vault_time();
   SELECT r.created_at + request_lifetime INTO STRICT r.expires_at FROM cloakroom.settings;
@@ -37,8 +38,28 @@ COMMENT ON FUNCTION cloakroom.request_forget(text, text, text) IS
   'asks for a person to be forgotten; returns the request''s id, for recover approve';
 GRANT EXECUTE ON FUNCTION cloakroom.request_forget(text, text, text) TO cloakroom_rotator, cloakroom_auditor;
 
+CREATE OR REPLACE FUNCTION cloakroom.count_person(p_subject text, OUT rows bigint, OUT rejections bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d cloakroom.datasets;
+  n bigint;
+BEGIN
+  rows := 0;
+  rejections := 0;
+  FOR d IN SELECT * FROM cloakroom.datasets WHERE subject IS NOT NULL LOOP
+    EXECUTE format('SELECT count(*) FROM %s u WHERE %s AND u.data_key IS NOT NULL', cloakroom.row_table(d.name),
+      cloakroom.subject_condition(d.name, p_subject)) INTO STRICT n;
+    rows := rows + n;
+    SELECT count(*) INTO n FROM cloakroom.rejections j
+     WHERE j.dataset = d.name AND j.subject = cloakroom.canonical_subject(d.name, p_subject)
+       AND j.data_key IS NOT NULL;
+    rejections := rejections + n;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION cloakroom.count_person(text) IS 'what is sealed of a person, in every dataset';
+
 CREATE OR REPLACE FUNCTION cloakroom.forget_plan(
-  p_request uuid, OUT state text, OUT approvals bigint, OUT logins bigint, OUT rejections bigint)
+  p_request uuid, OUT state text, OUT approvals bigint, OUT rows bigint, OUT rejections bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests;
@@ -51,8 +72,7 @@ BEGIN
   state := r.state;
   SELECT count(*) INTO approvals FROM cloakroom.approvals a
    WHERE a.request = r.id AND a.approved AND a.approver <> r.requester AND a.digest = cloakroom.request_digest(r);
-  SELECT count(*) INTO logins FROM cloakroom.user_logins u WHERE u.user_id = r.by_user AND u.data_key IS NOT NULL;
-  SELECT count(*) INTO rejections FROM cloakroom.rejections j WHERE j.user_id = r.by_user AND j.data_key IS NOT NULL;
+  SELECT c.rows, c.rejections INTO rows, rejections FROM cloakroom.count_person(r.by_subject) AS c;
 END $$;
 COMMENT ON FUNCTION cloakroom.forget_plan(uuid) IS 'how far a request to forget has come, and what it would clear';
 GRANT EXECUTE ON FUNCTION cloakroom.forget_plan(uuid) TO cloakroom_rotator;
@@ -87,36 +107,45 @@ COMMENT ON FUNCTION cloakroom.begin_forget(uuid) IS
   'refuses a request that two others have not approved; logs that it begins';
 GRANT EXECUTE ON FUNCTION cloakroom.begin_forget(uuid) TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.clear_person(p_user text, p_month date, p_until date) RETURNS bigint
+CREATE OR REPLACE FUNCTION cloakroom.clear_person(
+  p_subject text, p_dataset text, p_part date, p_until date) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
+  part regclass := cloakroom.partition_from(d.name, p_part);
   n bigint;
 BEGIN
-  EXECUTE format('UPDATE cloakroom.user_logins SET %s
-                   WHERE user_id = $1 AND create_date >= %L AND create_date < %L AND create_date <= $2
-                     AND data_key IS NOT NULL',
-                 cloakroom.erasure(), p_month, (p_month + interval '1 month')::date) USING p_user, p_until;
+  IF d.subject IS NULL OR part IS NULL THEN
+    RETURN 0;
+  END IF;
+  EXECUTE format('UPDATE %s u SET %s WHERE %s AND u.create_date <= $1 AND u.data_key IS NOT NULL', part,
+    cloakroom.erasure(d.name), cloakroom.subject_condition(d.name, p_subject)) USING p_until;
   GET DIAGNOSTICS n = ROW_COUNT;
   RETURN n;
 END $$;
-COMMENT ON FUNCTION cloakroom.clear_person(text, date, date) IS
-  'clears sealed values and tokens of a person''s rows of a month, up to a date; returns how many';
+COMMENT ON FUNCTION cloakroom.clear_person(text, text, date, date) IS
+  'clears sealed values and tokens of a person''s rows of a partition, up to a date; returns how many';
 
-CREATE OR REPLACE FUNCTION cloakroom.clear_persons_rejections(p_user text, p_until date) RETURNS bigint
+CREATE OR REPLACE FUNCTION cloakroom.clear_persons_rejections(p_subject text, p_until date) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  n bigint;
+  d text;
+  cleared bigint;
+  n bigint := 0;
 BEGIN
-  UPDATE cloakroom.rejections SET sealed_body = NULL, data_key = NULL
-   WHERE user_id = p_user AND coalesce(create_date, (rejected_at AT TIME ZONE 'UTC')::date) <= p_until
-     AND data_key IS NOT NULL;
-  GET DIAGNOSTICS n = ROW_COUNT;
+  FOR d IN SELECT name FROM cloakroom.datasets WHERE subject IS NOT NULL LOOP
+    UPDATE cloakroom.rejections j SET sealed_body = NULL, data_key = NULL
+     WHERE j.dataset = d AND j.subject = cloakroom.canonical_subject(d, p_subject)
+       AND coalesce(j.create_date, (j.rejected_at AT TIME ZONE 'UTC')::date) <= p_until AND j.data_key IS NOT NULL;
+    GET DIAGNOSTICS cleared = ROW_COUNT;
+    n := n + cleared;
+  END LOOP;
   RETURN n;
 END $$;
 COMMENT ON FUNCTION cloakroom.clear_persons_rejections(text, date) IS
   'clears the bodies of a person''s rejections, up to a date; returns how many';
 
-CREATE OR REPLACE FUNCTION cloakroom.forget_month(p_request uuid, p_month date) RETURNS bigint
+CREATE OR REPLACE FUNCTION cloakroom.forget_part(p_request uuid, p_dataset text, p_part date) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests;
@@ -128,13 +157,14 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the request has not begun' USING ERRCODE = 'CR013';
   END IF;
-  n := CASE WHEN p_month IS NULL THEN cloakroom.clear_persons_rejections(r.by_user, 'infinity')
-    ELSE cloakroom.clear_person(r.by_user, p_month, 'infinity') END;
+  n := CASE WHEN p_dataset IS NULL THEN cloakroom.clear_persons_rejections(r.by_subject, 'infinity')
+            ELSE cloakroom.clear_person(r.by_subject, p_dataset, p_part, 'infinity') END;
   UPDATE cloakroom.requests SET rows = rows + n WHERE id = r.id;
   RETURN n;
 END $$;
-COMMENT ON FUNCTION cloakroom.forget_month(uuid, date) IS 'clears the person''s rows of a month; NULL: the rejections';
-GRANT EXECUTE ON FUNCTION cloakroom.forget_month(uuid, date) TO cloakroom_rotator;
+COMMENT ON FUNCTION cloakroom.forget_part(uuid, text, date) IS
+  'clears the person''s rows of a partition; without a dataset: the rejections';
+GRANT EXECUTE ON FUNCTION cloakroom.forget_part(uuid, text, date) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.certificate_code(p_text text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -156,7 +186,7 @@ BEGIN
   SELECT * INTO STRICT r FROM cloakroom.requests WHERE id = p_request AND purpose = 'forget'
     AND intent_leaf IS NOT NULL FOR UPDATE;
   IF r.state <> 'closed' THEN
-    SELECT p.logins + p.rejections INTO left_over FROM cloakroom.forget_plan(p_request) AS p;
+    SELECT p.rows + p.rejections INTO left_over FROM cloakroom.forget_plan(p_request) AS p;
     IF left_over > 0 THEN
       RETURN;
     END IF;
@@ -166,7 +196,7 @@ BEGIN
      WHERE id = r.id;
   END IF;
   left_over := 0;
-  SELECT json_build_object('v', 1, 'vault', s.vault_id, 'request', r.id, 'user', r.by_user,
+  SELECT json_build_object('v', 1, 'vault', s.vault_id, 'request', r.id, 'subject', r.by_subject,
                            'until', (r.closed_at AT TIME ZONE 'UTC')::date,
                            'rows', r.rows, 'at', cloakroom.audit_time(r.closed_at))::text
     INTO certificate FROM cloakroom.settings s;
@@ -188,7 +218,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
   n bigint := 0;
   c json;
-  of_month date;
+  part record;
 BEGIN
   PERFORM cloakroom.require_read_committed();
   IF p_code IS DISTINCT FROM cloakroom.certificate_code(p_certificate) THEN
@@ -196,10 +226,10 @@ BEGIN
       USING ERRCODE = 'CR013', HINT = 'It was altered, or belongs to another vault.';
   END IF;
   c := p_certificate::json;
-  FOR of_month IN SELECT month FROM cloakroom.months() LOOP
-    n := n + cloakroom.clear_person(c ->> 'user', of_month, (c ->> 'until')::date);
+  FOR part IN SELECT * FROM cloakroom.partition_list() LOOP
+    n := n + cloakroom.clear_person(c ->> 'subject', part.dataset, part.from_date, (c ->> 'until')::date);
   END LOOP;
-  n := n + cloakroom.clear_persons_rejections(c ->> 'user', (c ->> 'until')::date);
+  n := n + cloakroom.clear_persons_rejections(c ->> 'subject', (c ->> 'until')::date);
   IF n > 0 THEN
     PERFORM cloakroom.append_leaf('forget', p_request => (c ->> 'request')::uuid, p_purpose => 'forget',
       p_row_set_hash => sha256(convert_to(p_certificate, 'UTF8')), p_rows => n, p_result => 'replayed');

@@ -1,28 +1,34 @@
--- Loading, the only way into user_logins and rejections: COPY into a staging table that the owner made, then load().
+-- load: the only way rows and rejections get in: COPY into staging tables that the owner made, then load().
 
-CREATE OR REPLACE FUNCTION cloakroom.stage(p_transient boolean DEFAULT false) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.stage(p_dataset text, p_transient boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
   on_commit text := CASE WHEN p_transient THEN 'DROP' ELSE 'DELETE ROWS' END;
 BEGIN
-  -- This function runs as the owner, so the owner owns them. The caller may only insert.
-  DROP TABLE IF EXISTS pg_temp.cloakroom_stage, pg_temp.cloakroom_stage_rejections;
-  EXECUTE 'CREATE TEMPORARY TABLE cloakroom_stage (LIKE cloakroom.user_logins) ON COMMIT ' || on_commit;
-  EXECUTE 'CREATE TEMPORARY TABLE cloakroom_stage_rejections (LIKE cloakroom.rejections INCLUDING DEFAULTS) ON COMMIT '
-    || on_commit;
-  GRANT INSERT ON pg_temp.cloakroom_stage, pg_temp.cloakroom_stage_rejections TO cloakroom_ingest;
+  -- Made by the owner's function, so the owner owns them; the caller may insert and nothing else.
+  EXECUTE format('DROP TABLE IF EXISTS pg_temp.%I, pg_temp.%I', 'stage_' || d.name, 'stage_rejections_' || d.name);
+  EXECUTE format('CREATE TEMPORARY TABLE %I (LIKE %s) ON COMMIT %s',
+                 'stage_' || d.name, cloakroom.row_table(d.name), on_commit);
+  EXECUTE format('CREATE TEMPORARY TABLE %I (LIKE cloakroom.rejections INCLUDING DEFAULTS) ON COMMIT %s',
+                 'stage_rejections_' || d.name, on_commit);
+  EXECUTE format('ALTER TABLE pg_temp.%I ALTER COLUMN dataset SET DEFAULT %L', 'stage_rejections_' || d.name, d.name);
+  EXECUTE format('GRANT INSERT ON pg_temp.%I, pg_temp.%I TO cloakroom_ingest',
+                 'stage_' || d.name, 'stage_rejections_' || d.name);
 END $$;
-COMMENT ON FUNCTION cloakroom.stage(boolean) IS
-  'makes the session''s staging tables anew; transient: they go with the transaction, as a pooler in transaction mode '
-  'needs';
-GRANT EXECUTE ON FUNCTION cloakroom.stage(boolean) TO cloakroom_ingest;
+COMMENT ON FUNCTION cloakroom.stage(text, boolean) IS
+  'makes the session''s staging tables of a dataset, stage_NAME and stage_rejections_NAME, empty; transient: they go '
+  'with the transaction, as a pooler in transaction mode needs';
+GRANT EXECUTE ON FUNCTION cloakroom.stage(text, boolean) TO cloakroom_ingest;
 
-CREATE OR REPLACE FUNCTION cloakroom.require_staging(p_name text) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.require_staging(p_name text) RETURNS regclass
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  staging regclass;
 BEGIN
-  -- Anybody's view, foreign table, or table with rules, triggers or policies, planted under this name, would run code
-  -- as the owner.
-  PERFORM FROM pg_class c
+  -- A view, a foreign table, or a table with somebody else's rules, triggers or policies, planted under this name,
+  -- would run as the owner.
+  SELECT c.oid INTO staging FROM pg_class c
     WHERE c.relname = p_name AND c.relnamespace = pg_my_temp_schema()
       AND c.relkind = 'r' AND c.relpersistence = 't'
       AND c.relowner = 'cloakroom_owner'::regrole
@@ -31,13 +37,16 @@ BEGIN
     RAISE EXCEPTION 'the staging table % is missing or is not one that cloakroom.stage() made', p_name
       USING ERRCODE = 'CR004', HINT = 'Call cloakroom.stage() in this session first.';
   END IF;
+  RETURN staging;
 END $$;
-COMMENT ON FUNCTION cloakroom.require_staging(text) IS 'refuses a staging table that stage() did not make';
+COMMENT ON FUNCTION cloakroom.require_staging(text) IS 'a staging table by name; refuses one that stage() did not make';
 
-CREATE OR REPLACE FUNCTION cloakroom.require_data_keys(p_ids integer[], p_checks bytea[]) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.require_data_keys(
+  p_dataset text, p_rows regclass, p_rejections regclass, p_ids integer[], p_checks bytea[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   bad integer;
+  n bigint;
 BEGIN
   -- After a restore or a failover an id may belong to another key or to none, so the key check decides.
   IF cardinality(p_ids) IS DISTINCT FROM cardinality(p_checks) THEN
@@ -46,130 +55,188 @@ BEGIN
   END IF;
   SELECT g.id INTO bad
     FROM unnest(p_ids, p_checks) AS g(id, key_check)
-    LEFT JOIN cloakroom.data_keys k ON k.id = g.id AND k.key_check = g.key_check AND k.state = 'active'
+    LEFT JOIN cloakroom.data_keys k
+      ON k.id = g.id AND k.key_check = g.key_check AND k.state = 'active' AND k.dataset = p_dataset
    WHERE k.id IS NULL LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'data key % is not an active key of this vault, or not this one', bad USING ERRCODE = 'CR002';
+    RAISE EXCEPTION 'data key % is not an active key of this vault and dataset, or not this one', bad
+      USING ERRCODE = 'CR002';
   END IF;
-  SELECT s.data_key INTO bad
-    FROM pg_temp.cloakroom_stage s
-    LEFT JOIN cloakroom.data_keys k ON k.id = s.data_key AND k.id = ANY (p_ids)
-          AND s.create_date >= k.month AND s.create_date < k.month + interval '1 month'
-   WHERE k.id IS NULL LIMIT 1;
-  IF FOUND THEN
+  EXECUTE format($q$
+    SELECT s.data_key FROM %s s
+      LEFT JOIN cloakroom.data_keys k ON k.id = s.data_key AND k.id = ANY ($1)
+            AND s.create_date >= k.month AND s.create_date < k.month + interval '1 month'
+     WHERE k.id IS NULL LIMIT 1$q$, p_rows) INTO bad USING p_ids;
+  -- A row without a key is refused, too, so look at how many were found and not at the key. EXECUTE leaves FOUND alone.
+  GET DIAGNOSTICS n = ROW_COUNT;
+  IF n > 0 THEN
     RAISE EXCEPTION 'data key % is not registered for the month of a row that it sealed', bad USING ERRCODE = 'CR002';
   END IF;
-  SELECT s.data_key INTO bad
-    FROM pg_temp.cloakroom_stage_rejections s WHERE NOT coalesce(s.data_key = ANY (p_ids), false) LIMIT 1;
-  IF FOUND THEN
+  EXECUTE format('SELECT s.data_key FROM %s s WHERE NOT coalesce(s.data_key = ANY ($1), false) LIMIT 1', p_rejections)
+    INTO bad USING p_ids;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  IF n > 0 THEN
     RAISE EXCEPTION 'data key % sealed a rejection and is not among the load''s keys', bad USING ERRCODE = 'CR002';
   END IF;
 END $$;
-COMMENT ON FUNCTION cloakroom.require_data_keys(integer[], bytea[]) IS
-  'refuses a load under a data key that is not active, not of the row''s month, or another than the writer''s';
+COMMENT ON FUNCTION cloakroom.require_data_keys(text, regclass, regclass, integer[], bytea[]) IS
+  'refuses a load under a data key that is not active, not of the dataset, not of the row''s month, or another than '
+  'the writer''s';
 
-CREATE OR REPLACE FUNCTION cloakroom.load(
-  p_epoch bigint, p_now timestamptz, p_key_ids integer[], p_key_checks bytea[], p_first boolean DEFAULT false,
-  OUT stored bigint, OUT duplicates bigint, OUT rejections jsonb)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION cloakroom.insert_rows(p_dataset text, p_staging regclass, p_first boolean) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  staged bigint;
-  staged_rejections bigint;
-  rejected bigint := 0;
-  seen integer;
-  first_date date;
-  last_date date;
+  d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
+  target regclass := cloakroom.row_table(d.name);
   columns text;
   insert_staged text;
+  ids uuid[];
+  sents timestamptz[];
+  stored bigint;
 BEGIN
-  -- First, before waiting for any lock: waiting must not look like a difference of clocks.
-  PERFORM cloakroom.require_clock(p_now);
-  PERFORM cloakroom.require_staging('cloakroom_stage');
-  PERFORM cloakroom.require_staging('cloakroom_stage_rejections');
-  PERFORM cloakroom.require_epoch(p_epoch);
-  PERFORM cloakroom.require_data_keys(p_key_ids, p_key_checks);
-  PERFORM cloakroom.require_durable_commit();
-  seen := cloakroom.observe_day();
-
-  SELECT count(*), min(create_date), max(create_date) INTO staged, first_date, last_date FROM pg_temp.cloakroom_stage;
-  SELECT count(*) INTO staged_rejections FROM pg_temp.cloakroom_stage_rejections;
-  IF staged > 0 THEN
-    -- The loader has judged each day, so allow a day on either side: midnight may have passed since. Further outside,
-    -- its policy is out of date or it held the batch for long, and it judges again. It is never the event's fault.
-    PERFORM FROM cloakroom.settings s
-      WHERE first_date >= (p_now AT TIME ZONE 'UTC')::date - s.days_back - 1
-        AND last_date <= (p_now AT TIME ZONE 'UTC')::date + s.days_ahead + 1;
-    IF NOT FOUND THEN
-      RAISE EXCEPTION 'a create_date lies outside the policy''s window: the writer''s policy or its batch is old'
-        USING ERRCODE = 'CR001';
-    END IF;
-    PERFORM cloakroom.make_month(m::date)
-      FROM generate_series(date_trunc('month', first_date::timestamp), last_date::timestamp, interval '1 month') AS m
-     WHERE EXISTS (SELECT FROM pg_temp.cloakroom_stage s WHERE s.create_date >= m
-       AND s.create_date < m + interval '1 month');
-  END IF;
-
-  -- Columns are matched by name: reindex adds and drops some, and the staging table may be older or newer than that.
-  -- The lock freezes them from here on.
-  LOCK TABLE ONLY cloakroom.user_logins IN ROW EXCLUSIVE MODE;
+  -- A delivery is a row or a rejection, not both. Ids first, then "= ANY": a row table is never joined with a local
+  -- one (Citus).
+  EXECUTE format('SELECT array_agg(r.message_id), array_agg(r.sent) FROM cloakroom.rejections r
+                   WHERE r.message_id = ANY (ARRAY(SELECT %s FROM %s))',
+                 CASE WHEN d.has_id THEN 'message_id' ELSE 'row_id' END, p_staging)
+    INTO ids, sents;
+  -- By name: reindex adds and drops columns of the table, and the staging table may be older or younger than that. The
+  -- lock keeps them as they are from here on.
+  EXECUTE format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', target);
   SELECT string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) INTO columns
     FROM pg_attribute t
-    JOIN pg_attribute s ON s.attname = t.attname AND s.attrelid = 'pg_temp.cloakroom_stage'::regclass AND s.attnum > 0
-      AND NOT s.attisdropped
-   WHERE t.attrelid = 'cloakroom.user_logins'::regclass AND t.attnum > 0 AND NOT t.attisdropped;
-  -- In key order, so that loads of overlapping batches wait for each other instead of deadlocking.
+    JOIN pg_attribute s ON s.attname = t.attname AND s.attrelid = p_staging AND s.attnum > 0 AND NOT s.attisdropped
+   WHERE t.attrelid = target AND t.attnum > 0 AND NOT t.attisdropped;
   insert_staged := format(
-    'INSERT INTO cloakroom.user_logins (%1$s) SELECT %1$s FROM pg_temp.cloakroom_stage s
-      WHERE NOT EXISTS (SELECT FROM cloakroom.rejections r WHERE r.message_id = s.message_id)
-      ORDER BY s.message_id, s.create_date', columns);
-  -- ON CONFLICT costs a third more: it looks each row up first and writes it to the WAL twice. A first delivery rarely
-  -- needs it. If a row exists all the same, the attempt is rolled back and repeated with it.
+    -- In key order, so that two loads do not deadlock.
+    'INSERT INTO %s (%s) SELECT %2$s FROM %s s %s ORDER BY s.sent, s.row_id',
+    target, columns, p_staging,
+    CASE WHEN ids IS NULL THEN '' WHEN d.has_id THEN 'WHERE s.message_id <> ALL ($1)'
+         -- The row's time is the event's own then, and says nothing of the delivery.
+         WHEN d.definition::jsonb ? 'time' THEN 'WHERE s.row_id <> ALL ($1)'
+         ELSE 'WHERE NOT EXISTS (SELECT FROM unnest($1, $2) AS r(id, at) WHERE r.id = s.row_id AND r.at = s.sent)' END);
+  -- ON CONFLICT costs a third more: it looks for each row first, and logs each twice. What comes for the first time
+  -- rarely needs it; if a row is there after all, the attempt is undone and made again with it.
   BEGIN
     IF NOT coalesce(p_first, false) THEN
       RAISE unique_violation;
     END IF;
-    EXECUTE insert_staged;
+    EXECUTE insert_staged USING ids, sents;
     GET DIAGNOSTICS stored = ROW_COUNT;
   EXCEPTION WHEN unique_violation THEN
-    EXECUTE insert_staged || ' ON CONFLICT DO NOTHING';
+    EXECUTE insert_staged || ' ON CONFLICT DO NOTHING' USING ids, sents;
     GET DIAGNOSTICS stored = ROW_COUNT;
   END;
+  RETURN stored;
+END $$;
+COMMENT ON FUNCTION cloakroom.insert_rows(text, regclass, boolean) IS
+  'stores the staged rows that are new; returns how many';
 
-  rejections := '{}';
-  IF staged_rejections > 0 THEN
+CREATE OR REPLACE FUNCTION cloakroom.insert_rejections(p_dataset text, p_staging regclass, p_seen integer) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
+  ids uuid[];
+  sents timestamptz[];
+  counts jsonb;
+BEGIN
+  EXECUTE format(CASE WHEN d.has_id
+    THEN 'SELECT array_agg(u.message_id) FROM %1$s u WHERE u.message_id = ANY (ARRAY(SELECT message_id FROM %2$s))'
+    -- An infinite time is no row's.
+    ELSE 'SELECT array_agg(u.row_id), array_agg(u.sent) FROM %1$s u
+           WHERE u.sent = ANY (ARRAY(SELECT sent FROM %2$s WHERE isfinite(sent)))
+             AND u.create_date = ANY (ARRAY(SELECT (sent AT TIME ZONE ''UTC'')::date FROM %2$s WHERE isfinite(sent)))
+             AND u.row_id = ANY (ARRAY(SELECT message_id FROM %2$s))' END, cloakroom.row_table(d.name), p_staging)
+    INTO ids, sents;
+  EXECUTE format('
     WITH new AS (
-      INSERT INTO cloakroom.rejections (message_id, reason, user_id, create_date, receive_count, sealed_body, data_key,
-        observed_day)
-        SELECT s.message_id, s.reason, s.user_id, s.create_date, s.receive_count, s.sealed_body, s.data_key, seen
-          FROM pg_temp.cloakroom_stage_rejections s
-         WHERE NOT EXISTS (SELECT FROM cloakroom.user_logins u WHERE u.message_id = s.message_id
-           AND u.create_date = s.create_date)
-           -- Without a date every month is searched. That is rare, and a separate condition, so that the others search
-           -- one.
-           AND (s.create_date IS NOT NULL OR NOT EXISTS (SELECT FROM cloakroom.user_logins u
-             WHERE u.message_id = s.message_id))
-         ORDER BY s.message_id
+      INSERT INTO cloakroom.rejections
+        (message_id, sent, dataset, reason, member, subject, create_date, receive_count, sealed_body, data_key,
+          observed_day)
+        SELECT s.message_id, s.sent, $1, s.reason, s.member, s.subject, s.create_date, s.receive_count, s.sealed_body,
+               s.data_key, $2
+          FROM %s s
+         -- A row with an id of its own does not say when its message was sent; another is one delivery''s alone.
+         WHERE NOT EXISTS (SELECT FROM unnest($3, $4) AS r(id, at)
+                            WHERE r.id = s.message_id AND (r.at IS NULL OR r.at = s.sent))
+         ORDER BY s.message_id, s.sent
       ON CONFLICT DO NOTHING
       RETURNING reason)
-    SELECT coalesce(sum(n), 0), coalesce(jsonb_object_agg(reason, n), '{}') INTO rejected, rejections
-      FROM (SELECT reason, count(*) AS n FROM new GROUP BY reason) AS by_reason;
-  END IF;
-  duplicates := staged + staged_rejections - stored - rejected;
+    SELECT coalesce(jsonb_object_agg(reason, n), ''{}'')
+      FROM (SELECT reason, count(*) AS n FROM new GROUP BY reason) AS by_reason', p_staging)
+    INTO STRICT counts USING d.name, p_seen, ids, sents;
+  RETURN counts;
 END $$;
-COMMENT ON FUNCTION cloakroom.load(bigint, timestamptz, integer[], bytea[], boolean) IS
-  'moves what was staged into user_logins and rejections, under the fence, if the loader''s clock agrees; rows '
-  'already there are dropped and counted as duplicates; p_first: hardly any are';
-GRANT EXECUTE ON FUNCTION cloakroom.load(bigint, timestamptz, integer[], bytea[], boolean) TO cloakroom_ingest;
+COMMENT ON FUNCTION cloakroom.insert_rejections(text, regclass, integer) IS
+  'stores the staged rejections whose delivery is neither a row nor a rejection yet; returns how many by reason';
 
-CREATE OR REPLACE FUNCTION cloakroom.fix_source(p_name text, p_date date) RETURNS date
+CREATE OR REPLACE FUNCTION cloakroom.load(
+  p_epoch bigint, p_now timestamptz, p_dataset text, p_key_ids integer[], p_key_checks bytea[],
+  p_first boolean DEFAULT false,
+  OUT stored bigint, OUT duplicates bigint, OUT rejections jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  fixed date;
+  staged_rows regclass;
+  staged_rejections regclass;
+  rows_staged bigint;
+  rejections_staged bigint;
+  seen integer;
+  dates date[];
 BEGIN
-  INSERT INTO cloakroom.sources (name, create_date) VALUES (p_name, p_date) ON CONFLICT DO NOTHING;
-  SELECT create_date INTO STRICT fixed FROM cloakroom.sources WHERE name = p_name;
-  RETURN fixed;
+  -- First, before any lock is waited for: how long that takes is no difference of clocks.
+  PERFORM cloakroom.require_clock(p_now);
+  staged_rows := cloakroom.require_staging('stage_' || p_dataset);
+  staged_rejections := cloakroom.require_staging('stage_rejections_' || p_dataset);
+  PERFORM cloakroom.require_epoch(p_epoch);
+  PERFORM cloakroom.require_data_keys(p_dataset, staged_rows, staged_rejections, p_key_ids, p_key_checks);
+  PERFORM cloakroom.require_durable_commit();
+  seen := cloakroom.observe_day();
+
+  EXECUTE format('SELECT count(*), array_agg(DISTINCT create_date) FROM %s', staged_rows) INTO STRICT rows_staged,
+    dates;
+  EXECUTE format('SELECT count(*) FROM %s', staged_rejections) INTO STRICT rejections_staged;
+  stored := 0;
+  IF rows_staged > 0 THEN
+    -- The loader has judged each day; here midnight may have passed since. Further outside, its policy is old, or it
+    -- held the batch for long: it reads the policy and judges again. It is never the event's fault.
+    PERFORM FROM cloakroom.settings s, unnest(dates) AS day
+      WHERE day NOT BETWEEN (p_now AT TIME ZONE 'UTC')::date - s.days_back - 1
+                        AND (p_now AT TIME ZONE 'UTC')::date + s.days_ahead + 1;
+    IF FOUND THEN
+      RAISE EXCEPTION 'a create_date lies outside the policy''s window: the writer''s policy or its batch is old'
+        USING ERRCODE = 'CR001';
+    END IF;
+    PERFORM cloakroom.make_partition(p_dataset, f)
+      FROM (SELECT DISTINCT cloakroom.partition_start(p_dataset, day) AS f FROM unnest(dates) AS day
+             ORDER BY 1) AS needed;
+    stored := cloakroom.insert_rows(p_dataset, staged_rows, p_first);
+  END IF;
+  rejections := '{}';
+  IF rejections_staged > 0 THEN
+    rejections := cloakroom.insert_rejections(p_dataset, staged_rejections, seen);
+  END IF;
+  duplicates := rows_staged + rejections_staged - stored
+              - (SELECT coalesce(sum(n::bigint), 0) FROM jsonb_each_text(rejections) AS r(reason, n));
 END $$;
-COMMENT ON FUNCTION cloakroom.fix_source(text, date) IS
-  'records a source and its date; returns the date that its first run fixed';
-GRANT EXECUTE ON FUNCTION cloakroom.fix_source(text, date) TO cloakroom_ingest;
+COMMENT ON FUNCTION cloakroom.load(bigint, timestamptz, text, integer[], bytea[], boolean) IS
+  'moves what was staged into the dataset''s rows and the rejections, under the fence, if the loader''s clock agrees; '
+  'what is there already is dropped and counted as duplicates; p_first: hardly anything is';
+GRANT EXECUTE ON FUNCTION cloakroom.load(bigint, timestamptz, text, integer[], bytea[], boolean) TO cloakroom_ingest;
+
+CREATE OR REPLACE FUNCTION cloakroom.fix_source(p_name text, p_dataset text, p_date date) RETURNS date
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
+  fixed cloakroom.sources;
+BEGIN
+  INSERT INTO cloakroom.sources (name, dataset, create_date) VALUES (p_name, d.name, p_date) ON CONFLICT DO NOTHING;
+  SELECT * INTO STRICT fixed FROM cloakroom.sources WHERE name = p_name;
+  IF fixed.dataset <> d.name THEN
+    RAISE EXCEPTION 'this source was ingested into dataset % before', fixed.dataset USING ERRCODE = 'CR013',
+      HINT = 'Name another source with --source.';
+  END IF;
+  RETURN fixed.create_date;
+END $$;
+COMMENT ON FUNCTION cloakroom.fix_source(text, text, date) IS
+  'records a source, its dataset and its date; returns the date that its first run fixed';
+GRANT EXECUTE ON FUNCTION cloakroom.fix_source(text, text, date) TO cloakroom_ingest;

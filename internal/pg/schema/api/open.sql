@@ -91,18 +91,19 @@ BEGIN
   END IF;
   PERFORM cloakroom.check_request(r); -- the policy may have become stricter
   EXECUTE format($q$
-    SELECT coalesce(array_agg(message_id), '{}'), coalesce(array_agg(create_date), '{}'),
-      coalesce(array_agg(DISTINCT data_key), '{}')
-      FROM (SELECT message_id, create_date, data_key FROM cloakroom.user_logins WHERE %s
-        ORDER BY create_date LIMIT %s) AS l$q$,
-    cloakroom.login_condition(r), r.row_limit::bigint + 1)
-    INTO STRICT r.login_ids, r.login_dates, keys;
+    SELECT coalesce(array_agg(row_id), '{}'), coalesce(array_agg(sent), '{}'), coalesce(array_agg(create_date), '{}'),
+           coalesce(array_agg(DISTINCT data_key), '{}')
+      FROM (SELECT row_id, sent, create_date, data_key FROM %s u WHERE %s ORDER BY sent, row_id LIMIT %s) AS l$q$,
+    cloakroom.row_table(r.dataset), cloakroom.row_condition(r), r.row_limit::bigint + 1)
+    INTO STRICT r.row_ids, r.row_sents, r.row_dates, keys;
   EXECUTE format($q$
-    SELECT coalesce(array_agg(message_id), '{}'), coalesce(array_agg(DISTINCT data_key), '{}')
-      FROM (SELECT message_id, data_key FROM cloakroom.rejections WHERE %s ORDER BY message_id LIMIT %s) AS j$q$,
+    SELECT coalesce(array_agg(message_id), '{}'), coalesce(array_agg(sent), '{}'),
+           coalesce(array_agg(DISTINCT data_key), '{}')
+      FROM (SELECT message_id, sent, data_key FROM cloakroom.rejections
+             WHERE %s ORDER BY message_id, sent LIMIT %s) AS j$q$,
     cloakroom.rejection_condition(r), r.row_limit::bigint + 1)
-    INTO STRICT r.rejection_ids, more_keys;
-  rows := cardinality(r.login_ids) + cardinality(r.rejection_ids);
+    INTO STRICT r.rejection_ids, r.rejection_sents, more_keys;
+  rows := cardinality(r.row_ids) + cardinality(r.rejection_ids);
   IF rows > r.row_limit THEN
     RAISE EXCEPTION 'the request selects more than its limit of % rows', r.row_limit USING ERRCODE = 'CR010',
       HINT = 'Ask again for fewer (--from, --to) or with a higher --limit.';
@@ -111,16 +112,18 @@ BEGIN
   keys := ARRAY(SELECT DISTINCT k FROM unnest(keys || more_keys) AS k WHERE k IS NOT NULL ORDER BY k);
   UPDATE cloakroom.requests q
      SET state = 'intent', intent_xid = pg_current_xact_id(), intent_at = clock_timestamp(), rows = begin_opening.rows,
-         -- Takes the lock of the append below, so the leaf's number is known.
-         intent_leaf = cloakroom.next_leaf(), login_ids = r.login_ids, login_dates = r.login_dates,
-         rejection_ids = r.rejection_ids, data_keys = keys
+         -- The append's lock is taken now, so the leaf's number is known.
+         intent_leaf = cloakroom.next_leaf(), row_ids = r.row_ids, row_sents = r.row_sents, row_dates = r.row_dates,
+         rejection_ids = r.rejection_ids, rejection_sents = r.rejection_sents,
+         data_keys = keys
    WHERE q.id = r.id;
   leaf := cloakroom.append_leaf('intent', p_request => r.id, p_source_identity => p_source_identity,
     p_purpose => r.purpose,
-    p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields,
-    -- SHA-256 of the three lists in Postgres's binary form.
-    p_row_set_hash => sha256(array_send(r.login_ids) || array_send(r.login_dates) || array_send(r.rejection_ids)),
-      p_rows => rows, p_data_keys => keys);
+    p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_dataset => r.dataset,
+    p_fields => r.fields,
+    -- Of the lists of keys in Postgres's binary form.
+    p_row_set_hash => sha256(array_send(r.row_ids) || array_send(r.row_sents)
+      || array_send(r.rejection_ids) || array_send(r.rejection_sents)), p_rows => rows, p_data_keys => keys);
 END $$;
 COMMENT ON FUNCTION cloakroom.begin_opening(uuid, text) IS
   'T1: writes the intent leaf and freezes the rows; hands out nothing';
@@ -189,30 +192,39 @@ BEGIN
   PERFORM cloakroom.require_approved(r);
   PERFORM cloakroom.require_logged(r);
   UPDATE cloakroom.requests q SET state = 'opened' WHERE q.id = r.id;
-  SELECT coalesce(array_agg(k.version ORDER BY k.version), '{}') INTO versions FROM cloakroom.index_keys k
-    WHERE k.state = 'live';
+  versions := cloakroom.live_versions();
   -- Only what was asked for, in the order asked: clear fields, sealed ones, then tokens version by version.
   WITH asked AS (SELECT f, n FROM unnest(r.fields) WITH ORDINALITY AS fs(f, n)),
   expressions AS (
-    SELECT 1 AS part, 0 AS version, n, format('convert_to(u.%I::text, ''UTF8'')', f) AS c FROM asked
-      WHERE f IN (SELECT cloakroom.clear_fields())
+    SELECT 1 AS part, 0::bigint AS n, asked.n AS m,
+           -- As events write it, whatever the session's settings; of an address, without its netmask.
+           format('convert_to(' || CASE a.atttypid
+             WHEN 'timestamptz'::regtype
+               THEN 'rtrim(rtrim(to_char(u.%I AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US''), ''0''), ''.'')'
+                    ' || ''Z'''
+             WHEN 'date'::regtype THEN 'to_char(u.%I, ''YYYY-MM-DD'')'
+             WHEN 'inet'::regtype THEN 'host(u.%I)'
+             ELSE 'u.%I::text' END || ', ''UTF8'')', f) AS c
+      FROM asked JOIN pg_attribute a ON a.attrelid = cloakroom.row_table(r.dataset) AND a.attname = f
+     WHERE f IN (SELECT cloakroom.clear_columns(r.dataset))
     UNION ALL
-    SELECT 2, 0, n, format('u.%I', 'sealed_' || f) FROM asked WHERE f IN (SELECT cloakroom.protected_fields())
+    SELECT 2, 0, asked.n, format('u.%I', s.column_name)
+      FROM asked JOIN cloakroom.dataset_columns s ON s.dataset = r.dataset AND s.kind = 'sealed' AND s.member = f
     UNION ALL
-    SELECT 3, v, n, format('convert_to(u.%I, ''UTF8'')', 'masked_' || f || '_v' || v)
-      FROM asked, unnest(versions) AS v WHERE f IN (SELECT cloakroom.protected_fields()))
-  SELECT coalesce(string_agg(', ' || c, '' ORDER BY part, version, n), '') INTO STRICT columns FROM expressions;
-  -- A binary cursor sends half as much as hex, and unlike a prepared FETCH many rows can be asked for in one message.
+    SELECT 3, t.n, 0, format('convert_to(u.%I, ''UTF8'')', t.column_name)
+      FROM asked JOIN cloakroom.token_columns(r.dataset, versions) AS t ON t.member = f)
+  SELECT coalesce(string_agg(', ' || c, '' ORDER BY part, n, m), '') INTO STRICT columns FROM expressions;
+  -- Binary: half as much to send and to read as hex, and unlike a prepared FETCH many can be asked for in one message.
   EXECUTE format($q$DECLARE %I BINARY NO SCROLL CURSOR FOR
-    SELECT array_send(ARRAY['\x01', uuid_send(u.message_id), date_send(u.create_date), convert_to(u.user_id, 'UTF8'),
-      int4send(u.data_key)%s]::bytea[])
-      FROM unnest($1, $2) AS f(message_id, create_date) JOIN cloakroom.user_logins u USING (message_id, create_date)
+    SELECT array_send(ARRAY['\x01', uuid_send(u.row_id), date_send(u.create_date), convert_to(%s, 'UTF8'),
+                            int4send(u.data_key)%s]::bytea[])
+      FROM unnest($1, $2, $3) AS f(row_id, sent, create_date) JOIN %s u USING (row_id, sent, create_date)
     UNION ALL
-    SELECT array_send(ARRAY['\x02', uuid_send(j.message_id), date_send(j.create_date), convert_to(j.user_id, 'UTF8'),
-      int4send(j.data_key),
-                            convert_to(j.reason, 'UTF8'), j.sealed_body]::bytea[])
-      FROM unnest($3) AS f(message_id) JOIN cloakroom.rejections j USING (message_id)$q$, p_rows, columns)
-    USING r.login_ids, r.login_dates, r.rejection_ids;
+    SELECT array_send(ARRAY['\x02', uuid_send(j.message_id), date_send(j.create_date), convert_to(j.subject, 'UTF8'),
+                            int4send(j.data_key), convert_to(j.reason, 'UTF8'), j.sealed_body]::bytea[])
+      FROM unnest($4, $5) AS f(message_id, sent) JOIN cloakroom.rejections j USING (message_id, sent)$q$,
+    p_rows, cloakroom.subject_of(r.dataset), columns, cloakroom.row_table(r.dataset))
+    USING r.row_ids, r.row_sents, r.row_dates, r.rejection_ids, r.rejection_sents;
   RETURN QUERY
     SELECT 'version', v, NULL, NULL, NULL::bytea, NULL::bytea FROM unnest(versions) AS v
     UNION ALL
@@ -221,10 +233,10 @@ BEGIN
     ORDER BY 1, 2;
 END $$;
 COMMENT ON FUNCTION cloakroom.hand_out(uuid, refcursor) IS
-  'T3: the wrapped keys of the frozen rows and the versions of their tokens; and, to be fetched from the cursor in '
-  'the same transaction, the rows: '
-  '0x01 for a login (0x02: a rejection), id, date, subject, data key and the fields asked for, as the binary form of '
-  'an array of bytea';
+  'T3: the wrapped keys of the frozen rows and the versions of their tokens; and, to be fetched from the cursor in the '
+  'same transaction, the rows: 0x01 for a row (0x02: a rejection), id, date, subject, data key and the fields asked '
+  'for, as the binary form of an array of bytea: clear ones and sealed ones in the order asked, then tokens in that of '
+  'token_columns()';
 GRANT EXECUTE ON FUNCTION cloakroom.hand_out(uuid, refcursor) TO cloakroom_auditor, cloakroom_breakglass;
 
 CREATE OR REPLACE FUNCTION cloakroom.handed_key(p_request uuid, p_key integer)
@@ -232,18 +244,20 @@ RETURNS TABLE (kek text, kek_id text, wrapped bytea, key_check bytea)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests;
+  sealed boolean;
 BEGIN
   -- Not locked: the session that streams the rows holds the lock.
   SELECT * INTO r FROM cloakroom.requests q WHERE q.id = p_request AND q.requester = session_user;
   PERFORM cloakroom.require_approved(r);
   PERFORM cloakroom.require_logged(r);
-  RETURN QUERY
-    SELECT k.kek, k.kek_id, k.wrapped, k.key_check FROM cloakroom.data_keys k
-     WHERE k.id = p_key
-       AND (EXISTS (SELECT FROM unnest(r.login_ids, r.login_dates) AS f(message_id, create_date)
-                      JOIN cloakroom.user_logins u USING (message_id, create_date) WHERE u.data_key = p_key)
-         OR EXISTS (SELECT FROM unnest(r.rejection_ids) AS f(message_id) JOIN cloakroom.rejections j USING (message_id)
-           WHERE j.data_key = p_key));
+  EXECUTE format($q$
+    SELECT EXISTS (SELECT 1 FROM unnest($1, $2, $3) AS f(row_id, sent, create_date)
+                     JOIN %s u USING (row_id, sent, create_date) WHERE u.data_key = $6)
+        OR EXISTS (SELECT 1 FROM unnest($4, $5) AS f(message_id, sent)
+                     JOIN cloakroom.rejections j USING (message_id, sent) WHERE j.data_key = $6)$q$,
+    cloakroom.row_table(r.dataset))
+    INTO STRICT sealed USING r.row_ids, r.row_sents, r.row_dates, r.rejection_ids, r.rejection_sents, p_key;
+  RETURN QUERY SELECT k.kek, k.kek_id, k.wrapped, k.key_check FROM cloakroom.data_keys k WHERE k.id = p_key AND sealed;
 END $$;
 COMMENT ON FUNCTION cloakroom.handed_key(uuid, integer) IS
   'the wrapped key of a frozen row that was resealed between its intent and its handing out';
@@ -265,13 +279,13 @@ BEGIN
       USING ERRCODE = 'CR012', HINT = 'The outcome counts no more, and none below zero.';
   END IF;
   UPDATE cloakroom.requests
-     SET state = CASE WHEN p_result LIKE 'ok%' THEN 'closed' ELSE 'failed' END,
-         result = p_result, closed_at = clock_timestamp(),
-         login_ids = NULL, login_dates = NULL, rejection_ids = NULL
+     SET state = CASE WHEN p_result LIKE 'ok%' THEN 'closed' ELSE 'failed' END, result = p_result,
+         closed_at = clock_timestamp(),
+         row_ids = NULL, row_sents = NULL, row_dates = NULL, rejection_ids = NULL, rejection_sents = NULL
    WHERE id = r.id;
   RETURN cloakroom.append_leaf(CASE WHEN p_result LIKE 'ok%' THEN 'opened' ELSE 'failed' END, p_request => r.id,
-    p_source_identity => p_source_identity, p_purpose => r.purpose, p_ticket => r.ticket, p_fields => r.fields,
-    p_rows => p_rows, p_result => p_result);
+    p_source_identity => p_source_identity, p_purpose => r.purpose, p_ticket => r.ticket, p_dataset => r.dataset,
+    p_fields => r.fields,     p_rows => p_rows, p_result => p_result);
 END $$;
 COMMENT ON FUNCTION cloakroom.close_opening(uuid, bigint, text, text) IS
   'writes the outcome, before the client shows anything; returns the leaf''s number';

@@ -1,7 +1,7 @@
 -- Reindex, last phases: check every row, wait for old snapshots, let the view show the new tokens, drop the old
 -- columns.
 
-CREATE OR REPLACE FUNCTION cloakroom.finish_check(p_rotation bigint, p_members text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION cloakroom.finish_check(p_rotation bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   run cloakroom.rotations := cloakroom.reindexing(p_rotation, 'check');
@@ -10,12 +10,10 @@ BEGIN
   IF run.id IS NULL THEN
     RETURN 0;
   END IF;
-  PERFORM cloakroom.add_slices(p_rotation, 'check', ARRAY(
-    SELECT month FROM cloakroom.months() EXCEPT SELECT s.month FROM cloakroom.rotation_slices s
-      WHERE s.rotation = p_rotation AND s.pass = 'check'));
+  PERFORM cloakroom.add_slices_of_all(p_rotation, 'check');
   SELECT count(*) INTO left_over FROM cloakroom.rotation_slices s WHERE s.rotation = p_rotation AND s.pass = 'check'
     AND NOT s.done;
-  left_over := left_over + cloakroom.rows_without_token(p_rotation, p_members);
+  left_over := left_over + cloakroom.rows_without_token(p_rotation);
   SELECT left_over + count(*) INTO left_over FROM cloakroom.quarantine q WHERE q.step = 'reindex';
   IF left_over = 0 THEN
     -- A transaction that began earlier may have a snapshot from before the backfill.
@@ -24,9 +22,9 @@ BEGIN
   END IF;
   RETURN left_over;
 END $$;
-COMMENT ON FUNCTION cloakroom.finish_check(bigint, text[]) IS
+COMMENT ON FUNCTION cloakroom.finish_check(bigint) IS
   'counts what is unchecked, without a token, or wrong; none: on to waiting for old snapshots';
-GRANT EXECUTE ON FUNCTION cloakroom.finish_check(bigint, text[]) TO cloakroom_rotator;
+GRANT EXECUTE ON FUNCTION cloakroom.finish_check(bigint) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.transactions() RETURNS TABLE (transaction text, pid integer)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -60,28 +58,39 @@ COMMENT ON FUNCTION cloakroom.reindex_snapshots(bigint) IS
   'processes whose transactions may still see rows without the new tokens; none: on to the swap';
 GRANT EXECUTE ON FUNCTION cloakroom.reindex_snapshots(bigint) TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.reindex_swap(p_rotation bigint, p_members text[]) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.view_query(p_dataset text, p_version integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- The columns that the view has, in their order; only where the tokens come from changes.
+  SELECT 'SELECT ' || string_agg(CASE WHEN t.column_name IS NULL THEN format('r.%I', a.attname)
+                                      ELSE format('r.%I AS %I', t.column_name, a.attname) END, ', ' ORDER BY a.attnum)
+         || format(' FROM cloakroom_data.%I AS r', d.table_name)
+    FROM cloakroom.datasets d
+    JOIN pg_attribute a ON a.attrelid = to_regclass(format('public.%I', d.table_name)) AND a.attnum > 0
+      AND NOT a.attisdropped
+    LEFT JOIN cloakroom.token_columns(d.name, ARRAY[p_version]) AS t ON t.view_column = a.attname
+   WHERE d.name = p_dataset GROUP BY d.table_name
+$$;
+COMMENT ON FUNCTION cloakroom.view_query(text,
+  integer) IS 'the query of the analysts'' view if it shows the tokens of a version';
+
+CREATE OR REPLACE FUNCTION cloakroom.reindex_swap(p_rotation bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
   run cloakroom.rotations := cloakroom.reindexing(p_rotation, 'swap');
+  d cloakroom.datasets;
 BEGIN
   IF run.id IS NULL THEN
     RETURN;
   END IF;
-  PERFORM cloakroom.member_columns(p_members, 'masked_', '_v' || run.version);
-  -- The same columns, in the same order, of the same types. Only the source of the tokens changes.
-  EXECUTE (
-    SELECT 'CREATE OR REPLACE VIEW public.user_logins AS SELECT ' || string_agg(
-             CASE WHEN substr(attname, 8) = ANY (p_members) AND attname LIKE 'masked\_%'
-                  THEN format('%I AS %I', attname || '_v' || run.version, attname) ELSE quote_ident(attname) END, ', '
-                    ORDER BY attnum)
-           || ' FROM cloakroom.user_logins'
-      FROM pg_attribute WHERE attrelid = 'public.user_logins'::regclass AND attnum > 0 AND NOT attisdropped);
+  FOR d IN SELECT * FROM cloakroom.datasets ORDER BY name LOOP
+    EXECUTE format('CREATE OR REPLACE VIEW public.%I AS %s', d.table_name, cloakroom.view_query(d.name, run.version));
+  END LOOP;
   UPDATE cloakroom.rotations SET phase = 'old' WHERE id = p_rotation;
-  PERFORM cloakroom.append_leaf('key.index', p_result => 'the view shows version ' || run.version);
+  PERFORM cloakroom.append_leaf('key.index', p_result => 'the views show version ' || run.version);
 END $$;
-COMMENT ON FUNCTION cloakroom.reindex_swap(bigint, text[]) IS 'lets the analysts'' view show the new version''s tokens';
-GRANT EXECUTE ON FUNCTION cloakroom.reindex_swap(bigint, text[]) TO cloakroom_rotator;
+COMMENT ON FUNCTION cloakroom.reindex_swap(bigint) IS
+  'lets the analysts'' views show the new version''s tokens, all at one instant';
+GRANT EXECUTE ON FUNCTION cloakroom.reindex_swap(bigint) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.reindex_old(p_rotation bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
@@ -105,18 +114,18 @@ CREATE OR REPLACE FUNCTION cloakroom.reindex_drop(p_rotation bigint) RETURNS voi
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
   run cloakroom.rotations := cloakroom.reindexing(p_rotation, 'drop');
-  dropping text;
+  live integer[] := cloakroom.live_versions();
+  of record;
 BEGIN
   IF run.id IS NULL THEN
     RETURN;
   END IF;
-  SELECT string_agg(format('DROP COLUMN %I', a.attname), ', ') INTO dropping
-    FROM pg_attribute a JOIN cloakroom.index_keys k ON k.state <> 'live'
-      AND a.attname ~ ('^masked_.*_v' || k.version || '$')
-   WHERE a.attrelid = 'cloakroom.user_logins'::regclass AND a.attnum > 0 AND NOT a.attisdropped;
-  IF dropping IS NOT NULL THEN
-    EXECUTE 'ALTER TABLE cloakroom.user_logins ' || dropping;
-  END IF;
+  FOR of IN SELECT c.dataset, string_agg(format('DROP COLUMN %I', c.column_name), ', ') AS dropping
+              FROM cloakroom.dataset_columns c WHERE c.kind = 'token' AND c.version <> ALL (live) GROUP BY c.dataset
+                ORDER BY c.dataset LOOP
+    EXECUTE format('ALTER TABLE %s %s', cloakroom.row_table(of.dataset), of.dropping);
+  END LOOP;
+  DELETE FROM cloakroom.dataset_columns WHERE kind = 'token' AND version <> ALL (live);
   UPDATE cloakroom.rotations SET state = 'done', phase = 'done', finished_at = now() WHERE id = p_rotation;
   DELETE FROM cloakroom.rotation_slices WHERE rotation = p_rotation;
   PERFORM cloakroom.append_leaf('key.reindex', p_result => 'version ' || run.version);

@@ -9,8 +9,8 @@ COMMENT ON FUNCTION cloakroom.commitment(bytea, text) IS
 
 CREATE OR REPLACE FUNCTION cloakroom.request_selector(r cloakroom.requests) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT json_build_array(r.by_user, r.by_message, r.by_field, r.by_tokens, r.by_rejection, r.from_date,
-    r.to_date)::text
+  SELECT json_build_array(r.dataset, r.by_subject, r.by_row, r.by_message, r.by_field, r.by_index, r.by_tokens,
+    r.by_rejection, r.from_date, r.to_date)::text
 $$;
 COMMENT ON FUNCTION cloakroom.request_selector(cloakroom.requests) IS
   'what a request selects by, as the text that query_commit commits to';
@@ -42,30 +42,42 @@ BEGIN
   ELSIF r.expires_at > r.created_at + p.request_lifetime OR r.expires_at <= r.created_at THEN
     RAISE EXCEPTION 'the lifetime is above the policy''s, or none'
       USING ERRCODE = 'CR012', HINT = format('At most %s.', p.request_lifetime);
-  ELSIF r.purpose = 'dsar' AND r.by_user IS NULL THEN
-    RAISE EXCEPTION 'a request for purpose dsar is about one person' USING ERRCODE = 'CR012', HINT = 'Select by user.';
-  ELSIF EXISTS (SELECT FROM unnest(r.by_tokens) AS t WHERE t !~ '^[A-Za-z0-9_-]{22}$') THEN
+  ELSIF r.purpose = 'dsar' AND r.by_subject IS NULL THEN
+    RAISE EXCEPTION 'a request for purpose dsar is about one person'
+      USING ERRCODE = 'CR012', HINT = 'Select by subject.';
+  ELSIF EXISTS (SELECT FROM unnest(r.by_tokens) AS t WHERE t IS NULL OR t !~ '^[A-Za-z0-9_-]{22}$') THEN
     RAISE EXCEPTION 'that is no token: a token has 22 letters, digits, - and _' USING ERRCODE = 'CR012';
+  ELSIF r.by_subject IS NOT NULL AND (cloakroom.dataset_of(r.dataset)).subject IS NULL THEN
+    RAISE EXCEPTION 'the dataset says of no row whose it is'
+      USING ERRCODE = 'CR012', HINT = 'Select by token, row or message.';
+  ELSIF r.by_subject IS NOT NULL AND cloakroom.canonical_subject(r.dataset, r.by_subject) IS NULL THEN
+    RAISE EXCEPTION 'nobody in the dataset is called so: it is not of the type of its subject'
+      USING ERRCODE = 'CR012';
   ELSIF r.by_rejection IS NOT NULL AND r.fields <> ARRAY['body'] THEN
     RAISE EXCEPTION 'of a rejection only the body can be opened' USING ERRCODE = 'CR012';
   END IF;
-  -- A field that cannot be searched would drop the token from the condition, and so select every row.
-  IF r.by_field IS NOT NULL AND NOT EXISTS (SELECT FROM cloakroom.protected_fields() AS known
-    WHERE known = r.by_field) THEN
+  -- A field by which nothing can be searched would leave the token out of the condition, and select everybody.
+  IF r.by_field IS NOT NULL
+    AND NOT EXISTS (SELECT FROM cloakroom.sealed_members(r.dataset) AS known WHERE known = r.by_field) THEN
     RAISE EXCEPTION 'a token belongs to a protected field' USING ERRCODE = 'CR012',
-      HINT = 'Protected fields: ' || (SELECT string_agg(f, ', ') FROM cloakroom.protected_fields() AS f) || '.';
+      HINT = 'Protected fields: ' || (SELECT string_agg(f, ', ') FROM cloakroom.sealed_members(r.dataset) AS f) || '.';
+  ELSIF r.by_index IS NOT NULL AND NOT EXISTS (
+    SELECT FROM cloakroom.token_columns(r.dataset, cloakroom.live_versions()) AS t
+     WHERE t.member = r.by_field AND t.index_name = r.by_index) THEN
+    RAISE EXCEPTION 'the field has no such index' USING ERRCODE = 'CR012';
   ELSIF array_position(r.fields, NULL) IS NOT NULL THEN
     RAISE EXCEPTION 'a field is not named' USING ERRCODE = 'CR012';
   END IF;
   SELECT f INTO unknown FROM unnest(r.fields || r.by_field) AS f
    WHERE f IS NOT NULL AND f <> 'body'
-     AND NOT EXISTS (SELECT FROM cloakroom.protected_fields() AS known WHERE known = f)
-     AND (f IS NOT DISTINCT FROM r.by_field OR NOT EXISTS (SELECT FROM cloakroom.clear_fields() AS known
-       WHERE known = f));
+     AND NOT EXISTS (SELECT FROM cloakroom.sealed_members(r.dataset) AS known WHERE known = f)
+     AND (f IS NOT DISTINCT FROM r.by_field
+          OR NOT EXISTS (SELECT FROM cloakroom.clear_columns(r.dataset) AS known WHERE known = f));
   IF FOUND THEN
     RAISE EXCEPTION 'there is no such field' USING ERRCODE = 'CR012', HINT = 'Fields: ' || (
-      SELECT string_agg(f, ', ') FROM (SELECT cloakroom.protected_fields()
-        UNION ALL SELECT cloakroom.clear_fields()) AS fs(f)) || ', body.';
+      SELECT string_agg(f, ', ')
+        FROM (SELECT cloakroom.sealed_members(r.dataset) UNION ALL SELECT cloakroom.clear_columns(r.dataset)) AS fs(f))
+      || ', body.';
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.check_request(cloakroom.requests) IS
@@ -73,7 +85,8 @@ COMMENT ON FUNCTION cloakroom.check_request(cloakroom.requests) IS
 
 CREATE OR REPLACE FUNCTION cloakroom.request(
   p_purpose text, p_ticket text, p_reason text, p_fields text[],
-  p_user text DEFAULT NULL, p_message uuid DEFAULT NULL, p_field text DEFAULT NULL, p_tokens text[] DEFAULT NULL,
+  p_dataset text DEFAULT NULL, p_subject text DEFAULT NULL, p_row uuid DEFAULT NULL, p_message uuid DEFAULT NULL,
+  p_field text DEFAULT NULL, p_index text DEFAULT NULL, p_tokens text[] DEFAULT NULL,
   p_rejection text DEFAULT NULL, p_from date DEFAULT NULL, p_to date DEFAULT NULL, p_limit integer DEFAULT NULL,
   p_lifetime interval DEFAULT NULL, p_breakglass boolean DEFAULT false, p_source_identity text DEFAULT NULL)
 RETURNS uuid
@@ -88,7 +101,7 @@ BEGIN
   PERFORM cloakroom.require_role(CASE WHEN p_breakglass THEN 'breakglass' ELSE 'auditor' END);
   SELECT * INTO STRICT p FROM cloakroom.settings;
   IF coalesce(p_reason, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(cardinality(p_fields), 0) = 0
-     OR num_nonnulls(p_user, p_message, p_tokens, p_rejection) <> 1 THEN
+     OR num_nonnulls(p_subject, p_row, p_message, p_tokens, p_rejection) <> 1 THEN
     RAISE EXCEPTION 'a request needs a ticket, a reason, fields and one selector' USING ERRCODE = 'CR012';
   END IF;
   IF p_breakglass THEN
@@ -113,9 +126,13 @@ BEGIN
   r.query_salt := uuid_send(gen_random_uuid());
   r.reason_commit := cloakroom.commitment(r.reason_salt, p_reason);
   r.fields := p_fields;
-  r.by_user := p_user;
+  r.dataset := (cloakroom.dataset_of(p_dataset)).name;
+  -- As rows and rejections have it: a UUID in capitals is the same person.
+  r.by_subject := coalesce(cloakroom.canonical_subject(r.dataset, p_subject), p_subject);
+  r.by_row := p_row;
   r.by_message := p_message;
   r.by_field := p_field;
+  r.by_index := p_index;
   r.by_tokens := p_tokens;
   r.by_rejection := p_rejection;
   r.from_date := p_from;
@@ -130,7 +147,7 @@ BEGIN
   INSERT INTO cloakroom.requests SELECT r.*;
   PERFORM cloakroom.append_leaf(CASE WHEN r.breakglass THEN 'breakglass' ELSE 'request' END,
     p_request => r.id, p_source_identity => p_source_identity, p_purpose => r.purpose, p_ticket => r.ticket,
-    p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_fields => r.fields,
+    p_reason_commit => r.reason_commit, p_query_commit => r.query_commit, p_dataset => r.dataset, p_fields => r.fields,
       p_rows => r.row_limit::bigint);
   RETURN r.id;
 END $$;
@@ -160,12 +177,11 @@ COMMENT ON FUNCTION cloakroom.lock_request(uuid) IS 'locks a request that the ca
 
 CREATE OR REPLACE FUNCTION cloakroom.request_list(p_pending boolean, p_mine boolean)
 RETURNS TABLE (id uuid, state text, requester name, breakglass boolean, reviewed_by name, purpose text, ticket text,
-fields text[],
-               row_limit integer, created_at timestamptz, expires_at timestamptz, approvals bigint, rows bigint,
-                 result text)
+               dataset text, fields text[], row_limit integer, created_at timestamptz, expires_at timestamptz,
+               approvals bigint, rows bigint, result text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.id, r.state, r.requester, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.fields, r.row_limit,
-         r.created_at, r.expires_at,
+  SELECT r.id, r.state, r.requester, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.dataset, r.fields,
+         r.row_limit, r.created_at, r.expires_at,
          (SELECT count(*) FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved), r.rows, r.result
     FROM cloakroom.requests r
    WHERE cloakroom.may_see(r) AND (NOT p_mine OR r.requester = session_user)
@@ -182,15 +198,16 @@ CREATE OR REPLACE FUNCTION cloakroom.show_request(p_request uuid)
 RETURNS TABLE (id uuid, state text, requester name, breakglass boolean, reviewed_by name, purpose text, ticket text,
 reason text,
                reason_salt bytea, reason_commit bytea, query_salt bytea, query_commit bytea, selector text,
-               by_user text, by_message uuid, by_field text, by_tokens text[], by_rejection text, from_date date,
-                 to_date date,
+               dataset text, by_subject text, by_row uuid, by_message uuid, by_field text, by_index text,
+               by_tokens text[], by_rejection text, from_date date, to_date date,
                fields text[], row_limit integer, created_at timestamptz, expires_at timestamptz, digest bytea,
                approvals_needed smallint, approved_by name[], denied_by name[], selected bigint,
                rows bigint, intent_leaf bigint, result text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT r.id, r.state, r.requester, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.reason,
          r.reason_salt, r.reason_commit, r.query_salt, r.query_commit, cloakroom.request_selector(r),
-         r.by_user, r.by_message, r.by_field, r.by_tokens, r.by_rejection, r.from_date, r.to_date,
+         r.dataset, r.by_subject, r.by_row, r.by_message, r.by_field, r.by_index, r.by_tokens, r.by_rejection,
+         r.from_date, r.to_date,
          r.fields, r.row_limit, r.created_at, r.expires_at, cloakroom.request_digest(r),
          CASE WHEN r.breakglass THEN 0::smallint WHEN r.purpose = 'forget' THEN 2::smallint
            ELSE (SELECT s.approvals FROM cloakroom.settings s) END,

@@ -1,123 +1,196 @@
--- The row table: its months, its columns, and helpers for the rotation job. What names cloakroom.user_logins stands
--- here, in load, select, open, reseal, reindex*, shred, forget, verify and passes.
+-- rows: what the other functions know of a dataset's row table. Names come from the definition, never from a pattern.
 
-CREATE OR REPLACE FUNCTION cloakroom.make_month(p_date date) RETURNS boolean
+CREATE OR REPLACE FUNCTION cloakroom.dataset_of(p_dataset text) RETURNS cloakroom.datasets
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d cloakroom.datasets;
+  known text := (SELECT string_agg(name, ', ' ORDER BY name) FROM cloakroom.datasets);
+BEGIN
+  IF p_dataset IS NULL AND (SELECT count(*) FROM cloakroom.datasets) > 1 THEN
+    RAISE EXCEPTION 'there are several datasets' USING ERRCODE = 'CR012', HINT = 'Name one with --dataset: ' || known ||
+      '.';
+  END IF;
+  SELECT * INTO d FROM cloakroom.datasets WHERE name = coalesce(p_dataset, name);
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no such dataset' USING ERRCODE = 'CR012',
+      HINT = coalesce('Datasets: ' || known || '.', 'keys dataset apply makes one.');
+  END IF;
+  RETURN d;
+END $$;
+COMMENT ON FUNCTION cloakroom.dataset_of(text) IS 'a dataset by name; NULL: the only one there is';
+
+CREATE OR REPLACE FUNCTION cloakroom.row_table(p_dataset text) RETURNS regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('cloakroom_data.%I', table_name)::regclass FROM cloakroom.datasets WHERE name = p_dataset
+$$;
+COMMENT ON FUNCTION cloakroom.row_table(text) IS 'the table of a dataset''s rows';
+
+CREATE OR REPLACE FUNCTION cloakroom.partitions(p_dataset text)
+RETURNS TABLE (part regclass, from_date date, to_date date)
+-- The bounds are text, in the session's DateStyle.
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' AS $$
+  SELECT c.oid::regclass, (b.bounds)[1]::date, (b.bounds)[2]::date
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+   CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''(.+)''\) TO \(''(.+)''\)') AS b(bounds)
+   WHERE i.inhparent = cloakroom.row_table(p_dataset)
+   ORDER BY 2
+$$;
+COMMENT ON FUNCTION cloakroom.partitions(text) IS
+  'the partitions of a dataset''s rows, from one date to before another';
+
+CREATE OR REPLACE FUNCTION cloakroom.partition_from(p_dataset text, p_from date) RETURNS regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT part FROM cloakroom.partitions(p_dataset) WHERE from_date = p_from
+$$;
+COMMENT ON FUNCTION cloakroom.partition_from(text,
+  date) IS 'the partition that begins on a date; NULL if there is none';
+
+CREATE OR REPLACE FUNCTION cloakroom.partition_list(p_dataset text DEFAULT NULL)
+RETURNS TABLE (dataset text, from_date date, to_date date)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT d.name, p.from_date, p.to_date FROM cloakroom.datasets d CROSS JOIN LATERAL cloakroom.partitions(d.name) AS p
+   WHERE p_dataset IS NULL OR d.name = p_dataset ORDER BY 1, 2
+$$;
+COMMENT ON FUNCTION cloakroom.partition_list(text) IS 'the partitions of a dataset, or of all';
+GRANT EXECUTE ON FUNCTION cloakroom.partition_list(text) TO cloakroom_rotator;
+
+CREATE OR REPLACE FUNCTION cloakroom.partition_start(p_dataset text, p_date date) RETURNS date
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT date_trunc(partition_by, p_date::timestamp)::date FROM cloakroom.datasets WHERE name = p_dataset
+$$;
+COMMENT ON FUNCTION cloakroom.partition_start(text, date) IS 'first day of the partition that a date belongs to';
+
+CREATE OR REPLACE FUNCTION cloakroom.make_partition(p_dataset text, p_date date) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  first_day date := date_trunc('month', p_date)::date;
-  next_month date := (first_day + interval '1 month')::date;
-  partition text := 'user_logins_' || to_char(first_day, 'YYYY_MM');
+  d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
+  first_day date := cloakroom.partition_start(d.name, p_date);
+  next_day date := (first_day + ('1 ' || d.partition_by)::interval)::date;
+  partition text := d.table_name || to_char(first_day, CASE d.partition_by WHEN 'day' THEN '_YYYY_MM_DD'
+    ELSE '_YYYY_MM' END);
 BEGIN
-  IF to_regclass('cloakroom.' || partition) IS NOT NULL THEN
+  IF to_regclass(format('cloakroom_data.%I', partition)) IS NOT NULL THEN
     RETURN false;
   END IF;
   -- CREATE TABLE IF NOT EXISTS fails when two sessions race, so lock and look again.
   LOCK TABLE cloakroom.partition_maker IN EXCLUSIVE MODE;
-  IF to_regclass('cloakroom.' || partition) IS NOT NULL THEN
+  IF to_regclass(format('cloakroom_data.%I', partition)) IS NOT NULL THEN
     RETURN false;
   END IF;
-  EXECUTE format('CREATE TABLE cloakroom.%I (LIKE cloakroom.user_logins INCLUDING ALL)', partition);
-  -- ATTACH scans the new table, which is empty.
-  EXECUTE format('ALTER TABLE cloakroom.user_logins ATTACH PARTITION cloakroom.%I FOR VALUES FROM (%L) TO (%L)',
-                 partition, first_day, next_month);
+  EXECUTE format('CREATE TABLE cloakroom_data.%I (LIKE %s INCLUDING ALL)', partition, cloakroom.row_table(d.name));
+  -- The table is empty, so ATTACH has nothing to scan.
+  EXECUTE format('ALTER TABLE %s ATTACH PARTITION cloakroom_data.%I FOR VALUES FROM (%L) TO (%L)',
+                 cloakroom.row_table(d.name), partition, first_day, next_day);
   RETURN true;
 END $$;
-COMMENT ON FUNCTION cloakroom.make_month(date) IS
-  'makes the partition for a month unless it is there; true if it made one';
-GRANT EXECUTE ON FUNCTION cloakroom.make_month(date) TO cloakroom_rotator;
+COMMENT ON FUNCTION cloakroom.make_partition(text, date) IS
+  'makes the partition that a date belongs to unless it is there; true if it made one';
+GRANT EXECUTE ON FUNCTION cloakroom.make_partition(text, date) TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.make_months_ahead() RETURNS integer
+CREATE OR REPLACE FUNCTION cloakroom.partitions_ahead() RETURNS TABLE (dataset text, from_date date)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- Three months, or a week of days, and the one that is running.
+  SELECT d.name, (date_trunc(d.partition_by, now() AT TIME ZONE 'UTC') + n * ('1 ' || d.partition_by)::interval)::date
+    FROM cloakroom.datasets d
+   CROSS JOIN LATERAL generate_series(0, CASE d.partition_by WHEN 'day' THEN 7 ELSE 3 END) AS n
+$$;
+COMMENT ON FUNCTION cloakroom.partitions_ahead() IS 'the partitions that should be there today';
+
+CREATE OR REPLACE FUNCTION cloakroom.make_partitions_ahead() RETURNS integer
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT count(*) FILTER (WHERE cloakroom.make_month((date_trunc('month',
-    now() AT TIME ZONE 'UTC') + n * interval '1 month')::date))::integer
-    FROM generate_series(0, 3) AS n
+  SELECT count(*) FILTER (WHERE cloakroom.make_partition(a.dataset, a.from_date))::integer
+    FROM cloakroom.partitions_ahead() AS a
 $$;
-COMMENT ON FUNCTION cloakroom.make_months_ahead() IS
-  'makes this month and the three after it; returns how many were missing';
-GRANT EXECUTE ON FUNCTION cloakroom.make_months_ahead() TO cloakroom_rotator;
+COMMENT ON FUNCTION cloakroom.make_partitions_ahead() IS
+  'makes the running partition of each dataset and those after it; returns how many were missing';
+GRANT EXECUTE ON FUNCTION cloakroom.make_partitions_ahead() TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.months() RETURNS TABLE (month date)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT to_date(right(c.relname, 7), 'YYYY_MM')
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-   WHERE i.inhparent = 'cloakroom.user_logins'::regclass AND c.relname ~ '^user_logins_\d{4}_\d{2}$'
-   ORDER BY 1
-$$;
-COMMENT ON FUNCTION cloakroom.months() IS 'the months that have a partition';
-GRANT EXECUTE ON FUNCTION cloakroom.months() TO cloakroom_rotator;
-
-CREATE OR REPLACE FUNCTION cloakroom.month_partition(p_month date) RETURNS regclass
+CREATE OR REPLACE FUNCTION cloakroom.sealed_members(p_dataset text) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT to_regclass('cloakroom.user_logins_' || to_char(p_month, 'YYYY_MM'))
+  SELECT member FROM cloakroom.dataset_columns WHERE dataset = p_dataset AND kind = 'sealed' ORDER BY position
 $$;
-COMMENT ON FUNCTION cloakroom.month_partition(date) IS 'the partition of a month; NULL if there is none';
+COMMENT ON FUNCTION cloakroom.sealed_members(text) IS 'members of a dataset that are sealed, in order';
 
-CREATE OR REPLACE FUNCTION cloakroom.protected_fields() RETURNS SETOF text
+CREATE OR REPLACE FUNCTION cloakroom.clear_columns(p_dataset text) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT substr(attname, length('sealed_') + 1)::text FROM pg_attribute
-   WHERE attrelid = 'cloakroom.user_logins'::regclass AND attname LIKE 'sealed\_%' AND attnum > 0 AND NOT attisdropped
-   ORDER BY attnum
+  SELECT column_name::text FROM cloakroom.dataset_columns WHERE dataset = p_dataset AND kind IN ('clear', 'reveal')
+    ORDER BY position
 $$;
-COMMENT ON FUNCTION cloakroom.protected_fields() IS 'members of user_logins that are sealed, in order';
+COMMENT ON FUNCTION cloakroom.clear_columns(text) IS
+  'columns of a dataset that are stored in clear and may be asked for, in order';
 
-CREATE OR REPLACE FUNCTION cloakroom.clear_fields() RETURNS SETOF text
+CREATE OR REPLACE FUNCTION cloakroom.token_columns(p_dataset text, p_versions integer[])
+RETURNS TABLE (n bigint, column_name name, member text, index_name text, version integer, view_column name)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT attname::text FROM pg_attribute
-   WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
-     AND attname NOT LIKE 'sealed\_%' AND attname NOT LIKE 'masked\_%'
-       AND attname NOT IN ('message_id', 'create_date', 'data_key')
-   ORDER BY attnum
+  SELECT row_number() OVER (ORDER BY version, position), column_name, member, index_name, version, view_column
+    FROM cloakroom.dataset_columns WHERE dataset = p_dataset AND kind = 'token' AND version = ANY (p_versions)
+   ORDER BY version, position
 $$;
-COMMENT ON FUNCTION cloakroom.clear_fields() IS
-  'columns of user_logins that are stored in clear and may be asked for, in order';
+COMMENT ON FUNCTION cloakroom.token_columns(text, integer[]) IS
+  'token columns of these versions of the index key: version by version, member by member, index by index';
 
-CREATE OR REPLACE FUNCTION cloakroom.member_columns(p_members text[], p_prefix text, p_suffix text) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  wanted text[];
-  found integer;
-BEGIN
-  -- Names come from the client, so check that they are exactly the protected members of the table.
-  SELECT array_agg(p_prefix || m || p_suffix ORDER BY n) INTO wanted FROM unnest(p_members) WITH ORDINALITY AS g(m, n);
-  SELECT count(*) INTO found FROM pg_attribute
-   WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped AND attname = ANY (wanted);
-  IF found IS DISTINCT FROM cardinality(p_members) OR found IS DISTINCT FROM (
-       SELECT count(*)::integer FROM pg_attribute
-        WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
-          AND attname LIKE 'sealed\_%') THEN
-    RAISE EXCEPTION 'the members named are not those of the table' USING ERRCODE = 'CR013',
-      HINT = 'Run the program of the same version as the schema.';
-  END IF;
-  RETURN wanted;
-END $$;
-COMMENT ON FUNCTION cloakroom.member_columns(text[], text, text) IS
-  'the columns of these members, which must be all protected members of the table';
-
-CREATE OR REPLACE FUNCTION cloakroom.erasure() RETURNS text
+CREATE OR REPLACE FUNCTION cloakroom.erasure(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  -- Every sealed value and every token of every version: whoever holds the index key can enumerate tokens.
-  SELECT string_agg(format('%I = NULL', attname), ', ' ORDER BY attnum) FROM pg_attribute
-   WHERE attrelid = 'cloakroom.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
-     AND (attname LIKE 'sealed\_%' OR attname LIKE 'masked\_%' OR attname = 'data_key')
+  -- Every sealed value, what is revealed of it, and every token, of whichever version: tokens can be enumerated with
+  -- the index key.
+  SELECT string_agg(format('%I = NULL', c), ', ') FROM (
+    SELECT column_name AS c FROM cloakroom.dataset_columns WHERE dataset = p_dataset AND kind IN ('sealed', 'reveal',
+      'token')
+    UNION ALL SELECT 'data_key') AS erased
 $$;
-COMMENT ON FUNCTION cloakroom.erasure() IS 'the SET list that erases a row of user_logins';
+COMMENT ON FUNCTION cloakroom.erasure(text) IS 'the SET list that erases a row of a dataset';
 
-CREATE OR REPLACE FUNCTION cloakroom.short_name(p_name text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN octet_length(p_name) <= 63 THEN p_name ELSE left(p_name, 50) || '_' || left(md5(p_name), 12) END
+CREATE OR REPLACE FUNCTION cloakroom.subject_of(p_dataset text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(format('u.%I::text', subject), 'NULL::text') FROM cloakroom.datasets WHERE name = p_dataset
 $$;
-COMMENT ON FUNCTION cloakroom.short_name(text) IS 'a name of at most 63 bytes, which is what Postgres keeps';
+COMMENT ON FUNCTION cloakroom.subject_of(text) IS 'the expression for whose a row u is';
 
 CREATE OR REPLACE FUNCTION cloakroom.force_index_scan_if_unanalyzed(p_part regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- The planner takes a table that was never analysed, or analysed while empty, for a few rows, and would read it whole
-  -- for each batch. Until commit, allow index scans only. Disabled plans get a huge cost, which would trigger JIT, so
-  -- turn JIT off too.
+  -- A table that was never analysed, or while it was empty, is taken for a few rows and read whole for each batch.
+  -- Until commit, allow index scans only. Disabled plans get a huge cost, which would trigger JIT, so turn JIT off too.
   IF (SELECT reltuples FROM pg_class WHERE oid = p_part) <= 0 THEN
     PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
       set_config('jit', 'off', true);
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.force_index_scan_if_unanalyzed(regclass) IS
-  'until commit, allows only index scans, if the table has no statistics';
+  'until commit, allows index scans only if the table has no statistics';
+
+CREATE OR REPLACE FUNCTION cloakroom.page(
+  p_dataset text, p_from date, p_after_sent timestamptz, p_after_id uuid, p_last_sent timestamptz, p_versions integer[],
+    p_where text,
+  p_keys integer[], p_limit integer)
+RETURNS TABLE (row_id uuid, sent timestamptz, create_date date, subject text, data_key integer, sealed bytea[],
+  tokens text[])
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  part regclass := cloakroom.partition_from(p_dataset, p_from);
+BEGIN
+  IF part IS NULL THEN
+    RETURN;
+  END IF;
+  PERFORM cloakroom.force_index_scan_if_unanalyzed(part);
+  -- Keyset order of the primary key: its index, and no sort.
+  RETURN QUERY EXECUTE format(
+    'SELECT u.row_id, u.sent, u.create_date, %s, u.data_key, ARRAY[%s]::bytea[], ARRAY[%s]::text[] FROM %s u
+      WHERE (u.sent, u.row_id) > ($1, $2) AND u.sent < $3 AND %s ORDER BY u.sent, u.row_id LIMIT $5',
+    cloakroom.subject_of(p_dataset),
+    (SELECT string_agg(format('u.%I', c.column_name), ', ' ORDER BY c.position) FROM cloakroom.dataset_columns c
+      WHERE c.dataset = p_dataset AND c.kind = 'sealed'),
+    (SELECT string_agg(format('u.%I', t.column_name), ', ' ORDER BY t.n) FROM cloakroom.token_columns(p_dataset,
+      p_versions) t),
+    part, p_where)
+    USING p_after_sent, p_after_id, p_last_sent, p_keys, p_limit;
+END $$;
+COMMENT ON FUNCTION cloakroom.page(text, date, timestamptz, uuid, timestamptz, integer[], text, integer[], integer) IS
+  'the next rows of a partition in the order of its key, in the one shape that every pass reads: sealed values in '
+  'the order of the members, tokens in that of token_columns(); $4 of the condition is p_keys';
+
+CREATE OR REPLACE FUNCTION cloakroom.short_name(p_name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN octet_length(p_name) <= 63 THEN p_name ELSE left(p_name, 50) || '_' || left(md5(p_name), 12) END
+$$;
+COMMENT ON FUNCTION cloakroom.short_name(text) IS 'a name of at most 63 bytes, which is what Postgres keeps';

@@ -79,6 +79,7 @@ CREATE SEQUENCE cloakroom.data_key_ids AS integer MINVALUE 1 NO CYCLE;
 
 CREATE TABLE cloakroom.data_keys (
   id          integer PRIMARY KEY CHECK (id > 0),
+  dataset     text NOT NULL,
   month       date NOT NULL CHECK (month = date_trunc('month', month)),
   state       text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'closed', 'retired', 'shredded')),
   kek         text NOT NULL,
@@ -96,6 +97,7 @@ CREATE TABLE cloakroom.data_keys (
 );
 COMMENT ON TABLE cloakroom.data_keys IS
   'wrapped data keys; active -> closed (open-only) -> retired (nothing refers to it) -> shredded (wrapped bytes gone)';
+COMMENT ON COLUMN cloakroom.data_keys.dataset IS 'the dataset whose values it may seal';
 COMMENT ON COLUMN cloakroom.data_keys.month IS
   'the month of create_date whose values it may seal, so that retention can shred a month exactly';
 COMMENT ON COLUMN cloakroom.data_keys.kek IS 'URI of the KEK it is wrapped under, as configured when it was wrapped';

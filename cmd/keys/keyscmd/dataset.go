@@ -1,0 +1,133 @@
+package keyscmd
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/dataset"
+	"cloakroom/internal/cli"
+)
+
+func newDatasetCommand(vault *cli.VaultFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dataset",
+		Short: "Say what an event is: its members, and how each is protected",
+		Long: `Say what an event is: its members, and how each is protected. A dataset is a YAML file; once applied, its definition is in
+the vault, and every program reads it from there.`,
+		Example: "  keys dataset lint orders.yaml\n  keys dataset plan orders.yaml\n  keys dataset apply orders.yaml",
+	}
+	cmd.AddCommand(newDatasetLintCommand(), newDatasetPlanCommand(vault), newDatasetApplyCommand(vault),
+		newDatasetListCommand(vault), newDatasetShowCommand(vault))
+	return cmd
+}
+
+// lintFile reads a definition and prints what is wrong with it to standard error. It fails if that keeps it from being used.
+func lintFile(cmd *cobra.Command, path string) (*dataset.Dataset, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the dataset: %w", err)
+	}
+	d, problems := dataset.Lint(text)
+	for _, p := range problems {
+		cli.Note(cmd, "%s:%s", path, p)
+	}
+	if n := len(problems.Errors()); n > 0 {
+		return nil, fmt.Errorf("%s has %s", path, cli.Count(n, "mistake"))
+	}
+	return d, nil
+}
+
+func newDatasetLintCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "lint FILE",
+		Short: "Check a dataset's file: every mistake with its line, column and a hint",
+		Long: `Check a dataset's file: every mistake with its line, column and a hint. A warning is about what can be used, but gives more
+away than its author may think.`,
+		Example: "  keys dataset lint orders.yaml\n  keys dataset lint orders.yaml --json",
+		Args:    cli.Args("FILE"),
+	}
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !asJSON {
+			d, err := lintFile(cmd, args[0])
+			if err == nil {
+				cli.Printf(cmd.OutOrStdout(), "dataset %s can be applied\n", d.Name)
+			}
+			return err
+		}
+		text, err := os.ReadFile(args[0])
+		if err != nil {
+			return fmt.Errorf("reading the dataset: %w", err)
+		}
+		_, problems := dataset.Lint(text)
+		if problems == nil {
+			problems = dataset.Problems{}
+		}
+		if err := cli.PrintJSON(cmd.OutOrStdout(), problems); err != nil || len(problems.Errors()) == 0 {
+			return err
+		}
+		return cli.Exit(cli.ExitOther, nil)
+	}
+	return cmd
+}
+
+func newDatasetListCommand(vault *cli.VaultFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the vault's datasets",
+		Example: "  keys dataset list",
+		Args:    cli.Args(),
+	}
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		v, closeVault, err := vault.Open(cmd.Context(), cli.VaultConfig{Program: "keys", NoKEK: true})
+		if err != nil {
+			return err
+		}
+		defer closeVault()
+		list, err := v.DatasetList(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return cli.PrintJSON(cmd.OutOrStdout(), list)
+		}
+		table := cli.NewTable("DATASET", "REVISION", "APPLIED (UTC)", "BY")
+		for _, d := range list {
+			table.Row(d.Name, fmt.Sprint(d.Revision), cli.Minute(d.AppliedAt), d.AppliedBy)
+		}
+		return table.Print(cmd.OutOrStdout())
+	}
+	return cmd
+}
+
+func newDatasetShowCommand(vault *cli.VaultFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Print a dataset's definition as the vault holds it: canonical JSON, which YAML includes",
+		Example: "  keys dataset show login",
+		Args:    cli.Args("NAME"),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		v, closeVault, err := vault.Open(cmd.Context(), cli.VaultConfig{Program: "keys", NoKEK: true})
+		if err != nil {
+			return err
+		}
+		defer closeVault()
+		list, err := v.Datasets(cmd.Context())
+		if err != nil {
+			return err
+		}
+		d, err := list.Find(args[0])
+		if err != nil {
+			return err
+		}
+		cli.Printf(cmd.OutOrStdout(), "%s\n", d.Canonical())
+		return nil
+	}
+	return cmd
+}
