@@ -14,7 +14,7 @@ const (
 )
 
 // The phases of a change. All changes of one plan go through them together: so daemons read one new definition, and the
-// views are made anew once, when every column they show is there.
+// views are made again once, when every column they show is there.
 const (
 	phasePrepare  = iota // add columns, and allow NULL
 	phaseWiden           // change the types of columns, under the views as they are
@@ -74,7 +74,7 @@ func (e Evolution) Refused() []Change {
 // Plan compares two definitions of one dataset and says how to get from the first to the second without stopping
 // anything. version is the index key's; no reindex may be under way.
 //
-// The views are made anew where their columns change: CREATE OR REPLACE VIEW can neither change a column's type nor
+// The views are made again where their columns change: CREATE OR REPLACE VIEW can neither change a column's type nor
 // put one in the middle, and a cast to the old type would hide the token's index from the planner. What depends on
 // a view is named and stops the change; what was granted on it is granted again.
 func Plan(old, new *Dataset, version uint32) Evolution {

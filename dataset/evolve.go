@@ -134,7 +134,7 @@ func (p *planner) makeIndexes(indexes []Index) {
 	}
 }
 
-// views makes the views anew in one transaction with a change of the table.
+// views makes the views again in one transaction with a change of the table.
 func (p *planner) views(change string) {
 	p.step(phaseViews, ByOwner, "make the views anew, granted as before", change)
 }

@@ -254,7 +254,7 @@ func TestPlanIsGolden(t *testing.T) {
 	golden(t, "testdata/plan.sql", []byte(b.String()))
 }
 
-// Why the views are dropped and made anew: if Postgres lets go of one of these, replacing them would do.
+// Why the views are dropped and made again: if Postgres lets go of one of these, replacing them would do.
 func TestWhyViewsAreMadeAnew(t *testing.T) {
 	t.Parallel()
 	db := created(t, time.Now(), parse(t, small))

@@ -6,7 +6,7 @@ import (
 	"cloakroom/dataset"
 )
 
-// The schema that editors complete with is the one of this code: go generate ./dataset writes it anew.
+// The schema that editors complete with is the one of this code: go generate ./dataset writes it again.
 func TestJSONSchema(t *testing.T) {
 	t.Parallel()
 	golden(t, "../docs/dataset.schema.json", dataset.JSONSchema())

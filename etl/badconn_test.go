@@ -34,7 +34,7 @@ func (c badConn) Connect(context.Context) (driver.Conn, error) { return c, nil }
 func (badConn) Driver() driver.Driver                          { return nil }
 
 // database/sql closes a connection that Raw finds dead, and waits for the transaction on it to end
-// first: a loader waited for itself, for ever.
+// first: a loader waited for itself, forever.
 func TestLoadOverADeadConnectionEnds(t *testing.T) {
 	t.Parallel()
 	l := &Loader{vault: &keys.Vault{DB: sqlx.NewDb(sql.OpenDB(badConn{}), "postgres")}}

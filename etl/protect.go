@@ -228,7 +228,7 @@ func (p *Protector) writeRow(key *keys.SealingKey, m *Message, j *judgement) err
 // rejectionColumns.
 //
 // Nothing that an event or its server says may make this impossible. Times and counts beyond the
-// column's range are left out or cut; where the database refuses the rejection all the same, it is
+// column's range are left out or cut; where the database refuses the rejection anyway, it is
 // written once more without member, subject, date and count.
 func (p *Protector) reject(
 	ctx context.Context, into *part, m *Message, rest []*Message, j *judgement, refused refusal,

@@ -21,7 +21,7 @@ func session(t *testing.T, env *keystest.Env) *sqlx.DB {
 	return db
 }
 
-// Whoever is granted TEMPORARY can plant something under the staging table's name; load() would
+// Anyone who is granted TEMPORARY can plant something under the staging table's name; load() would
 // read it as the owner.
 func TestPlantedStaging(t *testing.T) {
 	t.Parallel()

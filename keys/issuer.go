@@ -49,7 +49,7 @@ func NewIssuer(v *Vault, s Settings, dataset string, caps Caps) (*Issuer, error)
 	return &Issuer{vault: v, settings: s, dataset: dataset, caps: caps, now: time.Now, months: map[time.Time]*monthKeys{}}, nil
 }
 
-// Acquire gives a data key that may seal so many values and bytes of rows dated in the month of
+// Acquire gives a data key that may seal a given number of values and bytes of rows dated in the month of
 // date, and counts them against its caps. It calls the KEK only if there is no such key in hand, or
 // soon will not be.
 //

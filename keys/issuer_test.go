@@ -179,7 +179,7 @@ func TestIssuerTriesAgainAhead(t *testing.T) {
 	eventually(t, "it is fetched again", func() bool { return generated(srv) == 3 })
 }
 
-// Whoever cancels waits no longer; the fetch goes on for the others.
+// Anyone who cancels waits no longer; the fetch goes on for the others.
 func TestAcquireHonoursItsContext(t *testing.T) {
 	_, srv, v := withKMS(t)
 	i, _ := newIssuer(t, v, keys.Caps{})

@@ -58,7 +58,7 @@ func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 			t.Errorf("%s: %v, want SQLSTATE %s", c.name, err, c.code)
 		}
 	}
-	// Rows of a month that no longer may be stored are resealed all the same.
+	// Rows of a month that no longer may be stored are resealed anyway.
 	admin.MustExec(`UPDATE cloakroom.settings SET days_back = 0`)
 	old := month.AddDate(0, -3, 0)
 	if err := register(mine, next, old, 64); pg.Code(err) != pg.StaleEpoch {

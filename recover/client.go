@@ -28,7 +28,7 @@ const permissionDenied = "42501"
 func (c *Client) identity() any { return orNull(c.SourceIdentity) }
 
 // noteRefusal logs an attempt that the database refused, because the refusal rolled its own
-// transaction back. A client can skip this; the database refuses all the same.
+// transaction back. A client can skip this; the database refuses anyway.
 func (c *Client) noteRefusal(ctx context.Context, id uuid.UUID, what string, refused error) {
 	if code := pg.Code(refused); code != pg.NotApproved && code != permissionDenied {
 		return

@@ -82,7 +82,7 @@ func shapeOf(d *dataset.Dataset, fields []string) rowShape {
 	return s
 }
 
-// values is how many values a row has, with tokens of so many versions.
+// values is how many values a row has, with tokens of a given number of versions.
 func (s *rowShape) values(versions int) int { return s.clear + len(s.sealed) + versions*s.tokens }
 
 // newRowOpener makes an opener with tokenisers of its own, because one is for one goroutine.

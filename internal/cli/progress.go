@@ -159,7 +159,7 @@ func (s step) String() string {
 	return text
 }
 
-// cut shortens a line to so many characters: one that wrapped could not be taken off again.
+// cut shortens a line to a given number of characters: one that wrapped could not be taken off again.
 func cut(line string, width int) string {
 	if utf8.RuneCountInString(line) <= width {
 		return line

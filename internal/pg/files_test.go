@@ -107,7 +107,7 @@ func TestSQLFiles(t *testing.T) {
 
 const numberFile = "testdata/api_number.txt"
 
-// Whoever changes api/ raises apiNumber: else keys init of an older program would put the older functions back.
+// Anyone who changes api/ raises apiNumber: else keys init of an older program would put the older functions back.
 func TestAPINumber(t *testing.T) {
 	t.Parallel()
 	now := pg.ProgramVersion()

@@ -36,7 +36,7 @@ type replacement struct {
 	all        parts
 }
 
-// reset empties it, for rows of so many members.
+// reset empties it, for rows of a given number of members.
 func (r *replacement) reset(members int) {
 	r.ids, r.sents = r.ids[:0], r.sents[:0]
 	if len(r.members) != members {

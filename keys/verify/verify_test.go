@@ -102,7 +102,7 @@ func TestFindsDamagedRows(t *testing.T) {
 
 func (f *fixture) damage(t *testing.T, statement string) {
 	t.Helper()
-	// Whoever can write to the tables can drop what checks them.
+	// Anyone who can write to the tables can drop what checks them.
 	f.admin.MustExec(`ALTER TABLE cloakroom_data.user_logins DROP CONSTRAINT IF EXISTS sealed_ip, DROP CONSTRAINT IF EXISTS sealed_device_id,
 		DROP CONSTRAINT IF EXISTS masked_ip_v1, DROP CONSTRAINT IF EXISTS masked_device_id_v1`)
 	result, err := f.admin.Exec(statement, victim, other)

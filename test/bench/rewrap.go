@@ -61,7 +61,7 @@ func (k *countingKMS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k.kms.ServeHTTP(w, r)
 }
 
-// measureRewrap rewraps so many data keys from one KMS key to another.
+// measureRewrap rewraps a given number of data keys from one KMS key to another.
 func (b *bench) measureRewrap(ctx context.Context, n int) error {
 	k, err := startKMS()
 	if err != nil {

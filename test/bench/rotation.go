@@ -40,7 +40,7 @@ func (b *bench) rotation(ctx context.Context) error {
 	return b.measureRewrap(ctx, wrappedKeys)
 }
 
-// grown makes a database with so many rows that came the real way: they open.
+// grown makes a database with a given number of rows that came the real way: they open.
 func (b *bench) grown(ctx context.Context, name string, rows int) (*database, error) {
 	d, err := b.database(ctx, name)
 	if err != nil {

@@ -187,7 +187,7 @@ func (q *remoteQueue) ingest(ctx context.Context, d *database, n int) (sample, e
 	return s, err
 }
 
-// tally tells when so many events are committed.
+// tally tells when a given number of events are committed.
 type tally struct {
 	left atomic.Int64
 	done chan struct{}

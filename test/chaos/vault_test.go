@@ -64,7 +64,7 @@ func TestRestoreUnderTheDaemon(t *testing.T) {
 	}
 }
 
-// restore puts a dump in place of what is there, in one transaction, under whoever is connected.
+// restore puts a dump in place of what is there, in one transaction, under any login that is connected.
 func (r *rig) restore(dump string) {
 	r.Helper()
 	psql := exec.Command(filepath.Join(r.postgres.BinDir(), "psql"), "--quiet", "--single-transaction", "--set",

@@ -107,7 +107,7 @@ func (w *world) sql(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// ingest N [MONTHS] stores so many logins, of this month or of one that many months ago.
+// ingest N [MONTHS] stores a given number of logins, of this month or of one that many months ago.
 func (w *world) ingest(t *testing.T, ts *testscript.TestScript, args []string) {
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)

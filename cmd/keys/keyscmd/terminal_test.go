@@ -128,7 +128,7 @@ func TestJobsInterruptedOnATerminal(t *testing.T) {
 	}
 }
 
-// A row that does not open ends a job halfway; the line is taken off all the same.
+// A row that does not open ends a job halfway; the line is taken off anyway.
 func TestJobsFailOnATerminal(t *testing.T) {
 	t.Parallel()
 	w := newTerminalWorld(t)

@@ -91,7 +91,7 @@ func (e encoding) writeCSV(w io.Writer, o *recovery.OpenedRows) error {
 // that it drops before it looks (OWASP, "CSV Injection").
 const formulaStarts = "=+-@\t\r\n＝＋－＠"
 
-// csvCell guards a cell: whoever logs in can send =HYPERLINK(…) as a device id, and an auditor
+// csvCell guards a cell: anyone who logs in can send =HYPERLINK(…) as a device id, and an auditor
 // opens the file in a spreadsheet. Our own integers need no guard.
 func (e encoding) csvCell(text string, numeric bool) string {
 	first, _ := utf8.DecodeRuneInString(text)

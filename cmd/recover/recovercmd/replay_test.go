@@ -10,7 +10,7 @@ import (
 	recovery "cloakroom/recover"
 )
 
-// outbox is a queue that takes so many messages.
+// outbox is a queue that takes a given number of messages.
 type outbox struct {
 	room int
 	got  []string

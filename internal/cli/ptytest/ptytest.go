@@ -31,7 +31,7 @@ type Program struct {
 	out strings.Builder
 }
 
-// Start starts a program on a terminal of so many columns.
+// Start starts a program on a terminal of a given number of columns.
 func Start(t testing.TB, columns int, cmd *exec.Cmd) *Program {
 	t.Helper()
 	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: uint16(columns)})

@@ -78,7 +78,7 @@ func (d *DB) Login(t testing.TB, name string, roles ...string) string {
 }
 
 // dropLogin first cuts the role's sessions: one that holds a lock would have us
-// wait for ever.
+// wait forever.
 func (d *DB) dropLogin(role string) error {
 	db, err := sqlx.Connect("postgres", d.URL(""))
 	if err != nil {

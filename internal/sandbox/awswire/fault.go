@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Fault is a failure on order. Its zero value matches every call for ever and does nothing.
+// Fault is a failure on order. Its zero value matches every call forever and does nothing.
 type Fault struct {
 	Op       string        // the operation it meets; empty: all
 	Skip     int           // how many matching calls pass unharmed first

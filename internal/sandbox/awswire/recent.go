@@ -2,7 +2,7 @@ package awswire
 
 import "sync"
 
-// Recent remembers the last so many of what it is told. Its zero value remembers nothing.
+// Recent remembers the last things it is told, up to a number. Its zero value remembers nothing.
 type Recent[T any] struct {
 	mu    sync.Mutex
 	limit int

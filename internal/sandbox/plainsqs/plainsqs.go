@@ -36,7 +36,7 @@ func Open(ctx context.Context, url string) (*Client, error) {
 	return &Client{url: url, sqs: sqs.NewFromConfig(cfg)}, nil
 }
 
-// Drain receives and deletes n messages with so many workers at once.
+// Drain receives and deletes n messages with a given number of workers at once.
 func (c *Client) Drain(ctx context.Context, n, workers int) error {
 	var deleted atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)

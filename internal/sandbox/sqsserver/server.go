@@ -63,7 +63,7 @@ type Config struct {
 	InFlightLimit int
 	// CallLog is how many calls Calls remembers; 0: 4096; negative: none.
 	CallLog int
-	// Now is the clock of timestamps and deadlines; nil: time.Now. A long poll waits in real time all the same.
+	// Now is the clock of timestamps and deadlines; nil: time.Now. A long poll waits in real time anyway.
 	Now func() time.Time
 }
 
