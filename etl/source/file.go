@@ -1,8 +1,6 @@
 package source
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,27 +10,21 @@ import (
 	"os"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"cloakroom/etl"
+	"cloakroom/internal/events"
 )
-
-// MaxEvent is the longest event that is taken from a file, in bytes. A queue carries 1 MiB.
-const MaxEvent = 16 << 20
 
 // fileBatch is how many events a file source hands over at once.
 const fileBatch = 500
 
-// File is a source that reads JSON Lines or one JSON array. An event's id is etl.FileEventID, its
-// date the source's, and it is sent as many microseconds after midnight as its position: the same file stores once, today
-// and tomorrow. An event's body is its bytes in
-// the file: a line without the newline that ends it, or an element of the array without the white
-// space around it.
+// File is a source that reads JSON Lines or one JSON array, plain or compressed with gzip. An event's id is
+// etl.FileEventID, its date the source's, and it is sent as many microseconds after midnight as its position: the same
+// file stores once, today and tomorrow. An event's body is its bytes in the file, as package events cuts them.
 type File struct {
 	name     string
 	date     time.Time
 	position int64
-	next     func() ([]byte, error)
+	events   *events.Reader
 }
 
 // FileOptions name a file source. The name and the date default to the file's SHA-256 and its
@@ -64,7 +56,7 @@ func OpenFile(ctx context.Context, w *etl.Writer, o FileOptions) (*File, func() 
 			return nil, nil, err
 		}
 	}
-	if f.next, err = eventsOf(in); err != nil {
+	if f.events, err = events.NewReader(in); err != nil {
 		closeFile()
 		return nil, nil, fmt.Errorf("reading %s: %w", o.Path, err)
 	}
@@ -130,11 +122,15 @@ func openInput(o FileOptions) (in io.Reader, closeFile func() error, name string
 func (f *File) Receive(ctx context.Context) ([]*etl.Message, error) {
 	var out []*etl.Message
 	for len(out) < fileBatch {
-		body, err := f.next()
+		body, err := f.events.Next()
 		if err == io.EOF {
 			return out, io.EOF
 		}
 		if err != nil {
+			if errors.Is(err, events.ErrArray) {
+				err = fmt.Errorf("%w (what stands before is loaded; mend the file and run again with the same --source "+
+					"and --date)", err)
+			}
 			return out, fmt.Errorf("reading event %d: %w", f.position+1, err)
 		}
 		out = append(out, &etl.Message{
@@ -144,150 +140,4 @@ func (f *File) Receive(ctx context.Context) ([]*etl.Message, error) {
 		f.position++
 	}
 	return out, ctx.Err()
-}
-
-// byteOrderMark is what some editors write at a file's start, as UTF-8. It belongs to no event.
-const byteOrderMark = "\ufeff"
-
-// jsonSpace is white space by RFC 8259, section 2.
-const jsonSpace = " \t\r\n"
-
-// eventsOf reads a JSON array if the first character that is not white space is '[', else JSON
-// Lines.
-func eventsOf(in io.Reader) (func() ([]byte, error), error) {
-	r := bufio.NewReaderSize(in, 64<<10)
-	if head, _ := r.Peek(len(byteOrderMark)); string(head) == byteOrderMark {
-		if _, err := r.Discard(len(byteOrderMark)); err != nil {
-			return nil, err
-		}
-	}
-	// The white space before the first line's text belongs to that line.
-	var indent []byte
-	for {
-		c, err := r.ReadByte()
-		switch {
-		case err == io.EOF:
-			return func() ([]byte, error) { return nil, io.EOF }, nil
-		case err != nil:
-			return nil, err
-		case c == '\n':
-			indent = indent[:0]
-			continue
-		case bytes.IndexByte([]byte(jsonSpace), c) >= 0:
-			if indent = append(indent, c); len(indent) > MaxEvent {
-				return nil, errTooLong
-			}
-			continue
-		}
-		if err := r.UnreadByte(); err != nil {
-			return nil, err
-		}
-		if c == '[' {
-			return arrayEvents(r)
-		}
-		return lineEvents(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(indent), r), 64<<10)), nil
-	}
-}
-
-// arrayEvents reads the elements of one JSON array. What is wrong inside an element is for the
-// decoder to say. If the array itself is broken, reading ends with an error.
-func arrayEvents(in io.Reader) (func() ([]byte, error), error) {
-	r := &boundedReader{in: in, limit: MaxEvent}
-	d := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if _, err := d.ReadToken(); err != nil {
-		return nil, err
-	}
-	ended := false
-	return func() ([]byte, error) {
-		// The decoder reads a whole value before it hands it over. Part of what it read may belong
-		// to the next one.
-		r.limit = d.InputOffset() + 2*MaxEvent
-		switch {
-		case ended:
-			return nil, io.EOF
-		case d.PeekKind() == jsontext.KindEndArray:
-			if _, err := d.ReadToken(); err != nil {
-				return nil, brokenArray(d)
-			}
-			if _, err := d.ReadToken(); err != io.EOF {
-				return nil, fmt.Errorf("something follows the JSON array, at byte %d", d.InputOffset())
-			}
-			ended = true
-			return nil, io.EOF
-		}
-		body, err := d.ReadValue()
-		switch {
-		case errors.Is(err, errTooLong) || err == nil && len(body) > MaxEvent:
-			return nil, errTooLong
-		case r.err != nil:
-			return nil, r.err
-		case err != nil:
-			return nil, brokenArray(d)
-		}
-		return bytes.Clone(body), nil
-	}, nil
-}
-
-// boundedReader fails past a limit, in bytes from the start, so that one endless value does not
-// fill the memory. It remembers how reading failed.
-type boundedReader struct {
-	in          io.Reader
-	read, limit int64
-	err         error
-}
-
-func (r *boundedReader) Read(b []byte) (int, error) {
-	if r.read >= r.limit {
-		return 0, errTooLong
-	}
-	n, err := r.in.Read(b[:min(int64(len(b)), r.limit-r.read)])
-	r.read += int64(n)
-	if err != nil && err != io.EOF {
-		r.err = err
-	}
-	return n, err
-}
-
-// brokenArray does not quote the library's error, which may quote the input.
-func brokenArray(d *jsontext.Decoder) error {
-	return fmt.Errorf("the file is no complete JSON array: it breaks off or is not JSON after byte %d (what stands before is "+
-		"loaded; mend the file and run again with the same --source and --date)", d.InputOffset())
-}
-
-var errTooLong = fmt.Errorf("it is longer than %d MiB", MaxEvent>>20)
-
-// lineEvents reads JSON Lines. Lines of nothing but white space are not events. What else stands in
-// a line is for the decoder to judge: a rejection seals it as it was received.
-func lineEvents(r *bufio.Reader) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		for {
-			line, err := readLine(r)
-			if err != nil && err != io.EOF {
-				return nil, err // half a line is not an event
-			}
-			line = bytes.TrimSuffix(line, []byte("\n"))
-			if len(bytes.Trim(line, jsonSpace)) > 0 {
-				return line, nil
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-	}
-}
-
-// readLine reads up to and with the next newline, or what is left at the end.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case len(line) > MaxEvent+len("\n"), len(line) > MaxEvent && err != nil:
-			return nil, errTooLong
-		case err == bufio.ErrBufferFull:
-		default:
-			return line, err
-		}
-	}
 }

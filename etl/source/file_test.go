@@ -16,6 +16,7 @@ import (
 	"cloakroom/etl"
 	"cloakroom/etl/etltest"
 	"cloakroom/etl/source"
+	"cloakroom/internal/events"
 	"cloakroom/keys/keystest"
 )
 
@@ -95,7 +96,7 @@ func TestFileEvents(t *testing.T) {
 func TestFileThatBreaks(t *testing.T) {
 	t.Parallel()
 	unplugged := errors.New("unplugged")
-	long := strings.Repeat("x", source.MaxEvent)
+	long := strings.Repeat("x", events.MaxEvent)
 	for _, test := range []struct {
 		name string
 		in   io.Reader
