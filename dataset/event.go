@@ -5,6 +5,7 @@ import (
 	"crypto/fips140"
 	"crypto/sha1"
 	"hash"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -60,12 +61,17 @@ type Decoder struct {
 	json              *jsontext.Decoder
 	in                bytes.Buffer
 	text              []byte // backs the event's values
+	nul               bool   // it holds U+0000
 }
 
 // node is a place in the event: a member, or an object with members in it.
 type node struct {
+	name     string
 	member   int // or -1
 	children map[string]*node
+	// first and after are guesses, taken from the last event: which child came first, and which sibling next. Events of
+	// one sender have their members in one order, so that a comparison finds most names, and no hash is needed.
+	first, after *node
 }
 
 // rowSpace is the name space of row ids. It never changes: a row's id is bound into its sealed values.
@@ -85,7 +91,7 @@ func NewDecoder(d *Dataset) *Decoder {
 				at.children = map[string]*node{}
 			}
 			if at.children[name] == nil {
-				at.children[name] = &node{member: -1}
+				at.children[name] = &node{name: name, member: -1}
 			}
 			at = at.children[name]
 		}
@@ -115,6 +121,7 @@ func (d *Decoder) Decode(body []byte) (*Event, Rejection) {
 	d.text = d.text[:0]
 	*e = Event{Values: e.Values, Dropped: e.Dropped[:0]}
 	reason := d.readBody(body)
+	d.nul = bytes.IndexByte(d.text, 0) >= 0
 	rejection := Rejection{Reason: reason}
 	for i := range d.fields {
 		f, v := &d.fields[i], &e.Values[i]
@@ -153,7 +160,7 @@ func (d *Decoder) readMember(f *field, v *Value) (reason Reason) {
 		v.Null = true
 		return WrongType
 	default:
-		d.text, reason = f.check(v, d.text)
+		d.text, reason = f.check(v, d.text, d.nul)
 		v.Null = reason != "" && reason != BadVersion
 		if v.Null {
 			v.Text, v.Canonical = nil, nil
@@ -220,14 +227,21 @@ func (d *Decoder) readObject(at *node) error {
 	if _, err := d.json.ReadToken(); err != nil {
 		return err
 	}
+	guess := &at.first
 	for d.json.PeekKind() != jsontext.KindEndObject {
 		name, err := d.json.ReadValue()
 		if err != nil {
 			return err
 		}
-		next, err := at.child(name)
-		if err != nil {
-			return err
+		next := *guess
+		if next == nil || !next.named(name) {
+			if next, err = at.child(name); err != nil {
+				return err
+			}
+		}
+		if next != nil {
+			*guess = next
+			guess = &next.after
 		}
 		switch kind := d.json.PeekKind(); {
 		case next == nil:
@@ -259,6 +273,11 @@ func (d *Decoder) mark(at *node, kind jsontext.Kind) {
 	for _, next := range at.children {
 		d.mark(next, kind)
 	}
+}
+
+// named reports whether a JSON name, quoted, is the node's as it stands there. An escaped one is not: child reads that.
+func (n *node) named(quoted jsontext.Value) bool {
+	return len(quoted) >= 2 && string(quoted[1:len(quoted)-1]) == n.name && strings.IndexByte(n.name, '\\') < 0
 }
 
 // child finds the place that a JSON name, quoted and maybe escaped, stands for; nil: none.

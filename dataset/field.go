@@ -57,9 +57,10 @@ func setOf(list []string) map[string]bool {
 }
 
 // check holds a value that is there, and not null, to the definition. It appends the canonical form to room, and
-// where the text is that form already, lets it be the text.
-func (f *field) check(v *Value, room []byte) ([]byte, Reason) {
-	if strings.IndexByte(f.kinds, byte(v.Kind)) < 0 {
+// where the text is that form already, lets it be the text. nul says that some value of the event holds U+0000: only
+// then each is looked at.
+func (f *field) check(v *Value, room []byte, nul bool) ([]byte, Reason) {
+	if f.kinds[0] != byte(v.Kind) && strings.IndexByte(f.kinds, byte(v.Kind)) < 0 {
 		return room, WrongType
 	}
 	if f.whole {
@@ -67,7 +68,7 @@ func (f *field) check(v *Value, room []byte) ([]byte, Reason) {
 	}
 	v.Canonical = v.Text
 	switch {
-	case bytes.IndexByte(v.Text, 0) >= 0:
+	case nul && bytes.IndexByte(v.Text, 0) >= 0:
 		return room, NUL
 	case f.nothing != nil && v.Kind == jsontext.KindString && f.nothing[string(v.Text)]:
 		v.Nothing = true

@@ -148,22 +148,24 @@ func (t *Tokeniser) AppendReveal(dst []byte, member int, text []byte) ([]byte, b
 // canonical is what a token is made of: a text as it is, another value in the canonical form of its type.
 func (t *Tokeniser) canonical(member int, text []byte) (value []byte, nothing bool, reason Reason) {
 	f := &t.fields[member]
-	if f.nothing[string(text)] {
+	if len(f.nothing) > 0 && f.nothing[string(text)] {
 		return nil, true, ""
 	}
-	v := Value{Kind: jsontext.KindString, Text: text, Canonical: text}
+	value = text
 	// An address and a text are normalised by their transform.
 	if f.Type != Text && f.Type != IP {
 		clear(t.room)
+		v := Value{Kind: jsontext.KindString, Text: text, Canonical: text}
 		if t.room, reason = f.read(&v, t.room[:0]); reason != "" {
 			return nil, false, reason
 		}
+		value = v.Canonical
 	}
 	if len(t.nothing[member]) > 0 {
-		normal, err := t.steps[member].AppendNormal(t.normal[:0], stringOf(v.Canonical))
+		normal, err := t.steps[member].AppendNormal(t.normal[:0], stringOf(value))
 		nothing = err == nil && t.nothing[member][string(normal)]
 		clear(normal)
 		t.normal = normal[:0]
 	}
-	return v.Canonical, nothing, ""
+	return value, nothing, ""
 }
