@@ -14,7 +14,7 @@ import (
 // field is a member prepared for reading: what a definition says in texts is parsed here, once.
 type field struct {
 	*Member
-	plain             bool   // a text without pattern
+	plain             bool   // a text that is held to its length alone
 	whole             bool   // a json: kept as its JSON text
 	kinds             string // the JSON types it may have, as jsontext.Kind
 	pattern           *regexp.Regexp
@@ -36,7 +36,8 @@ func newField(m *Member) field {
 	if m.Protect != nil && len(m.Protect.Nothing) > 0 {
 		f.nothing = setOf(m.Protect.Nothing)
 	}
-	f.plain, f.whole, f.kinds = m.Type == Text && m.Pattern == "", m.Type == JSON, kindsOf(m.Type)
+	f.plain = m.Type == Text && m.Pattern == "" && f.enum == nil && f.nothing == nil
+	f.whole, f.kinds = m.Type == JSON, kindsOf(m.Type)
 	switch m.Type {
 	case Integer:
 		f.leastInt, _ = parseInteger([]byte(m.Least))
@@ -80,7 +81,7 @@ func (f *field) check(v *Value, room []byte, nul bool) ([]byte, Reason) {
 	case len(v.Text) < 4*f.Min && utf8.RuneCount(v.Text) < f.Min:
 		return room, TooShort
 	}
-	if f.plain && f.enum == nil {
+	if f.plain {
 		return room, ""
 	}
 	room, reason := f.read(v, room)

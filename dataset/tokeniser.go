@@ -17,6 +17,7 @@ type Tokeniser struct {
 	fields  []field
 	indexes []Index
 	member  []int                  // of each index, its member's position
+	direct  []bool                 // of each member: the hasher takes its text as it is
 	steps   []blindindex.Transform // of each member, its normalisation whole; empty: none
 	reveal  []blindindex.Transform // of each member; empty: nothing
 	nothing []map[string]bool      // of each member, the values that mean "none", normalised
@@ -46,6 +47,8 @@ func NewTokeniser(d *Dataset, subkeys []*blindindex.Subkey) (*Tokeniser, error) 
 		form.Least, form.Most, form.Pattern, form.Enum = "", "", "", nil
 		form.Precision, form.Scale = 2*maxExponent, maxExponent
 		t.fields = append(t.fields, newField(&form))
+		// An address and a text are normalised by their transform.
+		t.direct = append(t.direct, (m.Type == Text || m.Type == IP) && (m.Protect == nil || len(m.Protect.Nothing) == 0))
 		var steps, reveal blindindex.Transform
 		nothing := map[string]bool{}
 		if m.Protect != nil && len(m.Protect.Normalise) > 0 {
@@ -77,13 +80,16 @@ func NewTokeniser(d *Dataset, subkeys []*blindindex.Subkey) (*Tokeniser, error) 
 // A reason says that the value cannot be stored: a required member of which normalising leaves nothing, or one that
 // [Decoder] would not have let pass. dst is then as it was.
 func (t *Tokeniser) AppendToken(dst []byte, index int, text []byte) ([]byte, Reason, error) {
-	at := t.member[index]
-	value, nothing, reason := t.canonical(at, text)
-	if reason != "" {
-		return dst, reason, nil
-	}
-	if nothing {
-		return append(dst, NoToken...), "", nil
+	at, value := t.member[index], text
+	if !t.direct[at] {
+		var nothing bool
+		var reason Reason
+		if value, nothing, reason = t.canonical(at, text); reason != "" {
+			return dst, reason, nil
+		}
+		if nothing {
+			return append(dst, NoToken...), "", nil
+		}
 	}
 	out, err := t.hashers[index].AppendToken(dst, stringOf(value))
 	switch {
@@ -152,7 +158,6 @@ func (t *Tokeniser) canonical(member int, text []byte) (value []byte, nothing bo
 		return nil, true, ""
 	}
 	value = text
-	// An address and a text are normalised by their transform.
 	if f.Type != Text && f.Type != IP {
 		clear(t.room)
 		v := Value{Kind: jsontext.KindString, Text: text, Canonical: text}

@@ -25,6 +25,7 @@ type Protector struct {
 	shown   []byte
 	row     []byte
 	sent    day // of deliveries
+	judged  judgement
 }
 
 // refusal is how much of an event the database has refused so far.
@@ -123,23 +124,25 @@ func (p *Protector) add(ctx context.Context, b *Batch, m *Message, rest []*Messa
 	}
 	into := b.part(j.datasetState)
 	if j.Reason != "" {
-		return p.reject(ctx, into, m, rest, &j, refused)
+		return p.reject(ctx, into, m, rest, j, refused)
 	}
 	key, err := into.key(ctx, j.sent.date, rest, len(j.sealed))
 	if err != nil {
 		return err
 	}
-	if err := p.writeRow(key, m, &j); err != nil {
+	if err := p.writeRow(key, m, j); err != nil {
 		return err
 	}
 	into.addRow(p.row, j.event)
 	return nil
 }
 
-// judge decodes an event, makes its tokens, and says why it is to be rejected, or nothing.
-func (p *Protector) judge(m *Message) (judgement, error) {
+// judge decodes an event, makes its tokens, and says why it is to be rejected, or nothing. What it returns is valid until
+// the next call.
+func (p *Protector) judge(m *Message) (*judgement, error) {
 	p.sent.set(m.Sent, p.state)
-	j := judgement{sent: &p.sent, at: m.Sent}
+	j := &p.judged
+	*j = judgement{sent: &p.sent, at: m.Sent}
 	d := p.state.standard
 	if m.Dataset != "" || p.router != nil {
 		if d = p.state.find(m.Dataset); d == nil {
