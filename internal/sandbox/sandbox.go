@@ -1,5 +1,5 @@
 // Package sandbox is what cloakroom needs around it, on one machine, for trying and testing it: a private Postgres, and
-// fakes of SQS and KMS in this process, which the real AWS SDK talks to over HTTP. Each says in its own package what it
+// fakes of SQS, KMS and S3 in this process, which the real AWS SDK talks to over HTTP. Each says in its own package what it
 // does not do.
 package sandbox
 
@@ -16,13 +16,15 @@ import (
 
 	"cloakroom/internal/sandbox/kmsserver"
 	"cloakroom/internal/sandbox/pgserver"
+	"cloakroom/internal/sandbox/s3server"
 	"cloakroom/internal/sandbox/sqsserver"
 )
 
 const (
-	// Database is the database's name, Queue the queue's, Alias the KEK's.
+	// Database is the database's name, Queue the queue's, Bucket the S3 bucket's, Alias the KEK's.
 	Database = "cloakroom"
 	Queue    = "login-queue"
+	Bucket   = "login-archive"
 	Alias    = kmsserver.DefaultAlias
 	// Admin is an access key that may do everything; the roles' names are access keys that may do what the role may.
 	Admin = "admin"
@@ -42,10 +44,11 @@ type Sandbox struct {
 	Postgres *pgserver.Server
 	SQS      *sqsserver.Server
 	KMS      *kmsserver.Server
+	S3       *s3server.Server
 	QueueURL string
 }
 
-// Start starts everything: an empty database, an empty queue, a KMS key. Stop it.
+// Start starts everything: an empty database, an empty queue, an empty bucket, a KMS key. Stop it.
 func Start(ctx context.Context, c Config) (s *Sandbox, err error) {
 	s = &Sandbox{}
 	defer func() {
@@ -81,6 +84,13 @@ func Start(ctx context.Context, c Config) (s *Sandbox, err error) {
 	if err := s.SQS.Start(); err != nil {
 		return s, fmt.Errorf("starting the fake of SQS: %w", err)
 	}
+	policies := s3server.Roles()
+	policies[Admin] = s3server.Policy{s3server.Any}
+	s.S3 = s3server.New(s3server.Config{Policies: policies})
+	if err := s.S3.Start(); err != nil {
+		return s, fmt.Errorf("starting the fake of S3: %w", err)
+	}
+	s.S3.CreateBucket(Bucket, true)
 	s.QueueURL, err = s.SQS.CreateQueue(Queue, nil)
 	return s, err
 }
@@ -125,6 +135,7 @@ func (s *Sandbox) Environment(accessKey string) []Var {
 		{"AWS_REGION", region},
 		{"AWS_ENDPOINT_URL_SQS", s.SQS.URL()},
 		{"AWS_ENDPOINT_URL_KMS", s.KMS.URL()},
+		{"AWS_ENDPOINT_URL_S3", s.S3.URL()},
 		{"AWS_ACCESS_KEY_ID", accessKey},
 		{"AWS_SECRET_ACCESS_KEY", Secret},
 	}
@@ -138,6 +149,9 @@ func (s *Sandbox) Stop() error {
 	}
 	if s.KMS != nil {
 		problems = append(problems, s.KMS.Close())
+	}
+	if s.S3 != nil {
+		problems = append(problems, s.S3.Close())
 	}
 	if s.Postgres != nil {
 		problems = append(problems, s.Postgres.Stop())

@@ -182,9 +182,11 @@ func TestCryptoIsPure(t *testing.T) {
 	}
 }
 
-// TestAWSIsBehindDoors: the SDK is imported where KMS and SQS are spoken, and in the sandbox that stands in for them.
+// TestAWSIsBehindDoors: the SDK is imported where KMS, SQS and S3 are spoken, and in the sandbox that stands in for them.
 func TestAWSIsBehindDoors(t *testing.T) {
-	doors := []string{"cloakroom/keys/kek", "cloakroom/internal/queue", "cloakroom/internal/sandbox"}
+	doors := []string{
+		"cloakroom/keys/kek", "cloakroom/internal/queue", "cloakroom/internal/objects", "cloakroom/internal/sandbox",
+	}
 	found := false
 	for _, p := range ours(list(t)) {
 		for _, imported := range p.Imports {

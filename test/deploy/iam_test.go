@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"cloakroom/internal/sandbox/kmsserver"
+	"cloakroom/internal/sandbox/s3server"
 )
 
 // oneOrMore is what IAM lets be a string or a list.
@@ -39,6 +40,9 @@ type statement struct {
 const (
 	keyARN   = "arn:aws:kms:AWS_REGION:AWS_ACCOUNT:key/KMS_KEY_ID"
 	queueARN = "arn:aws:sqs:AWS_REGION:AWS_ACCOUNT:login-queue"
+	// bucketARN is what a list is of, objectsARN what is read and deleted.
+	bucketARN  = "arn:aws:s3:::S3_BUCKET"
+	objectsARN = "arn:aws:s3:::S3_BUCKET/*"
 
 	appCondition     = "kms:EncryptionContext:app"
 	purposeCondition = "kms:EncryptionContext:purpose"
@@ -92,8 +96,13 @@ func TestPoliciesNameActionsKeysAndPurposesExactly(t *testing.T) {
 			}
 			for _, a := range s.Action {
 				want := queueARN
-				if strings.HasPrefix(a, "kms:") {
+				switch {
+				case strings.HasPrefix(a, "kms:"):
 					want = keyARN
+				case strings.HasPrefix(a, "s3:List"):
+					want = bucketARN
+				case strings.HasPrefix(a, "s3:"):
+					want = objectsARN
 				}
 				if strings.Contains(a, "*") || !slices.Equal(s.Resource, oneOrMore{want}) {
 					t.Errorf("%s: %s on %v: want one action on %s", where, a, s.Resource, want)
@@ -173,6 +182,22 @@ func TestPoliciesSayWhatTheSandboxEnforces(t *testing.T) {
 			t.Errorf("%s needs nothing of AWS and is allowed something", role)
 		}
 	}
+	// S3 has one role.
+	for role, statements := range documents {
+		var got []string
+		for _, s := range statements {
+			for _, a := range s.Action {
+				if strings.HasPrefix(a, "s3:") {
+					got = append(got, a)
+				}
+			}
+		}
+		want := slices.Clone([]string(s3server.Roles()[role]))
+		slices.Sort(got)
+		if slices.Sort(want); !slices.Equal(got, want) {
+			t.Errorf("%s: of S3 the document allows %v, the sandbox %v", role, got, want)
+		}
+	}
 	for role := range documents {
 		if _, ok := kmsserver.Roles()[role]; !ok && role != "producer" {
 			t.Errorf("%s is a role of nothing", role)
@@ -219,13 +244,15 @@ var actions = map[string][]string{
 	"sqs:ChangeMessageVisibilityBatch": {"sqs:ChangeMessageVisibility"},
 	"sqs:SendMessageBatch":             {"sqs:SendMessage"},
 	"kms:ReEncrypt":                    {"kms:ReEncryptFrom", "kms:ReEncryptTo"},
+	"s3:GetObject":                     {"s3:GetObject", "s3:GetObjectVersion"},
+	"s3:ListObjectVersions":            {"s3:ListBucketVersions"},
 }
 
 func TestPoliciesAllowWhatTheCodeCallsAndNoMore(t *testing.T) {
 	called := map[string]bool{}
-	for service, dir := range map[string]string{"sqs": "internal/queue", "kms": "keys/kek"} {
+	for service, dir := range map[string]string{"sqs": "internal/queue", "kms": "keys/kek", "s3": "internal/objects"} {
 		ops := calls(t, dir, service)
-		if len(ops) < 4 {
+		if len(ops) < 3 {
 			t.Fatalf("%s: only %v were found", dir, ops)
 		}
 		for _, op := range ops {

@@ -27,10 +27,10 @@ func newDemoCommand() *cobra.Command {
 		Short: "Show cloakroom whole on this machine; needs nothing but Go (and Postgres, or the network to fetch it)",
 		Long: `Show cloakroom whole on this machine: events go through a queue, are sealed and stored; an auditor
 recovers a value that somebody else approves; every key is rotated; everything is verified. It runs the programs ingest,
-keys and recover and prints what they print. The queue and the KMS are fakes in this process; they and a private
-Postgres go with it.
+keys and recover and prints what they print. The queue, the KMS and an S3 are fakes in this process; they and a
+private Postgres go with it.
 
-With --serve it starts only those three, prints how to reach them, one "export NAME=value" a line, and stays: for trying
+With --serve it starts only those four, prints how to reach them, one "export NAME=value" a line, and stays: for trying
 the programs by hand.`,
 		Args: cobra.MaximumNArgs(1), // the DIR of --keep
 	}
@@ -41,7 +41,7 @@ the programs by hand.`,
 	flags.StringVar(&f.keep, "keep", "", "keep the database and the KMS key in DIR, and go on there the next time")
 	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object at the end and nothing else on standard output")
 	flags.BoolVar(&f.serve, "serve", false,
-		"start queue, KMS and Postgres, print how to reach them, and stay; sends only with --events or --input")
+		"start queue, KMS, S3 and Postgres, print how to reach them, and stay; sends only with --events or --input")
 	flags.BoolVar(&f.crack, "crack", false,
 		"show how long unsalted hashes and tokens withstand somebody who tries every address")
 	flags.Lookup("keep").NoOptDefVal = keepHere

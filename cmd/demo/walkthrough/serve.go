@@ -33,8 +33,10 @@ func serve(cmd *cobra.Command, keep string, events []event) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), `serving until interrupted; messages on the queue: %d.
 In another shell, with the lines above:
   keys init && ingest --once && keys verify --all
+and, with events put into the bucket:
+  aws s3 cp FILE s3://%s/ && ingest --from s3://%[2]s/
 KMS access keys: admin may do all; init, ingest, auditor, rotator may do what the role may (the same secret).
-`, s.SQS.Counts(sandbox.Queue).Total())
+`, s.SQS.Counts(sandbox.Queue).Total(), sandbox.Bucket)
 	<-cmd.Context().Done()
 	return nil
 }

@@ -85,21 +85,21 @@ func (e *Endpoint) call(r *http.Request, c *Call) error {
 		return err
 	}
 
-	fault, faulty := e.Faults.meet(op)
+	fault, faulty := e.Faults.Meet(op, "")
 	if !faulty {
 		return e.Do(r.Context(), c)
 	}
-	if err := fault.wait(r.Context()); err != nil {
+	if err := fault.Wait(r.Context()); err != nil {
 		return err
 	}
 	if !fault.After {
-		if err := fault.strike(); err != nil {
+		if err := fault.Strike(); err != nil {
 			return err
 		}
 	}
 	err := e.Do(r.Context(), c)
 	if fault.After {
-		if struck := fault.strike(); struck != nil {
+		if struck := fault.Strike(); struck != nil {
 			return struck
 		}
 	}

@@ -18,6 +18,10 @@ type Fault struct {
 	Error    *Error        // answers this
 	Drop     bool          // cuts the connection without an answer; wins over Error
 	After    bool          // Error and Drop strike after the operation took effect, not before
+	// Resource is what the call must be about, where a service tells: for S3 "bucket/key"; empty: anything.
+	Resource string
+	// Cut ends the connection after so many bytes of an S3 object's body; 0: not at all.
+	Cut int64
 }
 
 // Faults is a set of faults on order. Its zero value is empty and costs a call next to nothing.
@@ -61,15 +65,15 @@ func (f *Faults) removeLocked(gone *Fault) {
 	f.armed.Store(len(f.list) > 0)
 }
 
-// meet returns the fault that meets a call of op.
-func (f *Faults) meet(op string) (Fault, bool) {
+// Meet returns the fault that meets a call of op about a resource.
+func (f *Faults) Meet(op, resource string) (Fault, bool) {
 	if f == nil || !f.armed.Load() {
 		return Fault{}, false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, fault := range f.list {
-		if fault.Op != "" && fault.Op != op {
+		if fault.Op != "" && fault.Op != op || fault.Resource != "" && fault.Resource != resource {
 			continue
 		}
 		if fault.Skip > 0 {
@@ -90,7 +94,8 @@ func (f *Faults) meet(op string) (Fault, bool) {
 	return Fault{}, false
 }
 
-func (f Fault) wait(ctx context.Context) error {
+// Wait is the fault's delay.
+func (f Fault) Wait(ctx context.Context) error {
 	if f.Delay <= 0 {
 		return nil
 	}
@@ -104,7 +109,8 @@ func (f Fault) wait(ctx context.Context) error {
 	}
 }
 
-func (f Fault) strike() error {
+// Strike is what the call ends with; nil: the fault does nothing but wait or cut.
+func (f Fault) Strike() error {
 	if f.Drop {
 		return ErrDropped
 	}

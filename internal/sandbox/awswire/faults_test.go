@@ -6,7 +6,7 @@ import (
 
 func meets(f *Faults, op string, calls int) (met int) {
 	for range calls {
-		if _, ok := f.meet(op); ok {
+		if _, ok := f.Meet(op, ""); ok {
 			met++
 		}
 	}
@@ -50,19 +50,30 @@ func TestFaultsCalledOff(t *testing.T) {
 	var f Faults
 	first := f.Inject(Fault{Op: "A", Error: ErrInternalFailure})
 	f.Inject(Fault{Op: "A", Drop: true})
-	if met, _ := f.meet("A"); met.Drop {
+	if met, _ := f.Meet("A", ""); met.Drop {
 		t.Error("the fault ordered second met the call first")
 	}
 	first()
 	first() // twice is once
-	if met, ok := f.meet("A"); !ok || !met.Drop {
+	if met, ok := f.Meet("A", ""); !ok || !met.Drop {
 		t.Error("the fault ordered second does not meet the call after the first was called off")
 	}
 	f.Clear()
-	if _, ok := f.meet("A"); ok {
+	if _, ok := f.Meet("A", ""); ok {
 		t.Error("a fault meets a call after Clear")
 	}
 	if f.armed.Load() {
 		t.Error("an empty set is armed: calls pay for it")
+	}
+}
+
+func TestFaultOfAResource(t *testing.T) {
+	var f Faults
+	f.Inject(Fault{Op: "A", Resource: "b/k"})
+	if _, ok := f.Meet("A", "b/other"); ok {
+		t.Error("it met another resource")
+	}
+	if _, ok := f.Meet("A", "b/k"); !ok {
+		t.Error("it did not meet its own")
 	}
 }

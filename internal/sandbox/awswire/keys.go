@@ -39,6 +39,12 @@ type authorization struct {
 	signature                        string
 }
 
+// AccessKey is the access key's id in a request's signature, which is not checked; empty: it is not signed.
+func AccessKey(r *http.Request) string {
+	a, _ := parseAuthorization(r.Header.Get("Authorization"))
+	return a.accessKey
+}
+
 const sigV4 = "AWS4-HMAC-SHA256"
 
 // parseAuthorization reads "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=…,
