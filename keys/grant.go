@@ -2,13 +2,12 @@ package keys
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 
 	"cloakroom/internal/pg"
 )
@@ -16,87 +15,61 @@ import (
 // Roles are the roles that a login can be granted.
 var Roles = []string{"ingest", "analyst", "auditor", "approver", "rotator", "breakglass", "witness"}
 
-// holdsIndexKey lists the roles whose work needs the index key. Who holds it and reads tokens can
-// compute the tokens of all IPv4 addresses within minutes, so none of these may also be an analyst.
-var holdsIndexKey = []string{"ingest", "auditor", "breakglass"}
-
-// Grant gives a login one of the roles. It refuses a login that would hold the index key and also
-// read tokens, which only the rotator may, and one that would watch its own work as a witness.
-func Grant(ctx context.Context, url, login, role string) error {
-	if !slices.Contains(Roles, role) {
-		return fmt.Errorf("granting role %q: the roles are %s", role, strings.Join(Roles, ", "))
+// Grant gives a login one of the roles, and a limit of connections; 0 keeps the login's own, or sets the role's
+// default. It returns the limit: -1 where there is none, because the login at url may not set one. That is the login
+// of keys init: as Postgres has it, who made the roles grants them. The database logs the act in its transaction.
+//
+// It refuses a login that would hold two roles that are kept apart (docs/threat-model.md): index key and tokens,
+// asking and approving, the witness and whom it watches.
+func Grant(ctx context.Context, url, login, role string, connections int) (limit int, err error) {
+	err = change(ctx, url, role, func(db *sqlx.DB) error {
+		return db.GetContext(ctx, &limit, `SELECT cloakroom.grant_role($1, $2, nullif($3, 0))`, login, role, connections)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("granting %s to %s: %w", role, login, err)
 	}
-	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom grant"})
+	return limit, nil
+}
+
+// Revoke takes a role from a login. It refuses where the login would hold the role all the same, through a group.
+func Revoke(ctx context.Context, url, login, role string) error {
+	err := change(ctx, url, role, func(db *sqlx.DB) error {
+		_, err := db.ExecContext(ctx, `SELECT cloakroom.revoke_role($1, $2)`, login, role)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("revoking %s from %s: %w", role, login, err)
+	}
+	return nil
+}
+
+func change(ctx context.Context, url, role string, f func(*sqlx.DB) error) error {
+	if !slices.Contains(Roles, role) {
+		return fmt.Errorf("the roles are %s", strings.Join(Roles, ", "))
+	}
+	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom grant", MaxConns: 1})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	tx, err := db.BeginTxx(ctx, nil)
-	if err != nil {
-		return pg.Unreachable(err)
-	}
-	defer tx.Rollback()
-	if err := checkGrant(ctx, tx, login, role); err != nil {
-		return fmt.Errorf("granting %s to %s: %w", role, login, err)
-	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`GRANT %s TO %s`, pq.QuoteIdentifier("cloakroom_"+role),
-		pq.QuoteIdentifier(login))); err != nil {
-		return fmt.Errorf("granting %s to %s: %w", role, login, pg.Redact(err))
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("granting %s to %s: %w", role, login, pg.Redact(err))
-	}
-	return nil
+	return pg.Redact(f(db))
 }
 
-func checkGrant(ctx context.Context, tx *sqlx.Tx, login, role string) error {
-	var found []struct {
-		Super bool `db:"rolsuper"`
-		Login bool `db:"rolcanlogin"`
-	}
-	if err := tx.SelectContext(ctx, &found, `SELECT rolsuper, rolcanlogin FROM pg_roles WHERE rolname = $1`,
-		login); err != nil {
-		return pg.Redact(err)
-	}
-	switch {
-	case len(found) == 0:
-		return fmt.Errorf("there is no such login: CREATE ROLE %s LOGIN PASSWORD '…' first",
-			pq.QuoteIdentifier(login))
-	case !found[0].Login:
-		return errors.New("it is a group, not a login: people and daemons have logins of their own")
-	case found[0].Super:
-		return errors.New("it is a superuser and holds every role already: use another login")
-	}
-	var held []string
-	if err := tx.SelectContext(ctx, &held, `
-		SELECT pg_catalog.substr(r.rolname::text, 11) FROM pg_catalog.pg_roles r
-		 WHERE r.rolname LIKE 'cloakroom\_%' AND pg_has_role($1, r.oid, 'MEMBER')`, login); err != nil {
-		return pg.Redact(err)
-	}
-	if slices.Contains(held, "owner") {
-		return errors.New("it is a member of cloakroom_owner and may do everything already: use another login")
-	}
-	for _, other := range held {
-		if witnesses(role, other) {
-			return fmt.Errorf("it holds %s already; a witness keeps the audit log against those who open and "+
-				"approve: use another login (docs/threat-model.md)", other)
-		}
-		if conflict(role, other) {
-			return fmt.Errorf("it holds %s already; together they hold the index key and see tokens, and could "+
-				"find every address behind them: use another login (docs/threat-model.md)", other)
-		}
-	}
-	return nil
+// Holder is a login that holds a role.
+type Holder struct {
+	Login       string     `db:"login" json:"login"`
+	Role        string     `db:"role" json:"role"`               // superuser: holds every role
+	Via         *string    `db:"via" json:"via"`                 // the group through which it does; nil: itself
+	Connections int        `db:"connections" json:"connections"` // at most; -1: no limit
+	GrantedBy   *string    `db:"granted_by" json:"granted_by"`   // nil: by hand, without an entry in the audit log
+	GrantedAt   *time.Time `db:"granted_at" json:"granted_at"`
 }
 
-// witnesses reports that one of two roles is to watch the other.
-func witnesses(a, b string) bool {
-	watched := []string{"auditor", "breakglass", "approver", "rotator"}
-	return a == "witness" && slices.Contains(watched, b) || b == "witness" && slices.Contains(watched, a)
-}
-
-// conflict reports that two roles together hold the index key and read tokens.
-func conflict(a, b string) bool {
-	return a == "analyst" && (slices.Contains(holdsIndexKey, b) || b == "rotator") ||
-		b == "analyst" && (slices.Contains(holdsIndexKey, a) || a == "rotator")
+// Holders lists which login holds which role. Its login needs the role auditor, approver, rotator or witness.
+func Holders(ctx context.Context, db *sqlx.DB) ([]Holder, error) {
+	list := []Holder{}
+	if err := db.SelectContext(ctx, &list, `SELECT * FROM cloakroom.grants()`); err != nil {
+		return nil, fmt.Errorf("listing grants: %w", pg.RedactFor("auditor, approver, rotator or witness", err))
+	}
+	return list, nil
 }

@@ -25,14 +25,13 @@ func TestGrantRefuses(t *testing.T) {
 		{"a group", "cloakroom_auditor", "ingest", "a group, not a login"},
 		{"a superuser", env.Server().SuperUser(), "ingest", "is a superuser"},
 	} {
-		if err := keys.Grant(t.Context(), admin, c.login, c.role); err == nil || !strings.Contains(err.Error(),
+		if _, err := keys.Grant(t.Context(), admin, c.login, c.role, 0); err == nil || !strings.Contains(err.Error(),
 			c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
 	env.As(t, "owning", "owner")
-	if err := keys.Grant(t.Context(), admin, env.Role("owning"),
-		"analyst"); err == nil || !strings.Contains(err.Error(), "member of cloakroom_owner") {
+	if _, err := keys.Grant(t.Context(), admin, env.Role("owning"), "analyst", 0); err == nil || !strings.Contains(err.Error(), "member of cloakroom_owner") {
 		t.Errorf("to an owner: %v", err)
 	}
 }
@@ -44,18 +43,21 @@ func TestGrantKeepsIndexKeyAndTokensApart(t *testing.T) {
 	apart := map[string]bool{"ingest": true, "auditor": true, "breakglass": true, "rotator": true}
 	// And nobody is a witness of what they do themselves.
 	watched := map[string]bool{"auditor": true, "breakglass": true, "approver": true, "rotator": true}
+	// Who asks does not decide, and does not read others' requests.
+	asks := map[string]bool{"auditor": true, "breakglass": true}
 	n := 0
 	for _, first := range keys.Roles {
 		for _, second := range keys.Roles {
 			n++
 			login := fmt.Sprintf("l%d", n)
 			env.As(t, login)
-			if err := keys.Grant(t.Context(), env.URL(""), env.Role(login), first); err != nil {
+			if _, err := keys.Grant(t.Context(), env.URL(""), env.Role(login), first, 0); err != nil {
 				t.Fatalf("%s first: %v", first, err)
 			}
-			err := keys.Grant(t.Context(), env.URL(""), env.Role(login), second)
+			_, err := keys.Grant(t.Context(), env.URL(""), env.Role(login), second, 0)
 			want := first == "analyst" && apart[second] || second == "analyst" && apart[first] ||
-				first == "witness" && watched[second] || second == "witness" && watched[first]
+				first == "witness" && watched[second] || second == "witness" && watched[first] ||
+				first == "approver" && asks[second] || second == "approver" && asks[first]
 			if (err != nil) != want {
 				t.Errorf("%s, then %s: %v, want a refusal: %v", first, second, err, want)
 			}
@@ -67,7 +69,7 @@ func TestGrantKeepsIndexKeyAndTokensApart(t *testing.T) {
 	db := env.Open(t, "")
 	db.MustExec(fmt.Sprintf(`GRANT cloakroom_ingest TO %q; GRANT %q TO %q`, env.Role("group"), env.Role("group"),
 		env.Role("member")))
-	if err := keys.Grant(t.Context(), env.URL(""), env.Role("member"), "analyst"); err == nil {
+	if _, err := keys.Grant(t.Context(), env.URL(""), env.Role("member"), "analyst", 0); err == nil {
 		t.Error("a login that holds ingest through a group became an analyst")
 	}
 }

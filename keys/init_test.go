@@ -161,7 +161,7 @@ func TestInitWithoutSuperuser(t *testing.T) {
 		}
 	}
 	c.admin.MustExec(`CREATE ROLE alice LOGIN`)
-	if err := keys.Grant(t.Context(), url, "alice", "ingest"); err != nil {
+	if _, err := keys.Grant(t.Context(), url, "alice", "ingest", 0); err != nil {
 		t.Errorf("granting: %v", err)
 	}
 	v := &keys.Vault{DB: sqlx.MustConnect("postgres", c.URL("alice", "app")), KEK: set}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cloakroom/internal/pg"
+	"cloakroom/keys"
 	"cloakroom/recover/auditlog"
 )
 
@@ -31,6 +32,8 @@ type Report struct {
 	Unfinished    []string          `json:"unfinished"` // requests whose intent has no outcome: rows may have been seen
 	BreakGlass    []BreakGlass      `json:"breakglass"`
 	PolicyChanges []PolicyChange    `json:"policy_changes"`
+	Grants        []GrantChange     `json:"grants"`       // roles given and taken, from the log
+	ByHand        []keys.Holder     `json:"held_by_hand"` // held now, and never granted through the log
 	Keys          []KeyAge          `json:"keys"`
 	Rotation      []auditlog.Leaf   `json:"rotation"`   // leaves about the vault's keys
 	ClockBack     []int64           `json:"clock_back"` // leaves dated earlier than the one before them
@@ -66,6 +69,15 @@ type PolicyChange struct {
 	Name  string    `json:"name"`
 	Old   *string   `json:"old"`
 	New   *string   `json:"new"`
+}
+
+// GrantChange is a role given to a login or taken from it.
+type GrantChange struct {
+	Leaf  int64     `json:"leaf"`
+	At    time.Time `json:"at"`
+	Actor string    `json:"actor"`
+	Act   string    `json:"act"` // grant, revoke
+	What  string    `json:"what"`
 }
 
 // LogState says whether the log verifies, and how much of it checkpoints cover.
@@ -116,7 +128,7 @@ type KeyAge struct {
 func newReport(from, to time.Time) *Report {
 	return &Report{
 		From: from, To: to, Purposes: map[string]*Tally{}, People: map[string]*Tally{},
-		Openings: []*Opening{}, Unfinished: []string{}, BreakGlass: []BreakGlass{}, PolicyChanges: []PolicyChange{},
+		Openings: []*Opening{}, Unfinished: []string{}, BreakGlass: []BreakGlass{}, PolicyChanges: []PolicyChange{}, Grants: []GrantChange{}, ByHand: []keys.Holder{},
 		Keys: []KeyAge{}, Rotation: []auditlog.Leaf{}, ClockBack: []int64{},
 		openings: map[string]*Opening{}, approvers: map[string][]string{},
 	}
@@ -157,7 +169,16 @@ func (c *Client) MakeReport(
 			r.Unfinished = append(r.Unfinished, o.Request)
 		}
 	}
-	return r, c.keyAges(ctx, r)
+	if err := c.keyAges(ctx, r); err != nil {
+		return r, err
+	}
+	holders, err := keys.Holders(ctx, c.Vault.DB)
+	for _, h := range holders {
+		if h.GrantedBy == nil {
+			r.ByHand = append(r.ByHand, h)
+		}
+	}
+	return r, err
 }
 
 // within reports whether a time is in the report's span.
@@ -230,9 +251,9 @@ func number(n *int64) int64 {
 	return *n
 }
 
-// policyChange reads a leaf of type policy: its field is the setting's name, its result the old and
+// PolicyChangeOf reads a leaf of type policy: its field is the setting's name, its result the old and
 // the new value in JSON.
-func policyChange(l auditlog.Leaf) PolicyChange {
+func PolicyChangeOf(l auditlog.Leaf) PolicyChange {
 	change := PolicyChange{Leaf: l.Seq, At: l.TS, Actor: l.Actor, Name: strings.Join(l.Fields, ",")}
 	var values struct{ Old, New *string }
 	if json.Unmarshal([]byte(text(l.Result)), &values) == nil {
@@ -279,7 +300,9 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 			r.Failures++
 		}
 	case "policy":
-		r.PolicyChanges = append(r.PolicyChanges, policyChange(l))
+		r.PolicyChanges = append(r.PolicyChanges, PolicyChangeOf(l))
+	case "grant", "revoke":
+		r.Grants = append(r.Grants, GrantChange{Leaf: l.Seq, At: l.TS, Actor: l.Actor, Act: l.Type, What: text(l.Result)})
 	case "expire", "review", "checkpoint":
 	default:
 		r.Rotation = append(r.Rotation, l)

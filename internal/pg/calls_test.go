@@ -87,8 +87,11 @@ func readings(v *twoDatasets) {
 			`SELECT * FROM cloakroom.scan_rejections('00000000-0000-0000-0000-000000000000', '-infinity', 10)`,
 			`SELECT (cloakroom.scan_rows(p.dataset, p.from_date, '-infinity', '00000000-0000-0000-0000-000000000000', '{1}', 9)).*
 			   FROM cloakroom.partition_list() AS p`,
-			`SELECT cloakroom.begin_rewrap('file:///k', 2, 1)`, `SELECT cloakroom.log_rewrap('file:///k', '{1,2}', 1)`,
-			`SELECT cloakroom.rewrap_key(purpose, id, wrapped, kek, kek_id, wrapped) FROM cloakroom.wrapped_keys()`,
+			`SELECT cloakroom.rewrap_keys(max(kek), max(kek_id), array_agg(purpose), array_agg(id), array_agg(wrapped),
+			   array_agg(wrapped || '\x00'::bytea)) FROM cloakroom.wrapped_keys()`,
+			`SELECT cloakroom.restore_key(r.id, w.wrapped) FROM cloakroom.replaced_keys() AS r
+			   JOIN cloakroom.wrapped_keys() AS w ON w.purpose = r.purpose AND w.id = r.key`,
+			`SELECT cloakroom.purge_replaced_keys()`,
 			`SELECT * FROM cloakroom.rotation_running('shred')`, `SELECT * FROM cloakroom.policy()`,
 			`SELECT cloakroom.quarantine_rows('reseal', 'order', true, ARRAY[gen_random_uuid()], ARRAY[now()], '{1}', '{no}')`,
 			`SELECT * FROM cloakroom.quarantined('reseal')`,
@@ -99,7 +102,7 @@ func readings(v *twoDatasets) {
 		},
 		"witness": {
 			`SELECT * FROM cloakroom.log_leaves(0, 10)`, `SELECT * FROM cloakroom.log_nodes('{0}')`,
-			`SELECT * FROM cloakroom.schema_version()`,
+			`SELECT * FROM cloakroom.schema_version()`, `SELECT * FROM cloakroom.grants()`,
 		},
 		"owner": {`SELECT cloakroom.set_policy('row_limit', '50')`},
 	} {
@@ -107,6 +110,11 @@ func readings(v *twoDatasets) {
 			v.do(role, query)
 		}
 	}
+	// The owner makes no roles: this is the login of keys init.
+	v.sessions["init"] = v.Open(v.t, "")
+	v.Login(v.t, "somebody")
+	v.do("init", `SELECT cloakroom.grant_role($1, 'auditor')`, v.Role("somebody"))
+	v.do("init", `SELECT cloakroom.revoke_role($1, 'auditor')`, v.Role("somebody"))
 	size := get[int64](v, "witness", `SELECT cloakroom.log_size()`)
 	v.do("witness", `SELECT cloakroom.record_checkpoint($1, $2, 'note')`, size,
 		get[[]byte](v, "owner", `SELECT cloakroom.log_root($1)`, size))

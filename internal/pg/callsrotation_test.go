@@ -224,6 +224,7 @@ func shred(v *twoDatasets) {
 	for _, d := range v.datasets {
 		v.do("rotator", `SELECT * FROM cloakroom.shred_plan((date_trunc('month', now()) + interval '2 months')::date, $1)`, d.Name)
 	}
+	v.do("owner", `SELECT cloakroom.set_policy('shred_before', (date_trunc('month', now()) + interval '2 months')::date::text)`)
 	run := get[int64](v, "rotator", `
 		SELECT rotation FROM cloakroom.begin_shred((date_trunc('month', now()) + interval '2 months')::date)`)
 	v.pass(run, "clear", func(s slice) int {

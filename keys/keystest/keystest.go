@@ -39,9 +39,11 @@ func New(t testing.TB) *Env {
 		_, err = keys.Init(ctx, url, set)
 		return err
 	})
-	// A copy of a database does not have its privileges: repeat what keys init did about TEMPORARY.
-	db.Open(t, "").MustExec(`REVOKE TEMPORARY ON DATABASE ` + db.Name() + ` FROM PUBLIC;
-		GRANT CREATE, TEMPORARY ON DATABASE ` + db.Name() + ` TO cloakroom_owner`)
+	// A copy of a database does not have its privileges: repeat what keys init did about them.
+	db.Open(t, "").MustExec(`REVOKE CONNECT, TEMPORARY ON DATABASE ` + db.Name() + ` FROM PUBLIC;
+		GRANT CREATE, TEMPORARY ON DATABASE ` + db.Name() + ` TO cloakroom_owner;
+		GRANT CONNECT ON DATABASE ` + db.Name() + ` TO cloakroom_owner, cloakroom_ingest, cloakroom_analyst,
+		  cloakroom_auditor, cloakroom_approver, cloakroom_rotator, cloakroom_breakglass, cloakroom_witness`)
 	return &Env{DB: db, KEK: uri}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -35,6 +36,12 @@ func (s *fixture) count(t testing.TB, query string, args ...any) int {
 	return n
 }
 
+// allowShred lets rotators shred the months before one, as the owner does.
+func (s *fixture) allowShred(t testing.TB, before time.Time) {
+	t.Helper()
+	s.count(t, `SELECT count(cloakroom.set_policy('shred_before', $1))`, before.Format(time.DateOnly))
+}
+
 func TestShred(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 200)
@@ -51,6 +58,10 @@ func TestShred(t *testing.T) {
 	if err != nil || len(plan) != 2 || plan[0].Rows != 150 || plan[1].Rows != 150 || plan[1].Rejections != 1 {
 		t.Fatalf("plan: %+v (%v)", plan, err)
 	}
+	if _, err := rotation.Shred(t.Context(), s.vault, before, rotation.Options{}); pg.Code(err) != pg.NotApproved {
+		t.Fatalf("before the policy lets it: %v", err)
+	}
+	s.allowShred(t, before)
 	report, err := rotation.Shred(t.Context(), s.vault, before, rotation.Options{BatchRows: 40})
 	if err != nil || report.Cleared != 300 || report.ClearedRejections != 1 {
 		t.Fatalf("%+v (%v)", report, err)
@@ -80,6 +91,7 @@ func TestShredGoesOn(t *testing.T) {
 	s := newFixture(t, 10)
 	before := keys.MonthOf(etltest.Today()).AddDate(0, -1, 0)
 	s.ingest(t, []*etl.Message{old(1000, 2)})
+	s.allowShred(t, before)
 	if _, err := s.vault.DB.Exec(`SELECT cloakroom.begin_shred($1)`, before); err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +197,7 @@ func TestManyKeys(t *testing.T) {
 	before := s.count(t, `SELECT count(*) FROM cloakroom.data_keys`)
 	s.super.MustExec(`INSERT INTO cloakroom.data_keys (id, dataset, month, kek, kek_id, wrapped, key_check)
 		SELECT 2000000000 + n, 'login', '2020-01-01', 'file:///nowhere', 'none', repeat('w', 64)::bytea, repeat('x', 16)::bytea FROM generate_series(1, $1) AS n`, made)
+	s.allowShred(t, time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC))
 	for _, step := range []struct{ leaf, query string }{
 		{"key.close", `SELECT cloakroom.close_data_keys(now() + interval '1 minute')`},
 		{"key.retire", `SELECT cloakroom.retire_data_keys()`},

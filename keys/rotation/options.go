@@ -70,10 +70,11 @@ type Report struct {
 	PartitionsMade    int            `json:"partitions_made"`
 	Purged            int64          `json:"rejections_purged"`
 	Rewrapped         int            `json:"rewrapped"`
-	Closed            []uint32       `json:"closed"`   // data keys that may no longer seal
-	NewKeys           []uint32       `json:"new_keys"` // data keys made to reseal
-	Due               []uint32       `json:"due"`      // data keys whose values had to be resealed
-	Resealed          int64          `json:"resealed"` // rows
+	Restored          []string       `json:"restored,omitempty"` // keys whose rewrap was undone
+	Closed            []uint32       `json:"closed"`             // data keys that may no longer seal
+	NewKeys           []uint32       `json:"new_keys"`           // data keys made to reseal
+	Due               []uint32       `json:"due"`                // data keys whose values had to be resealed
+	Resealed          int64          `json:"resealed"`           // rows
 	Rejections        int64          `json:"resealed_rejections"`
 	Retired           []uint32       `json:"retired"`
 	Kept              []uint32       `json:"kept"` // closed, and still needed

@@ -2,11 +2,9 @@ package rotation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/lib/pq"
@@ -51,64 +49,67 @@ func (j *job) rewrap(ctx context.Context, to string, r *Report) error {
 	if len(due) == 0 {
 		return nil
 	}
-	err = j.tx(ctx, "logging the start of a rewrap", func(s session) error {
-		index := 0
-		for _, k := range due {
-			if k.Purpose == kek.Index {
-				index++
-			}
-		}
-		return s.exec(ctx, `SELECT cloakroom.begin_rewrap($1, $2, $3)`, to, len(due)-index, index)
-	})
-	if err != nil {
-		return err
-	}
-	dataKeys, indexKeys, err := j.rewrapAll(ctx, due, to)
-	r.Rewrapped = len(dataKeys) + indexKeys
-	// Log what was rewrapped even if the run failed or was cancelled.
-	return errors.Join(err, j.logRewrap(context.WithoutCancel(ctx), to, dataKeys, indexKeys))
+	r.Rewrapped, err = j.rewrapAll(ctx, due, to)
+	return err
 }
 
-// rewrapAll returns the ids of the data keys, and how many index keys, that this run rewrapped.
-func (j *job) rewrapAll(
-	ctx context.Context, due []wrappedKey, to string,
-) (dataKeys pq.Int32Array, indexKeys int, err error) {
-	var mu sync.Mutex
+// rewrapBatch is how many keys are stored in one transaction, with one leaf of the log.
+const rewrapBatch = 200
+
+// rewrapAll returns how many keys this run rewrapped. What was stored is logged, whatever comes after it.
+func (j *job) rewrapAll(ctx context.Context, due []wrappedKey, to string) (rewrapped int, err error) {
 	var looked atomic.Int64
-	dataKeys = pq.Int32Array{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(rewrapsAtOnce)
-	for _, k := range due {
-		group.Go(func() error {
-			changed, err := j.rewrapKey(ctx, k, to)
-			if err != nil {
-				return err
-			}
-			j.o.Progress(Progress{Step: "rewrap", Done: looked.Add(1), Rows: int64(len(due))})
-			mu.Lock()
-			switch {
-			case !changed: // another rotator rewrapped it, or it was shredded
-			case k.Purpose == kek.Index:
-				indexKeys++
-			default:
-				dataKeys = append(dataKeys, int32(k.ID))
-			}
-			mu.Unlock()
-			return j.throttle.wait(ctx, 1, 0)
-		})
+	for batch := range slices.Chunk(due, rewrapBatch) {
+		wrapped := make([]kek.Wrapped, len(batch))
+		group, all := errgroup.WithContext(ctx)
+		group.SetLimit(rewrapsAtOnce)
+		for i, k := range batch {
+			group.Go(func() (err error) {
+				if wrapped[i], err = j.wrapChecked(all, k, to); err != nil {
+					return err
+				}
+				j.o.Progress(Progress{Step: "rewrap", Done: looked.Add(1), Rows: int64(len(due))})
+				return j.throttle.wait(all, 1, 0)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return rewrapped, err
+		}
+		n, err := j.storeRewrapped(ctx, batch, wrapped)
+		rewrapped += n
+		if err != nil {
+			return rewrapped, err
+		}
 	}
-	err = group.Wait()
-	slices.Sort(dataKeys)
-	return dataKeys, indexKeys, err
+	return rewrapped, nil
 }
 
-func (j *job) logRewrap(ctx context.Context, to string, dataKeys pq.Int32Array, indexKeys int) error {
-	if indexKeys == 0 && len(dataKeys) == 0 {
-		return nil
+// storeRewrapped stores a batch, and returns how many keys changed: another rotator may have rewrapped some, and
+// some may have been shredded. Keys whose KEK has another id are stored apart: an alias may move meanwhile.
+func (j *job) storeRewrapped(ctx context.Context, batch []wrappedKey, wrapped []kek.Wrapped) (changed int, err error) {
+	byKEK := map[string][]int{}
+	for i, w := range wrapped {
+		byKEK[w.KEKID] = append(byKEK[w.KEKID], i)
 	}
-	return j.tx(ctx, "logging the rewrap", func(s session) error {
-		return s.exec(ctx, `SELECT cloakroom.log_rewrap($1, $2, $3)`, to, dataKeys, indexKeys)
-	})
+	for id, of := range byKEK {
+		var purposes pq.StringArray
+		var keyIDs pq.Int32Array
+		var before, after pq.ByteaArray
+		for _, i := range of {
+			purposes, keyIDs = append(purposes, string(batch[i].Purpose)), append(keyIDs, int32(batch[i].ID))
+			before, after = append(before, batch[i].Wrapped), append(after, wrapped[i].Blob)
+		}
+		var n int
+		err := j.tx(ctx, "storing rewrapped keys", func(s session) error {
+			return s.get(ctx, &n, `SELECT cardinality(data_keys) + cardinality(index_keys)
+				FROM cloakroom.rewrap_keys($1, $2, $3, $4, $5, $6)`, wrapped[of[0]].KEK, id, purposes, keyIDs, before, after)
+		})
+		if err != nil {
+			return changed, err
+		}
+		changed += n
+	}
+	return changed, nil
 }
 
 // rewrapsAtOnce bounds the concurrent calls to the KEK.
@@ -130,23 +131,10 @@ func (j *job) tryRewrap(ctx context.Context, due []wrappedKey, to string) error 
 	return nil
 }
 
-func (j *job) rewrapKey(ctx context.Context, k wrappedKey, to string) (bool, error) {
-	w, err := j.wrapChecked(ctx, k, to)
-	if err != nil {
-		return false, err
-	}
-	var changed bool
-	err = j.call(ctx, "storing the rewrapped key", func(s session) error {
-		return s.get(ctx, &changed, `SELECT cloakroom.rewrap_key($1, $2, $3, $4, $5, $6)`, k.Purpose, k.ID, k.Wrapped,
-			w.KEK, w.KEKID, w.Blob)
-	})
-	return changed, err
-}
-
 // wrapChecked wraps a key under another KEK and proves that it unwraps to the same key: by its key
 // check, or between two KMS keys by a second ReEncrypt, which package kek does.
 func (j *job) wrapChecked(ctx context.Context, k wrappedKey, to string) (kek.Wrapped, error) {
-	b := kek.Binding{Vault: j.settings.ID, Purpose: k.Purpose, Key: k.ID}
+	b := j.binding(k.Purpose, k.ID)
 	w, err := j.vault.KEK.Rewrap(ctx, kek.Wrapped{KEK: k.KEK, KEKID: k.KEKID, Blob: k.Wrapped}, b, to)
 	if err != nil {
 		return kek.Wrapped{}, err

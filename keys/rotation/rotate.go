@@ -101,7 +101,12 @@ func (j *job) housekeeping(ctx context.Context, r *Report) error {
 		return s.get(ctx, &shredded, `SELECT cloakroom.shred_retired(make_interval(days => $1))`, retiredDays)
 	})
 	r.Shredded = append(r.Shredded, ids(shredded)...)
-	return err
+	if err != nil {
+		return err
+	}
+	return j.tx(ctx, "purging what rewraps replaced", func(s session) error {
+		return s.exec(ctx, `SELECT cloakroom.purge_replaced_keys()`)
+	})
 }
 
 // reindexDue reindexes if the live index key is older than the policy allows, or if a reindex was

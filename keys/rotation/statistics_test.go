@@ -45,6 +45,7 @@ func TestMonthWithoutStatistics(t *testing.T) {
 			if name == "reindex after an empty analysis" {
 				admin.MustExec(`ANALYZE ` + part)
 			}
+			admin.MustExec(`SELECT cloakroom.set_policy('shred_before', $1)`, nextMonth.Format(time.DateOnly))
 			s.ingest(t, etltest.Logins(0, rows))
 			if err := step(s, rotation.Options{Force: true, Workers: 1, BatchRows: batchRows,
 				Owner: s.owner(t)}); err != nil {

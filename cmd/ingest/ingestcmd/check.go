@@ -201,6 +201,13 @@ func (c *checker) durability(ctx context.Context, v *keys.Vault) {
 	if fsync != "on" {
 		c.warn("database: fsync is off: events are deleted from the queue that a crash of the server may lose")
 	}
+	exposed, err := pg.Exposure(ctx, v.DB)
+	if err != nil {
+		c.fail(err)
+	}
+	for _, note := range exposed {
+		c.warn("database: %s", note)
+	}
 	if commit == "off" {
 		c.ok("database: synchronous_commit is off; ingest turns it on for its own transactions")
 	}

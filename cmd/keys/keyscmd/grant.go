@@ -11,16 +11,56 @@ import (
 
 func newGrantCommand(vault *cli.VaultFlags) *cobra.Command {
 	var role string
+	var connections int
 	cmd := &cobra.Command{
 		Use:   "grant LOGIN --role ROLE",
-		Short: "Give a login one of cloakroom's roles",
+		Short: "Give a login one of cloakroom's roles; takes the login of keys init",
 		Long: `Give a login one of cloakroom's roles: ` + strings.Join(keys.Roles, ", ") + `.
 
-Every person and every daemon has a login of its own. A login that would both hold the index key and
-read tokens is refused: together they give back every address behind the tokens.`,
+Every person and every daemon has a login of its own. Refused is a login that would hold the index key
+and also read tokens: together they give back every address behind the tokens. So is one that would
+ask for values and decide on requests, and a witness who would watch itself.
+
+The login gets a limit of connections, unless it has one: one login must not take all of the server's.
+The audit log gets an entry.`,
 		Example: `  keys grant alice --role auditor
-  keys grant ingest_daemon --role ingest`,
+  keys grant ingest_daemon --role ingest --connections 100`,
 		Args: cli.Args("LOGIN"),
+	}
+	f := cli.Of(cmd)
+	f.OneOf(&role, "role", "", keys.Roles, "the role")
+	f.Int(&connections, "connections", 0, cli.Between(1, 10_000).OrZero("its own limit, or else by role: 10, 20, 50"),
+		"most connections that the login may have at once")
+	f.Require("role")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		url, err := vault.URL()
+		if err != nil {
+			return err
+		}
+		limit, err := keys.Grant(cmd.Context(), url, args[0], role, connections)
+		if err != nil {
+			return err
+		}
+		cli.Printf(cmd.OutOrStdout(), "%s holds %s\n", args[0], role)
+		if limit < 0 {
+			cli.Note(cmd, "it may take all connections of the server: this login may not limit it. As who made it: "+
+				"ALTER ROLE … CONNECTION LIMIT 10")
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newRevokeCommand(vault *cli.VaultFlags) *cobra.Command {
+	var role string
+	cmd := &cobra.Command{
+		Use:   "revoke LOGIN --role ROLE",
+		Short: "Take one of cloakroom's roles from a login; takes the login of keys init",
+		Long: `Take one of cloakroom's roles from a login, at once and for sessions that are open, too. Refused where
+the login would still hold the role, through a group or by somebody else's grant: keys grants names
+the group. The audit log gets an entry.`,
+		Example: "  keys revoke alice --role auditor",
+		Args:    cli.Args("LOGIN"),
 	}
 	f := cli.Of(cmd)
 	f.OneOf(&role, "role", "", keys.Roles, "the role")
@@ -30,11 +70,60 @@ read tokens is refused: together they give back every address behind the tokens.
 		if err != nil {
 			return err
 		}
-		if err := keys.Grant(cmd.Context(), url, args[0], role); err != nil {
+		if err := keys.Revoke(cmd.Context(), url, args[0], role); err != nil {
 			return err
 		}
-		cli.Printf(cmd.OutOrStdout(), "%s holds %s\n", args[0], role)
+		cli.Printf(cmd.OutOrStdout(), "%s no longer holds %s\n", args[0], role)
 		return nil
+	}
+	return cmd
+}
+
+func newGrantsCommand(vault *cli.VaultFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "grants",
+		Short: "List which login holds which role, and who granted it",
+		Long: `List which login holds which role, how many connections it may have, and who granted it. What was
+granted by hand, without keys grant, has no entry in the audit log. A superuser holds every role.
+
+It takes a login with the role auditor, approver, rotator or witness, or that of keys init.`,
+		Example: "  keys grants\n  keys grants --json",
+		Args:    cli.Args(),
+	}
+	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		db, err := vault.OpenDB(cli.VaultConfig{Program: "keys"})
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		list, err := keys.Holders(cmd.Context(), db)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return cli.PrintJSON(cmd.OutOrStdout(), list)
+		}
+		t := cli.NewTable("LOGIN", "ROLE", "CONNECTIONS", "GRANTED BY", "GRANTED (UTC)")
+		for _, h := range list {
+			var most any = "no limit"
+			if h.Connections >= 0 {
+				most = h.Connections
+			}
+			by, at := "by hand", ""
+			switch {
+			case h.GrantedBy != nil:
+				by, at = *h.GrantedBy, cli.Minute(*h.GrantedAt)
+			case h.Role == "superuser":
+				by = ""
+			}
+			if h.Via != nil {
+				by += ", through group " + *h.Via
+			}
+			t.Row(h.Login, h.Role, most, by, at)
+		}
+		return t.Print(cmd.OutOrStdout())
 	}
 	return cmd
 }

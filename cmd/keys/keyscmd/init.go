@@ -1,6 +1,7 @@
 package keyscmd
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,8 @@ func newInitCommand(vault *cli.VaultFlags) *cobra.Command {
 		Long: `Make or update schema, roles and the first index key; safe to run again, and from two places at
 once.
 
-The login needs CREATEROLE and must own the database; it need not be superuser.`,
+The login needs CREATEROLE and must own the database; it need not be superuser. CONNECT and TEMPORARY
+on the database are taken from PUBLIC: logins of other applications need a GRANT CONNECT of their own.`,
 		Example: "  keys init\n  keys init --print-sql > cloakroom.sql",
 		Args:    cli.Args(),
 	}
@@ -49,10 +51,21 @@ The login needs CREATEROLE and must own the database; it need not be superuser.`
 			return err
 		}
 		cli.Printf(cmd.OutOrStdout(), "vault %s is ready (epoch %d)\n", s.ID, s.Epoch)
-		for _, note := range set.Notes() {
+		notes, err := exposure(cmd.Context(), url)
+		for _, note := range append(set.Notes(), notes...) {
 			cli.Note(cmd, "note: %s", note)
 		}
-		return nil
+		return err
 	}
 	return cmd
+}
+
+// exposure says what keys init could not take from everybody.
+func exposure(ctx context.Context, url string) ([]string, error) {
+	db, err := pg.Open(pg.Config{URL: url, ApplicationName: "cloakroom init", MaxConns: 1})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return pg.Exposure(ctx, db)
 }

@@ -120,6 +120,26 @@ var policySettings = []policySetting{
 			return *p.KEK
 		},
 	},
+	{
+		name: "shred_before", help: "months before this one a rotator may shred; - for none",
+		want: "a month as YYYY-MM, not after this one, or -",
+		parse: func(text string) (policyValue, error) {
+			if text == "-" {
+				return policyValue{shown: "-"}, nil
+			}
+			month, err := time.Parse("2006-01", text)
+			if err != nil || !month.Before(time.Now().UTC()) {
+				return policyValue{}, errors.New("not a month, or one to come")
+			}
+			return stored(text, text+"-01", "a rotator may then destroy every value of the months before, for good"), nil
+		},
+		show: func(p keys.Policy) string {
+			if p.ShredBefore == nil {
+				return "-"
+			}
+			return p.ShredBefore.Format("2006-01")
+		},
+	},
 }
 
 var kekForm = regexp.MustCompile(`^(awskms|file):///[^\s,]+$`)

@@ -49,6 +49,7 @@ func whatWasDone(r *rotation.Report) []string {
 	say(r.PartitionsMade > 0, "%s made", cli.Count(r.PartitionsMade, "partition"))
 	say(r.Purged > 0, "%s purged", cli.Count(r.Purged, "old rejection"))
 	say(r.Rewrapped > 0, "%s rewrapped", cli.Count(r.Rewrapped, "key"))
+	say(len(r.Restored) > 0, "%s as before the rewrap", cli.Count(len(r.Restored), "key"))
 	switch {
 	case len(r.Due) > 0 && len(r.NewKeys) > 0:
 		say(true, "data %s → %s", keyList(r.Due), idList(r.NewKeys))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"cloakroom/etl"
 	"cloakroom/internal/cli"
@@ -18,25 +19,25 @@ import (
 
 func abuseSelfApproval(t *testing.T) {
 	c := newFixture(t)
-	both := c.client(t, c.As(t, "both", "auditor", "approver"))
-	id, err := both.Request(t.Context(), params(nil))
+	id := c.request(t, params(nil))
+	shown, err := c.alice.Show(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown, err := both.Show(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = both.Approve(t.Context(), shown)
+	// She becomes an approver, and is no auditor any more: still the requester.
+	alice := pq.QuoteIdentifier(c.Role("alice"))
+	c.admin.MustExec(`GRANT cloakroom_approver TO ` + alice + `; REVOKE cloakroom_auditor FROM ` + alice)
+	_, err = c.alice.Approve(t.Context(), shown)
 	wantExit(t, err, cli.ExitNotYours)
-	wantExit(t, both.Deny(t.Context(), id, "no"), cli.ExitNotYours)
+	wantExit(t, c.alice.Deny(t.Context(), id, "no"), cli.ExitNotYours)
 	// Another role is not another person.
-	tx := both.Vault.DB.MustBegin()
+	tx := c.alice.Vault.DB.MustBegin()
 	tx.MustExec(`SET LOCAL ROLE cloakroom_approver`)
 	_, err = tx.Exec(`SELECT cloakroom.approve($1, $2)`, id, []byte(shown.Digest))
 	wantCode(t, err, pg.NotApproved)
 	_ = tx.Rollback()
-	_, err = both.Open(t.Context(), id, recovery.OpenOptions{})
+	c.admin.MustExec(`REVOKE cloakroom_approver FROM ` + alice + `; GRANT cloakroom_auditor TO ` + alice)
+	_, err = c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
 	if types := strings.Join(c.leaves(t), " "); types != "request failed failed failed" {
 		t.Errorf("leaves are %s: refused attempts are logged", types)

@@ -50,4 +50,9 @@ var abuses = []abuse{
 	{"advisory lock held for ever by an analyst", abuseAdvisoryLock},
 	{"row given to another user_id or day", abuseMoved},
 	{"token of another dataset", abuseOtherDataset},
+	{"rewrap with wrong bytes", abuseBadRewrap},
+	{"shred by one login", abuseShredAlone},
+	{"roles given and policy set unseen", abuseSilentGrant},
+	{"auditor who approves", abuseAuditorWhoApproves},
+	{"connections of a login without a role", abuseConnections},
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/internal/cli"
+	recovery "cloakroom/recover"
 	"cloakroom/recover/auditlog"
 )
 
@@ -148,8 +149,13 @@ func addLeaf(t *cli.Table, l auditlog.Leaf) {
 	if l.Rows != nil {
 		rows = *l.Rows
 	}
+	result := text(l.Result)
+	if l.Type == "policy" {
+		c := recovery.PolicyChangeOf(l)
+		result = fmt.Sprintf("%s from %s to %s", c.Name, setting(c.Old), setting(c.New))
+	}
 	t.Row(l.Seq, l.TS.UTC().Format(time.DateTime), l.Type, l.Actor,
-		text(l.Request), text(l.Purpose), text(l.Ticket), rows, text(l.Result))
+		text(l.Request), text(l.Purpose), text(l.Ticket), rows, result)
 }
 
 // newLogKeygen writes the secret key with mode 0600. It never replaces a key: checkpoints signed

@@ -135,6 +135,12 @@ func printReport(w io.Writer, r *recovery.Report) error {
 		cli.Printf(w, "policy      %s from %s to %s by %s at %s, leaf %d\n",
 			change.Name, setting(change.Old), setting(change.New), change.Actor, cli.Time(change.At), change.Leaf)
 	}
+	for _, g := range r.Grants {
+		cli.Printf(w, "%-11s %s by %s at %s, leaf %d\n", g.Act, g.What, g.Actor, cli.Time(g.At), g.Leaf)
+	}
+	for _, h := range r.ByHand {
+		cli.Printf(w, "by hand     %s holds %s, without an entry in the log\n", h.Login, h.Role)
+	}
 	printKeys(w, r)
 	for _, l := range r.Rotation {
 		cli.Printf(w, "vault       %s by %s at %s, leaf %d\n", l.Type, l.Actor, cli.Time(l.TS), l.Seq)

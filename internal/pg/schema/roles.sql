@@ -21,6 +21,12 @@ BEGIN
   END IF;
 
   EXECUTE pg_catalog.format('GRANT CREATE, TEMPORARY ON DATABASE %I TO cloakroom_owner', pg_catalog.current_database());
+  -- Who may connect may hold locks and connections. So only those who have a role here may, and their logins have
+  -- limits. REVOKE by one who may not is a warning alone: keys init reads the privileges back.
+  EXECUTE pg_catalog.format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
+  EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO cloakroom_owner, cloakroom_ingest, cloakroom_analyst, '
+    'cloakroom_auditor, cloakroom_approver, cloakroom_rotator, cloakroom_breakglass, cloakroom_witness',
+    pg_catalog.current_database());
   -- Without TEMPORARY nobody but the owner can plant an object in pg_temp, where a staging table is looked for.
   EXECUTE pg_catalog.format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
 END $$;

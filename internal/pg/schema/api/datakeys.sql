@@ -213,6 +213,7 @@ BEGIN
     RETURNING id)
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO gone FROM s;
   IF cardinality(gone) > 0 THEN
+    DELETE FROM cloakroom.replaced_keys r WHERE r.purpose = 'seal' AND r.key = ANY (gone);
     PERFORM cloakroom.append_leaf('key.shred', p_data_keys => gone, p_rows => 0, p_result => 'retired long ago');
   END IF;
   RETURN gone;

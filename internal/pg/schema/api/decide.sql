@@ -3,8 +3,10 @@
 CREATE OR REPLACE FUNCTION cloakroom.lock_undecided(p_request uuid) RETURNS cloakroom.requests
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  r cloakroom.requests := cloakroom.lock_request(p_request);
+  r cloakroom.requests;
 BEGIN
+  PERFORM cloakroom.require_apart('approver');
+  r := cloakroom.lock_request(p_request);
   IF r.requester = session_user THEN
     RAISE EXCEPTION 'nobody decides on a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
   ELSIF r.state <> 'requested' THEN
@@ -55,9 +57,11 @@ CREATE OR REPLACE FUNCTION cloakroom.deny(p_request uuid, p_comment text, p_sour
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  r cloakroom.requests := cloakroom.lock_request(p_request);
+  r cloakroom.requests;
 BEGIN
   PERFORM cloakroom.require_durable_commit();
+  PERFORM cloakroom.require_apart('approver');
+  r := cloakroom.lock_request(p_request);
   -- An approved or announced request can be denied too: until rows are handed out, another approver may stop it.
   IF r.requester = session_user THEN
     RAISE EXCEPTION 'nobody decides on a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
@@ -80,9 +84,11 @@ GRANT EXECUTE ON FUNCTION cloakroom.deny(uuid, text, text) TO cloakroom_approver
 CREATE OR REPLACE FUNCTION cloakroom.review(p_request uuid, p_source_identity text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  r cloakroom.requests := cloakroom.lock_request(p_request);
+  r cloakroom.requests;
 BEGIN
   PERFORM cloakroom.require_durable_commit();
+  PERFORM cloakroom.require_apart('approver');
+  r := cloakroom.lock_request(p_request);
   IF r.requester = session_user THEN
     RAISE EXCEPTION 'nobody reviews a request of their own' USING ERRCODE = 'CR010', HINT = 'Ask another approver.';
   ELSIF NOT r.breakglass OR r.reviewed_by IS NOT NULL THEN

@@ -23,6 +23,7 @@ DECLARE
   needed integer;
   now_digest bytea := cloakroom.request_digest(r);
 BEGIN
+  PERFORM cloakroom.require_apart(CASE WHEN r.breakglass THEN 'breakglass' ELSE 'auditor' END);
   IF r.purpose = 'forget' THEN
     RAISE EXCEPTION 'this request forgets, it opens nothing'
       USING ERRCODE = 'CR010', HINT = 'keys forget --request ID does what it asks for.';

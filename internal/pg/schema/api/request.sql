@@ -99,6 +99,7 @@ BEGIN
   PERFORM cloakroom.require_read_committed();
   PERFORM cloakroom.require_durable_commit();
   PERFORM cloakroom.require_role(CASE WHEN p_breakglass THEN 'breakglass' ELSE 'auditor' END);
+  PERFORM cloakroom.require_apart(CASE WHEN p_breakglass THEN 'breakglass' ELSE 'auditor' END);
   SELECT * INTO STRICT p FROM cloakroom.settings;
   IF coalesce(p_reason, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(cardinality(p_fields), 0) = 0
      OR num_nonnulls(p_subject, p_row, p_message, p_tokens, p_rejection) <> 1 THEN
@@ -156,7 +157,10 @@ GRANT EXECUTE ON FUNCTION cloakroom.request TO cloakroom_auditor, cloakroom_brea
 
 CREATE OR REPLACE FUNCTION cloakroom.may_see(r cloakroom.requests) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- Not to a login that asks for values, too: it could tell which values the tokens of others' requests are of.
   SELECT r.requester = session_user OR pg_has_role(session_user, 'cloakroom_approver', 'MEMBER')
+    AND NOT pg_has_role(session_user, 'cloakroom_auditor', 'MEMBER')
+    AND NOT pg_has_role(session_user, 'cloakroom_breakglass', 'MEMBER')
 $$;
 COMMENT ON FUNCTION cloakroom.may_see(cloakroom.requests) IS 'a request is shown to its requester and to approvers';
 

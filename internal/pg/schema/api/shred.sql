@@ -37,6 +37,13 @@ BEGIN
   IF p_before IS NULL OR p_before <> date_trunc('month', p_before) THEN
     RAISE EXCEPTION 'shred takes the first day of a month' USING ERRCODE = 'CR013';
   END IF;
+  -- Destroying wants two: the owner says how far, and a rotator does it.
+  IF p_before > coalesce((SELECT shred_before FROM cloakroom.settings), '-infinity') THEN
+    RAISE EXCEPTION 'the policy does not let the months before % be shredded', to_char(p_before, 'YYYY-MM')
+      USING ERRCODE = 'CR010',
+      HINT = format('Who has the login of keys init allows it: keys policy set shred_before %s', to_char(p_before,
+        'YYYY-MM'));
+  END IF;
   LOCK TABLE cloakroom.fence IN SHARE ROW EXCLUSIVE MODE;
   LOCK TABLE cloakroom.rotations IN SHARE ROW EXCLUSIVE MODE;
   SELECT r.id, r.before INTO rotation, before FROM cloakroom.rotations r WHERE r.step = 'shred' AND r.state = 'running';
@@ -50,6 +57,7 @@ BEGIN
       wrapped = NULL
      WHERE k.month < p_before AND k.state <> 'shredded' AND k.dataset = coalesce(p_dataset, k.dataset) RETURNING k.id)
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO gone FROM s;
+  DELETE FROM cloakroom.replaced_keys r WHERE r.purpose = 'seal' AND r.key = ANY (gone);
   INSERT INTO cloakroom.rotations (step, dataset, before, data_keys) VALUES ('shred', p_dataset, p_before,
     gone) RETURNING id INTO rotation;
   PERFORM cloakroom.add_slices(rotation, 'clear', d.name, '-infinity', p_before) FROM cloakroom.datasets d

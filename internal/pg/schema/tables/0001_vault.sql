@@ -45,6 +45,7 @@ CREATE TABLE cloakroom.settings (
   days_back              integer NOT NULL DEFAULT 3660 CHECK (days_back BETWEEN 0 AND 36600),
   days_ahead             integer NOT NULL DEFAULT 2 CHECK (days_ahead BETWEEN 0 AND 366),
   kek                    text CHECK (kek ~ '^(awskms|file):///.+'),
+  shred_before           date CHECK (shred_before = date_trunc('month', shred_before)),
   CONSTRAINT forget_is_no_purpose CHECK (NOT 'forget' = ANY (purposes))
 );
 COMMENT ON TABLE cloakroom.settings IS 'one row: the vault''s id, its epoch, its policy';
@@ -66,6 +67,8 @@ COMMENT ON COLUMN cloakroom.settings.days_ahead IS
   'an event dated further ahead than this many days is rejected (bad_date)';
 COMMENT ON COLUMN cloakroom.settings.kek IS
   'URI of the KEK under which keys rotate rewraps every key; NULL: keys stay under the KEK that wrapped them';
+COMMENT ON COLUMN cloakroom.settings.shred_before IS
+  'months before this one may be shredded by a rotator; NULL: none. Destroying wants two: who sets it, and who does it';
 
 INSERT INTO cloakroom.settings DEFAULT VALUES;
 
@@ -130,3 +133,28 @@ CREATE TABLE cloakroom.index_keys (
 COMMENT ON TABLE cloakroom.index_keys IS
   'wrapped index keys; pending until its columns exist; one is live, two during a reindex: ingest writes tokens under '
   'each';
+
+CREATE TABLE cloakroom.replaced_keys (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  purpose     text NOT NULL CHECK (purpose IN ('seal', 'index')),
+  key         integer NOT NULL,
+  kek         text NOT NULL,
+  kek_id      text NOT NULL,
+  wrapped     bytea NOT NULL,
+  replaced_at timestamptz NOT NULL,
+  replaced_by name NOT NULL DEFAULT session_user
+);
+CREATE INDEX ON cloakroom.replaced_keys (purpose, key);
+COMMENT ON TABLE cloakroom.replaced_keys IS
+  'wrapped keys as they were before a rewrap, for 35 days: whoever stores wrong bytes destroys nothing';
+COMMENT ON COLUMN cloakroom.replaced_keys.key IS 'a data key''s id, or an index key''s version';
+
+CREATE TABLE cloakroom.grants (
+  login      name NOT NULL,
+  role       text NOT NULL,
+  granted_by name NOT NULL DEFAULT session_user,
+  granted_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (login, role)
+);
+COMMENT ON TABLE cloakroom.grants IS
+  'roles that grant_role gave; what a login holds without a row here was granted by hand, without an entry in the log';
