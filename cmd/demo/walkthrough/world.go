@@ -30,15 +30,12 @@ var (
 	rotator  = actor{"rotator", "demo_rotator", "rotator"}
 )
 
-// grants are who gets which role. The auditor may approve, too: other people's requests, not their own.
+// grants are who gets which role.
 var grants = []struct {
 	actor
 	role string
 }{
-	{
-		daemon,
-		"ingest",
-	}, {analyst, "analyst"}, {auditor, "auditor"}, {auditor, "approver"}, {approver, "approver"}, {rotator, "rotator"},
+	{daemon, "ingest"}, {analyst, "analyst"}, {auditor, "auditor"}, {approver, "approver"}, {rotator, "rotator"},
 }
 
 // kekURI is the KEK of the sandbox.
