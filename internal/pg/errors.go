@@ -37,8 +37,17 @@ type Error struct {
 	hint       string
 }
 
+// Error names the SQLSTATE. What our own functions refuse is no fault of the database: it reads as what they say, their
+// code, and what to do.
 func (e *Error) Error() string {
 	var b strings.Builder
+	if strings.HasPrefix(e.Code, "CR") {
+		b.WriteString(e.message + " (" + e.Code + ")")
+		if e.hint != "" {
+			b.WriteString(". " + e.hint)
+		}
+		return b.String()
+	}
 	b.WriteString("database")
 	if e.message != "" {
 		b.WriteString(": " + e.message)
