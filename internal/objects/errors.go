@@ -94,8 +94,8 @@ func hintOf(sort error, code, action string) string {
 	case errors.Is(sort, ErrNoBucket):
 		return "check the bucket's name and AWS_REGION"
 	case code == "AccessDenied":
-		return "allow " + action + " (deploy/iam has the policy), and kms:Decrypt if the bucket is encrypted with a key " +
-			"of your own"
+		return "allow " + action + " (deploy/iam has the policy), and kms:Decrypt if the bucket is encrypted with a " +
+			"key of your own"
 	case strings.HasPrefix(code, "KMS."):
 		return "look at the KMS key that the object is encrypted with"
 	case code == "PermanentRedirect", code == "AuthorizationHeaderMalformed",
@@ -107,8 +107,8 @@ func hintOf(sort error, code, action string) string {
 	return ""
 }
 
-// unreached explains a call without an answer of S3's. Of other packages' errors only context.Canceled can be unwrapped: a
-// network error of S3 must not pass for one of the database.
+// unreached explains a call without an answer of S3's. Of other packages' errors only context.Canceled can be
+// unwrapped: a network error of S3 must not pass for one of the database.
 func unreached(doing string, ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if ctx.Err() != nil && !errors.Is(cause, context.DeadlineExceeded) {

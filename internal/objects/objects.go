@@ -106,7 +106,8 @@ func (c *Client) GetFrom(ctx context.Context, r Ref, offset int64) (io.ReadClose
 	case err == nil:
 	case errors.As(err, &api) && api.ErrorCode() == "InvalidRange" && offset > 0:
 		w.cancel()
-		return io.NopCloser(strings.NewReader("")), Info{Key: r.Key, Version: r.Version, ETag: r.ETag, Size: offset}, nil
+		info := Info{Key: r.Key, Version: r.Version, ETag: r.ETag, Size: offset}
+		return io.NopCloser(strings.NewReader("")), info, nil
 	default:
 		w.cancel()
 		return nil, Info{}, explain("reading an object of "+r.Bucket, action, ctx, err)
@@ -136,8 +137,8 @@ type Cursor struct{ key, version string }
 // List gives the newest version of each object under a prefix, in the order of the keys, a page at a time (at most
 // 1,000, and of a bucket with many old versions fewer). The listing is over when the returned cursor is the zero value.
 //
-// It reads S3's list of versions, so it needs s3:ListBucketVersions: the other list does not say which version it shows,
-// and so not what a later Get reads.
+// It reads S3's list of versions, so it needs s3:ListBucketVersions: the other list does not say which version it
+// shows, and so not what a later Get reads.
 func (c *Client) List(ctx context.Context, bucket, prefix string, from Cursor) ([]Info, Cursor, error) {
 	in := &s3.ListObjectVersionsInput{
 		Bucket: &bucket,
@@ -163,7 +164,8 @@ func (c *Client) List(ctx context.Context, bucket, prefix string, from Cursor) (
 	for _, v := range out.Versions {
 		key, err := url.QueryUnescape(aws.ToString(v.Key))
 		if err != nil {
-			return nil, Cursor{}, fmt.Errorf("listing %s: a key is not encoded as S3 does it: %w", bucket, ErrUnavailable)
+			return nil, Cursor{}, fmt.Errorf("listing %s: a key is not encoded as S3 does it: %w", bucket,
+				ErrUnavailable)
 		}
 		if aws.ToBool(v.IsLatest) {
 			page = append(page, Info{

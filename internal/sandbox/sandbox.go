@@ -1,6 +1,6 @@
 // Package sandbox is what cloakroom needs around it, on one machine, for trying and testing it: a private Postgres, and
-// fakes of SQS, KMS and S3 in this process, which the real AWS SDK talks to over HTTP. Each says in its own package what it
-// does not do.
+// fakes of SQS, KMS and S3 in this process, which the real AWS SDK talks to over HTTP. Each says in its own package
+// what it does not do.
 package sandbox
 
 import (

@@ -91,7 +91,8 @@ func (s *Server) listVersions(r *request) error {
 	query := r.URL.Query()
 	after, afterVersion := query.Get("key-marker"), query.Get("version-id-marker")
 	out := versionsXML{
-		Name: r.bucket, Prefix: p.encode(query.Get("prefix")), EncodingType: query.Get("encoding-type"), MaxKeys: p.limit,
+		Name: r.bucket, Prefix: p.encode(query.Get("prefix")), EncodingType: query.Get("encoding-type"),
+		MaxKeys: p.limit,
 	}
 	n, lastVersion := 0, ""
 	for _, key := range p.keys {

@@ -153,7 +153,8 @@ func (s *Server) getObject(r *request) error {
 	if err != nil {
 		return err
 	}
-	if match := r.Header.Get("If-Match"); match != "" && match != "*" && strings.Trim(match, `"`) != strings.Trim(v.etag, `"`) {
+	match := strings.Trim(r.Header.Get("If-Match"), `"`)
+	if match != "" && match != "*" && match != strings.Trim(v.etag, `"`) {
 		return ErrPrecondition
 	}
 	header := r.w.Header()

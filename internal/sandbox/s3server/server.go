@@ -4,14 +4,14 @@
 // To point a client at it, set AWS_ENDPOINT_URL_S3, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let it
 // name buckets in the path (the aws command does so by itself for an address without a name).
 //
-// What it promises: an object written can be read, listed and deleted at once. In a bucket with versions each write makes
-// one and keeps the others, and a delete without a version hides them under a marker; in one without, a write replaces.
-// If-Match and a Range from a byte on are honoured. LastModified is in whole seconds. A policy per access key says who may
-// call what. Objects can be written with a date of the past, which S3 cannot do and a test needs.
+// What it promises: an object written can be read, listed and deleted at once. In a bucket with versions each write
+// makes one and keeps the others, and a delete without a version hides them under a marker; in one without, a write
+// replaces. If-Match and a Range from a byte on are honoured. LastModified is in whole seconds. A policy per access key
+// says who may call what. Objects can be written with a date of the past, which S3 cannot do and a test needs.
 //
-// It has what cloakroom calls (GetObject, DeleteObject, ListObjectVersions) and what a person or a test needs around that:
-// PutObject, CreateBucket, HeadObject, ListObjectsV2. Everything else answers NotImplemented: among it uploads in parts,
-// so an object comes whole, in at most 64 MiB. Signatures are not checked.
+// It has what cloakroom calls (GetObject, DeleteObject, ListObjectVersions) and what a person or a test needs around
+// that: PutObject, CreateBucket, HeadObject, ListObjectsV2. Everything else answers NotImplemented: among it uploads in
+// parts, so an object comes whole, in at most 64 MiB. Signatures are not checked.
 package s3server
 
 import (
@@ -126,7 +126,9 @@ var operations = map[string]operation{
 func operationOf(r *request) string {
 	query := r.URL.Query()
 	// A subresource is another operation.
-	for _, other := range []string{"uploads", "uploadId", "acl", "tagging", "attributes", "retention", "versioning", "policy"} {
+	for _, other := range []string{
+		"uploads", "uploadId", "acl", "tagging", "attributes", "retention", "versioning", "policy",
+	} {
 		if query.Has(other) {
 			return ""
 		}
