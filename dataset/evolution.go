@@ -24,7 +24,7 @@ const (
 	phaseHold            // hold new rows to the CHECKs
 	phaseValidate        // look at the rows that are there
 	phaseProve           // refuse to go on if something is left
-	phaseViews           // drop what is gone, and make the views anew
+	phaseViews           // drop what is gone, and make the views again
 	phaseAnalyze         // statistics
 	phaseRewrite         // write partitions again
 	phaseStatistics

@@ -136,7 +136,7 @@ func (p *planner) makeIndexes(indexes []Index) {
 
 // views makes the views again in one transaction with a change of the table.
 func (p *planner) views(change string) {
-	p.step(phaseViews, ByOwner, "make the views anew, granted as before", change)
+	p.step(phaseViews, ByOwner, "make the views again, granted as before", change)
 }
 
 func (p *planner) memberChanges(old, new *Member) {
@@ -210,7 +210,7 @@ func (p *planner) lengths(old, new *Member) {
 	for i, c := range new.clearColumns(0) {
 		if c.Type != before[i].Type {
 			// A view stands in the way of its column's type.
-			p.step(phaseWiden, ByOwner, "widen columns, and make the views anew", p.alter("ALTER COLUMN %s TYPE %s",
+			p.step(phaseWiden, ByOwner, "widen columns, and make the views again", p.alter("ALTER COLUMN %s TYPE %s",
 				quote(c.Name), c.Type))
 		}
 	}

@@ -41,7 +41,7 @@ func (d *Dataset) PartitionIndexSQL(column, partition string) (create, attach st
 		fmt.Sprintf("ALTER INDEX %s ATTACH PARTITION %s;\n", qualified(d.indexName(column)), qualified(name))
 }
 
-// ReplaceViewsSQL drops the analysts' views, changes the table and makes them anew, in one statement. DROP VIEW without
+// ReplaceViewsSQL drops the analysts' views, changes the table and makes them again, in one statement. DROP VIEW without
 // CASCADE names what depends on them, and stops. Grants on the views and on columns that still are there are made
 // again.
 func (d *Dataset) ReplaceViewsSQL(version uint32, change string) string {

@@ -19,7 +19,7 @@ import (
 type Datasets []*dataset.Dataset
 
 // ErrNoDataset reports a dataset that the vault does not have, or that was not named where there are several.
-var ErrNoDataset = errors.New("no such dataset")
+var ErrNoDataset = errors.New("no dataset")
 
 // Find gives the dataset of that name. An empty name means the only one.
 func (list Datasets) Find(name string) (*dataset.Dataset, error) {
@@ -33,11 +33,11 @@ func (list Datasets) Find(name string) (*dataset.Dataset, error) {
 	}
 	switch {
 	case len(list) == 0:
-		return nil, fmt.Errorf("%w: the vault has none: run keys init or keys dataset apply", ErrNoDataset)
+		return nil, fmt.Errorf("%w is in the vault: run keys init or keys dataset apply", ErrNoDataset)
 	case name == "":
-		return nil, fmt.Errorf("%w: there are several, name one with --dataset: %s", ErrNoDataset, strings.Join(list.Names(), ", "))
+		return nil, fmt.Errorf("%w is named, and the vault has several: name one with --dataset: %s", ErrNoDataset, strings.Join(list.Names(), ", "))
 	}
-	return nil, fmt.Errorf("%w %q: there are %s", ErrNoDataset, name, strings.Join(list.Names(), ", "))
+	return nil, fmt.Errorf("%w is called %q: the vault has %s", ErrNoDataset, name, strings.Join(list.Names(), ", "))
 }
 
 // Names lists the datasets' names.

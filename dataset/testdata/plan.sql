@@ -9,7 +9,7 @@ ALTER TABLE cloakroom_data."orders" ADD COLUMN "masked_relay_v1" varchar(256) CO
 CREATE INDEX "orders_masked_relay_v1" ON ONLY cloakroom_data."orders" ("masked_relay_v1");
 ALTER TABLE cloakroom_data."orders" DROP CONSTRAINT IF EXISTS "masked_email__domain_v1";
 
--- owner: widen columns, and make the views anew []
+-- owner: widen columns, and make the views again []
 DO $cloakroom$
 DECLARE
   grants text[];
@@ -123,7 +123,7 @@ BEGIN
   END IF;
 END $cloakroom$;
 
--- owner: make the views anew, granted as before []
+-- owner: make the views again, granted as before []
 DO $cloakroom$
 DECLARE
   grants text[];

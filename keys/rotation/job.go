@@ -48,7 +48,7 @@ func newJob(ctx context.Context, v *keys.Vault, o Options) (*job, error) {
 		return nil, err
 	}
 	if _, named := j.datasets[o.Dataset]; o.Dataset != "" && !named {
-		return nil, fmt.Errorf("looking for dataset %q: %w", o.Dataset, keys.ErrNoDataset)
+		return nil, fmt.Errorf("%w is called %q", keys.ErrNoDataset, o.Dataset)
 	}
 	j.epoch.Store(j.settings.Epoch)
 	j.ring = keys.NewKeyring(v, j.settings, nil)

@@ -100,8 +100,8 @@ func printSummary(w io.Writer, s *settings, done etl.Summary) error {
 	if s.dryRun {
 		stored = "would be stored"
 	}
-	line := fmt.Sprintf("%d received · %d %s · %d duplicates dropped · %d rejected",
-		done.Received, done.Stored, stored, done.Duplicates, done.Rejected)
+	line := fmt.Sprintf("%d received · %d %s · %s dropped · %d rejected",
+		done.Received, done.Stored, stored, cli.Count(done.Duplicates, "duplicate"), done.Rejected)
 	if len(done.Rejections) > 0 {
 		var reasons []string
 		for _, reason := range slices.Sorted(maps.Keys(done.Rejections)) {

@@ -63,9 +63,7 @@ func printPlan(w io.Writer, d *dataset.Dataset, plan *dataset.Evolution) error {
 	}
 	for i, s := range plan.Steps {
 		cli.Printf(w, "\n%d. %s: %s\n", i+1, s.By, s.Title)
-		for line := range strings.Lines(s.SQL) {
-			cli.Printf(w, "   %s", line)
-		}
+		printSQL(w, "   ", s.SQL)
 		for _, column := range s.Indexes {
 			cli.Printf(w, "   an index on %s, partition by partition\n", column)
 		}
@@ -75,6 +73,12 @@ func printPlan(w io.Writer, d *dataset.Dataset, plan *dataset.Evolution) error {
 		return fmt.Errorf("%w: %s cannot be made", keys.ErrRefused, cli.Count(n, "change"))
 	}
 	return nil
+}
+
+func printSQL(w io.Writer, indent, text string) {
+	for line := range strings.Lines(text) {
+		cli.Printf(w, "%s%s\n", indent, strings.TrimRight(line, "\n"))
+	}
 }
 
 func printRemains(w io.Writer, remains []string) {
@@ -159,9 +163,7 @@ func evolve(cmd *cobra.Command, vault *cli.VaultFlags, plan *dataset.Evolution) 
 func printEvolved(w io.Writer, e *rotation.Evolved) {
 	for _, s := range e.Operator {
 		cli.Printf(w, "left to you  %s:\n", s.Title)
-		for line := range strings.Lines(s.SQL) {
-			cli.Printf(w, "             %s", line)
-		}
+		printSQL(w, "             ", s.SQL)
 	}
 	printRemains(w, e.Remains)
 }

@@ -155,8 +155,8 @@ func TestDatasetSelectors(t *testing.T) {
 	}
 	// What cannot be is refused when it is asked for, with what there is.
 	for want, change := range map[string]func(*recovery.RequestParams){
-		"no such dataset":                func(a *recovery.RequestParams) { a.Dataset = "invoice" },
-		"there are several":              func(a *recovery.RequestParams) { a.Dataset = "" },
+		"no dataset is called":           func(a *recovery.RequestParams) { a.Dataset = "invoice" },
+		"the vault has several":          func(a *recovery.RequestParams) { a.Dataset = "" },
 		"not of the type of its subject": func(a *recovery.RequestParams) { a.Subject = "user-1" },
 		"there is no such field":         func(a *recovery.RequestParams) { a.Fields = []string{"ip"} },
 		"a token belongs to a protected": func(a *recovery.RequestParams) {

@@ -180,7 +180,7 @@ func (c *Client) judge(a answer, parse func([]byte) error) error {
 	return parse(a.body)
 }
 
-// handOver gives a call to the SDK: with the answer, with the error where there is no answer, or all anew. The answer
+// handOver gives a call to the SDK: with the answer, with the error where there is no answer, or untouched. The answer
 // is a copy: its buffer goes to the next call.
 func (c *Client) handOver(a answer, err error) error {
 	r := a.response
