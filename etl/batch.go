@@ -13,6 +13,7 @@ import (
 type Batch struct {
 	state    *writerState
 	messages []*Message
+	ignored  int64   // of the messages, those that were no events
 	parts    []*part // one for each dataset of which it holds events, in the state's order
 }
 
@@ -124,7 +125,7 @@ func (p *part) addRejection(row []byte) {
 // share for all messages of the dataset that are left, so that a batch asks the issuer once.
 func (p *part) key(ctx context.Context, date time.Time, rest []*Message, seals int) (*keys.SealingKey, error) {
 	month := keys.MonthOf(date)
-	size := len(rest[0].Body)
+	size := rest[0].size()
 	for i := range p.keys {
 		k := &p.keys[i]
 		if k.Month.Equal(month) && k.seals >= seals && k.bytes >= size {
@@ -137,7 +138,7 @@ func (p *part) key(ctx context.Context, date time.Time, rest []*Message, seals i
 	for _, m := range rest {
 		if m.Dataset == rest[0].Dataset {
 			wantSeals += seals
-			wantBytes += len(m.Body)
+			wantBytes += m.size()
 		}
 	}
 	k, err := p.issuer.Acquire(ctx, date, uint64(wantSeals), uint64(wantBytes))

@@ -11,8 +11,8 @@ import (
 // collected is what collect makes of receives, each after a pause, as batch sizes and when each was
 // handed on.
 func collected(o Options, receives [][]*Message, pause time.Duration) string {
-	r := &run{Options: o.withDefaults()}
-	in, out := make(chan []*Message), make(chan []*Message)
+	l := &lane{run: &run{Options: o.withDefaults()}}
+	in, out := make(chan []*Message), make(chan parcel)
 	began := time.Now()
 	go func() {
 		defer close(in)
@@ -24,11 +24,11 @@ func collected(o Options, receives [][]*Message, pause time.Duration) string {
 	failed := make(chan error, 1)
 	go func() {
 		defer close(out)
-		failed <- r.collect(context.Background(), in, out)
+		failed <- l.collect(context.Background(), in, out)
 	}()
 	got := ""
 	for batch := range out {
-		got += fmt.Sprintf("%d@%v ", len(batch), time.Since(began))
+		got += fmt.Sprintf("%d@%v ", len(batch.messages), time.Since(began))
 	}
 	if err := <-failed; err != nil {
 		return err.Error()

@@ -11,7 +11,7 @@ import (
 // delivery brings batches into the database. It holds on through outages, protects a batch again
 // when the vault's state has changed, and finds the row that the database refuses.
 type delivery struct {
-	*run
+	*lane
 	loader    *Loader
 	protector *Protector
 }
@@ -123,19 +123,19 @@ func (d *delivery) bisect(ctx context.Context, messages []*Message, refused refu
 }
 
 // protectBatch protects messages, and waits for a data key through outages.
-func (r *run) protectBatch(ctx context.Context, p *Protector, messages []*Message, refused refusal) (*Batch, error) {
-	outage := r.newOutage("getting a data key")
+func (l *lane) protectBatch(ctx context.Context, p *Protector, messages []*Message, refused refusal) (*Batch, error) {
+	outage := l.newOutage("getting a data key")
 	defer outage.end()
 	renewed := 0
 	for {
-		b, err := p.protect(ctx, messages, refused)
+		b, err := p.protect(ctx, &l.Input, messages, refused)
 		if err == nil {
 			return b, nil
 		}
 		if pg.Code(err) == pg.StaleEpoch && renewed < staleTurns {
 			// We judged that an event of that month may be stored, and the vault says no: our
 			// policy or a clock is wrong.
-			if err = r.writer.renew(ctx, p.state); err == nil {
+			if err = l.writer.renew(ctx, p.state); err == nil {
 				renewed++
 				continue
 			}

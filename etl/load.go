@@ -16,12 +16,14 @@ import (
 	"cloakroom/keys"
 )
 
-// Counts is what a load did with a batch: stored + duplicates + the rejections = the batch's
+// Counts is what a load did with a batch: stored + duplicates + the rejections + ignored = the batch's
 // messages.
 type Counts struct {
 	Stored     int64
 	Duplicates int64
 	Rejections map[Reason]int64
+	// Ignored were no events: they are deleted, and nothing of them is stored.
+	Ignored int64
 	// Dropped counts optional members that are NULL because they could not be read, of duplicates, too.
 	Dropped map[Dropped]int64
 	// Datasets are the same counts for each dataset of the batch.
@@ -37,7 +39,7 @@ type Dropped struct {
 // add counts what was loaded of a dataset.
 func (c *Counts) add(dataset string, of Counts) {
 	if c.Datasets == nil {
-		*c = Counts{Rejections: map[Reason]int64{}, Dropped: map[Dropped]int64{}, Datasets: map[string]Counts{}}
+		c.Rejections, c.Dropped, c.Datasets = map[Reason]int64{}, map[Dropped]int64{}, map[string]Counts{}
 	}
 	c.Stored += of.Stored
 	c.Duplicates += of.Duplicates
@@ -132,6 +134,9 @@ const maxSession = 30 * time.Minute
 // fault; errAbandoned; else the infrastructure's. After any error the connection is closed: its
 // state is unknown.
 func (l *Loader) load(ctx context.Context, b *Batch) (Counts, error) {
+	if len(b.parts) == 0 {
+		return Counts{Ignored: b.ignored}, nil
+	}
 	if l.session != nil && time.Since(l.session.since) >= maxSession {
 		l.Close()
 	}
@@ -168,6 +173,7 @@ func (l *Loader) load(ctx context.Context, b *Batch) (Counts, error) {
 }
 
 func (s *session) load(ctx context.Context, b *Batch) (counts Counts, err error) {
+	counts.Ignored = b.ignored
 	if s.state != b.state {
 		s.state, s.staged = b.state, map[string]bool{}
 	}

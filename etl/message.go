@@ -27,6 +27,9 @@ type Message struct {
 	Handle any
 }
 
+// size is how many bytes of it are held in memory.
+func (m *Message) size() int { return len(m.Body) }
+
 // namespace is where cloakroom's UUIDv5 ids live (RFC 9562, section 5.5). Changing it would store
 // every file again.
 var namespace = uuid.MustParse("6d9f0c7e-5b0a-5c1e-9a53-0d3b8f3b6a11")

@@ -34,9 +34,10 @@ var pauses = retry.Pauses{First: 100 * time.Millisecond, Max: 10 * time.Second}
 // several loaders meet the same dead database.
 type outages struct {
 	mu      sync.Mutex
-	waiting int       // goroutines that wait
-	began   time.Time // when the first of them began to
-	held    int64     // most events that were received and not committed
+	waiting int            // goroutines that wait
+	doing   map[string]int // of them, by what they do
+	began   time.Time      // when the first of them began to
+	held    int64          // most events that were received and not committed
 	logs    map[string]*rate.Sometimes
 }
 
@@ -44,13 +45,14 @@ type outages struct {
 // gives up after Options.MaxOutage. Call end when the try has succeeded or nothing more is tried.
 type outage struct {
 	run   *run
+	all   *outages
 	doing string
 	began time.Time // of the failures; zero: no try has failed
 	pacer *retry.Pacer
 	ended bool // by the context, or because the run gives up
 }
 
-func (r *run) newOutage(doing string) *outage { return &outage{run: r, doing: doing} }
+func (r *run) newOutage(doing string) *outage { return &outage{run: r, all: &r.outages, doing: doing} }
 
 // wait sleeps before the next try. It returns an error if there is none: the context ended, or the
 // run gives up.
@@ -77,14 +79,15 @@ func (o *outage) wait(ctx context.Context, err error) error {
 
 // begin notes a failed try, and gives what limits the log lines of this kind.
 func (o *outage) begin() *rate.Sometimes {
-	all, held := &o.run.outages, o.run.held()
+	all, held := o.all, o.run.held()
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if o.began.IsZero() {
 		o.began, o.pacer = time.Now(), pauses.Pacer()
 		if all.waiting++; all.waiting == 1 {
-			all.began, all.held, all.logs = o.began, 0, map[string]*rate.Sometimes{}
+			all.began, all.held, all.logs, all.doing = o.began, 0, map[string]*rate.Sometimes{}, map[string]int{}
 		}
+		all.doing[o.doing]++
 	}
 	all.held = max(all.held, held)
 	if all.logs[o.doing] == nil {
@@ -99,9 +102,12 @@ func (o *outage) end() {
 		return
 	}
 	o.began = time.Time{}
-	all := &o.run.outages
+	all := o.all
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	if all.doing[o.doing]--; all.doing[o.doing] == 0 && o.run.Resumed != nil {
+		o.run.Resumed(o.doing)
+	}
 	if all.waiting--; all.waiting == 0 && !o.ended {
 		o.run.Log.Info("the outage is over", "lasted", time.Since(all.began).Round(time.Millisecond), "held", all.held)
 	}

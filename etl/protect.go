@@ -17,7 +17,7 @@ import (
 type Protector struct {
 	writer  *Writer
 	state   *writerState
-	router  *router // nil: messages say whose they are, or are the default dataset's
+	router  *router // of the last input with a route by member
 	plans   []*plan // by the dataset's place in the state
 	scratch envelope.Scratch
 	sealed  []byte
@@ -39,21 +39,18 @@ const (
 
 // NewProtector makes a protector over a writer, which others may share.
 func NewProtector(w *Writer) *Protector {
-	p := &Protector{writer: w}
-	if w.route != (Route{}) {
-		p.router = newRouter(w.route)
-	}
-	return p
+	return &Protector{writer: w}
 }
 
 // Protect turns messages into a batch; what cannot be stored is in it as a rejection. It fails only
 // if it gets no data key.
 func (p *Protector) Protect(ctx context.Context, messages []*Message) (*Batch, error) {
-	return p.protect(ctx, messages, nothingRefused)
+	in := p.writer.Input(nil)
+	return p.protect(ctx, &in, messages, nothingRefused)
 }
 
-// protect is Protect for events of which the database has refused something.
-func (p *Protector) protect(ctx context.Context, messages []*Message, refused refusal) (*Batch, error) {
+// protect is Protect for the messages of an input, of which the database has refused something.
+func (p *Protector) protect(ctx context.Context, in *Input, messages []*Message, refused refusal) (*Batch, error) {
 	if err := p.use(p.writer.current()); err != nil {
 		return nil, err
 	}
@@ -61,10 +58,10 @@ func (p *Protector) protect(ctx context.Context, messages []*Message, refused re
 	for _, pl := range p.plans {
 		pl.day.known = false
 	}
-	p.assign(messages)
+	p.assign(in, messages)
 	b := newBatch(p.state, messages)
 	for i, m := range messages {
-		if err := p.add(ctx, b, m, messages[i:], refused); err != nil {
+		if err := p.add(ctx, in, b, m, messages[i:], refused); err != nil {
 			b.Release()
 			return nil, err
 		}
@@ -90,18 +87,34 @@ func (p *Protector) use(state *writerState) error {
 }
 
 // assign finds whose events the messages are, before a data key is asked for: its share is for all of a dataset.
-func (p *Protector) assign(messages []*Message) {
-	if p.router == nil {
+func (p *Protector) assign(in *Input, messages []*Message) {
+	if in.Route == (Route{}) && in.Dataset == "" {
 		return
 	}
+	if p.router == nil || p.router.Route != in.Route {
+		p.router = newRouter(in.Route)
+	}
 	for _, m := range messages {
-		if m.Dataset != "" {
-			continue
-		}
-		if d := p.router.dataset(p.state, m); d != nil {
-			m.Dataset = d.definition.Name
+		switch {
+		case m.Dataset != "":
+		case in.Route == (Route{}):
+			m.Dataset = in.Dataset
+		default:
+			if d := p.router.dataset(p.state, p.standard(in), m); d != nil {
+				m.Dataset = d.definition.Name
+			}
 		}
 	}
+}
+
+// standard is the dataset of an input's messages that name none.
+func (p *Protector) standard(in *Input) *datasetState {
+	if in.Dataset != "" {
+		if d := p.state.find(in.Dataset); d != nil {
+			return d
+		}
+	}
+	return p.state.standard
 }
 
 // judgement is an event that was read, and why it is to be rejected, or nothing.
@@ -109,15 +122,22 @@ type judgement struct {
 	*plan
 	event *dataset.Event
 	dataset.Rejection
-	sent *day // of the row
-	at   time.Time
+	ignored bool // it is no event
+	sent    *day // of the row
+	at      time.Time
 }
 
 // add writes one event to a batch. rest are the messages from it on, which may need a data key, too.
-func (p *Protector) add(ctx context.Context, b *Batch, m *Message, rest []*Message, refused refusal) error {
-	j, err := p.judge(m)
+func (p *Protector) add(
+	ctx context.Context, in *Input, b *Batch, m *Message, rest []*Message, refused refusal,
+) error {
+	j, err := p.judge(in, m)
 	if err != nil {
 		return err
+	}
+	if j.ignored {
+		b.ignored++
+		return nil
 	}
 	if j.Reason == "" && refused == rowRefused || refused == rejectionRefused {
 		j.Rejection = dataset.Rejection{Reason: DBData}
@@ -139,15 +159,15 @@ func (p *Protector) add(ctx context.Context, b *Batch, m *Message, rest []*Messa
 
 // judge decodes an event, makes its tokens, and says why it is to be rejected, or nothing. What it returns is valid until
 // the next call.
-func (p *Protector) judge(m *Message) (*judgement, error) {
+func (p *Protector) judge(in *Input, m *Message) (*judgement, error) {
 	p.sent.set(m.Sent, p.state)
 	j := &p.judged
 	*j = judgement{sent: &p.sent, at: m.Sent}
 	d := p.state.standard
-	if m.Dataset != "" || p.router != nil {
+	if m.Dataset != "" || in.Route != (Route{}) {
 		if d = p.state.find(m.Dataset); d == nil {
-			j.plan = p.plans[p.state.standard.place]
-			j.Rejection = dataset.Rejection{Reason: UnknownDataset, Member: p.writer.route.Member}
+			j.plan = p.plans[p.standard(in).place]
+			j.Rejection = dataset.Rejection{Reason: UnknownDataset, Member: in.Route.Member}
 			return j, nil
 		}
 	}

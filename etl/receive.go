@@ -25,11 +25,11 @@ type Committer interface {
 	Committed(messages []*Message)
 }
 
-// receivers runs between one and Options.Receivers goroutines that call Receive. It adds one when a
+// receivers runs between one and Options.Receivers goroutines that call Receive of one source. It adds one when a
 // full receive went down the pipeline at once, and ends one when there was nothing to receive or
 // the pipeline applied back-pressure.
 type receivers struct {
-	*run
+	*lane
 	receiving, work context.Context
 	stop            context.CancelFunc // ends receiving
 	out             chan<- []*Message
@@ -49,17 +49,17 @@ const (
 
 // receiveAll receives until the source ends or fails, or receiving ends. When it returns, nothing
 // more is sent to out.
-func (r *run) receiveAll(
+func (l *lane) receiveAll(
 	receiving context.Context, stop context.CancelFunc, work context.Context, out chan<- []*Message,
 ) error {
-	p := &receivers{run: r, receiving: receiving, stop: stop, work: work, out: out, active: 1}
+	p := &receivers{lane: l, receiving: receiving, stop: stop, work: work, out: out, active: 1}
 	p.group.Go(p.receive)
 	return p.group.Wait()
 }
 
 func (p *receivers) receive() error {
 	for p.receiving.Err() == nil {
-		messages, err := p.source.Receive(p.receiving)
+		messages, err := p.Source.Receive(p.receiving)
 		began := time.Now()
 		if len(messages) > 0 && !p.handOver(messages) {
 			return nil
@@ -84,11 +84,9 @@ func (p *receivers) receive() error {
 
 // handOver counts messages and passes them on. It returns false when the stages after it have ended.
 func (p *receivers) handOver(messages []*Message) bool {
-	p.run.mu.Lock()
-	p.summary.Received += int64(len(messages))
-	p.run.mu.Unlock()
+	p.count(func(s *Summary) { s.Received += int64(len(messages)) })
 	if p.Observe != nil {
-		p.Observe.Received(len(messages))
+		p.Observe.Received(p.Name, len(messages))
 	}
 	select {
 	case p.out <- messages:
@@ -120,10 +118,10 @@ func (p *receivers) shrink() bool {
 
 // collect groups messages into batches. It sends a batch when it is full by rows or bytes, when its
 // first event has waited for BatchDelay, or when the input has ended.
-func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*Message) error {
+func (l *lane) collect(ctx context.Context, in <-chan []*Message, out chan<- parcel) error {
 	var batch []*Message
 	size := 0
-	timer := time.NewTimer(r.BatchDelay)
+	timer := time.NewTimer(l.BatchDelay)
 	timer.Stop()
 	defer timer.Stop()
 	flush := func() error {
@@ -132,7 +130,7 @@ func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*M
 			return nil
 		}
 		select {
-		case out <- batch:
+		case out <- parcel{l, batch}:
 			batch, size = nil, 0
 			return nil
 		case <-ctx.Done():
@@ -146,17 +144,17 @@ func (r *run) collect(ctx context.Context, in <-chan []*Message, out chan<- []*M
 				return flush()
 			}
 			for _, m := range messages {
-				if size+len(m.Body) > r.BatchBytes {
+				if size+m.size() > l.BatchBytes {
 					if err := flush(); err != nil {
 						return err
 					}
 				}
 				if len(batch) == 0 {
-					timer.Reset(r.BatchDelay)
+					timer.Reset(l.BatchDelay)
 				}
 				batch = append(batch, m)
-				size += len(m.Body)
-				if len(batch) >= r.BatchRows {
+				size += m.size()
+				if len(batch) >= l.BatchRows {
 					if err := flush(); err != nil {
 						return err
 					}

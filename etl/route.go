@@ -46,12 +46,12 @@ func newRouter(r Route) *router {
 
 // dataset finds whose event a message is. A body that is no JSON object is the default dataset's, whose decoder says
 // what is wrong with it. nil: the route names no dataset.
-func (r *router) dataset(s *writerState, m *Message) *datasetState {
+func (r *router) dataset(s *writerState, standard *datasetState, m *Message) *datasetState {
 	name := m.Attribute
 	if r.Member != "" {
 		var readable bool
 		if name, readable = r.member(m.Body); !readable {
-			return s.standard
+			return standard
 		}
 	}
 	if name == "" {

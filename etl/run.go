@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"runtime"
@@ -16,7 +15,7 @@ import (
 
 // Options tune a run. Zero fields take the defaults named beside them.
 type Options struct {
-	Receivers  int           // most goroutines that call Receive: 1
+	Receivers  int           // most goroutines that call Receive, of each source: 1
 	Protectors int           // goroutines that decode and seal: GOMAXPROCS
 	Loaders    int           // database connections that load: 2
 	BatchRows  int           // most events in a batch: 2000
@@ -28,16 +27,17 @@ type Options struct {
 	MaxOutage time.Duration
 	Log       *slog.Logger // slog.Default
 	Observe   Observer     // told of each batch; may be nil
-	// Holding is told of each try that failed while the database or the KEK was away or a clock was
-	// wrong; may be nil.
+	// Holding is told of each try that failed while the database, the KEK or a body's store was away or a clock was
+	// wrong, and Resumed once nothing that does the same waits any more; both may be nil.
 	Holding func(doing string, err error)
+	Resumed func(doing string)
 }
 
-// Observer is told of what a run does: for metrics and progress.
+// Observer is told of what a run does: for metrics and progress. input is the name of the input.
 type Observer interface {
-	Received(messages int)
+	Received(input string, messages int)
 	// BatchCommitted: took is the time from the first try to load it to its commit.
-	BatchCommitted(messages []*Message, took time.Duration, c Counts)
+	BatchCommitted(input string, messages []*Message, took time.Duration, c Counts)
 }
 
 func (o Options) withDefaults() Options {
@@ -52,51 +52,117 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Summary is what a run did. Received = Stored + Duplicates + Rejected + Abandoned.
+// Summary is what a run did. Received = Stored + Duplicates + Rejected + Ignored + Abandoned.
 type Summary struct {
 	Received   int64            `json:"received"`
 	Stored     int64            `json:"stored"`
 	Duplicates int64            `json:"duplicates"`
 	Rejected   int64            `json:"rejected"`
 	Rejections map[Reason]int64 `json:"rejections"`
+	// Ignored were no events, and are deleted: what S3 sends when notifications are set up.
+	Ignored int64 `json:"ignored"`
 	// Abandoned were received and not committed, because the run was stopped or gave up. Their
 	// source still has them.
 	Abandoned int64 `json:"abandoned"`
 	// MembersDropped counts optional members that are NULL because they could not be read.
 	MembersDropped int64   `json:"members_dropped"`
 	Seconds        float64 `json:"seconds"`
+	// Queues are the same counts for each input, if there are several.
+	Queues []InputSummary `json:"queues,omitempty"`
 }
+
+// InputSummary is what a run did with one of several inputs.
+type InputSummary struct {
+	Queue string `json:"queue"`
+	Summary
+}
+
+// uncommitted is how many events were received and are not committed.
+func (s *Summary) uncommitted() int64 {
+	return s.Received - s.Stored - s.Duplicates - s.Rejected - s.Ignored
+}
+
+// finished is a copy with what follows from the counts.
+func (s *Summary) finished(began time.Time) Summary {
+	out := *s
+	out.Rejections = maps.Clone(s.Rejections)
+	out.Abandoned = s.uncommitted()
+	out.Seconds = time.Since(began).Seconds()
+	return out
+}
+
+// add counts a batch that was committed.
+func (s *Summary) add(c *Counts) {
+	s.Stored += c.Stored
+	s.Duplicates += c.Duplicates
+	s.Ignored += c.Ignored
+	for reason, n := range c.Rejections {
+		s.Rejections[reason] += n
+		s.Rejected += n
+	}
+	for _, n := range c.Dropped {
+		s.MembersDropped += n
+	}
+}
+
+func newSummary() Summary { return Summary{Rejections: map[Reason]int64{}} }
 
 type run struct {
 	Options
 	writer  *Writer
-	source  Source
+	lanes   []*lane
 	outages outages
 
 	mu      sync.Mutex
 	summary Summary
 }
 
-// Run moves events from a source into the database until the source ends or ctx does. When ctx ends
+// Run moves events from a source into the database until the source ends or ctx does: RunInputs of one input, as the
+// writer was made for.
+func Run(ctx context.Context, w *Writer, source Source, o Options) (Summary, error) {
+	return RunInputs(ctx, w, []Input{w.Input(source)}, o)
+}
+
+// RunInputs moves events from all inputs into the database until each has ended or ctx does. When ctx ends
 // it stops receiving and commits what it has in hand, within Options.Grace.
 //
-// It returns an error if the source failed or an outage outlasted Options.MaxOutage (ErrGaveUp). It
-// returns none if ctx ended, even if the grace was too short: Summary.Abandoned tells. The summary
-// is true in any case.
-func Run(ctx context.Context, w *Writer, source Source, o Options) (Summary, error) {
-	r := &run{Options: o.withDefaults(), writer: w, source: source, summary: Summary{Rejections: map[Reason]int64{}}}
+// An input that fails ends alone: the others go on to their end. It returns an error if a source failed or an outage
+// outlasted Options.MaxOutage (ErrGaveUp). It returns none if ctx ended, even if the grace was too short:
+// Summary.Abandoned tells. The summary is true in any case.
+func RunInputs(ctx context.Context, w *Writer, inputs []Input, o Options) (Summary, error) {
+	r, err := newRun(w, inputs, o)
+	if err != nil {
+		return newSummary(), err
+	}
 	began := time.Now()
-	err := r.run(ctx)
+	err = r.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil
 	}
+	return r.finished(began), err
+}
+
+func newRun(w *Writer, inputs []Input, o Options) (*run, error) {
+	if err := w.checkInputs(inputs); err != nil {
+		return nil, err
+	}
+	r := &run{Options: o.withDefaults(), writer: w, summary: newSummary()}
+	for _, in := range inputs {
+		r.lanes = append(r.lanes, &lane{run: r, Input: in, done: newSummary()})
+	}
+	return r, nil
+}
+
+func (r *run) finished(began time.Time) Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.summary
-	s.Rejections = maps.Clone(s.Rejections)
-	s.Abandoned = s.Received - s.Stored - s.Duplicates - s.Rejected
-	s.Seconds = time.Since(began).Seconds()
-	return s, err
+	s := r.summary.finished(began)
+	if len(r.lanes) > 1 {
+		for _, l := range r.lanes {
+			s.Queues = append(s.Queues, InputSummary{Queue: l.Name, Summary: l.done.finished(began)})
+		}
+	}
+	return s
 }
 
 // run is the pipeline. Each stage closes its output when its input has ended, so that what was
@@ -110,20 +176,26 @@ func (r *run) run(ctx context.Context) error {
 	defer stopReceiving()
 	defer context.AfterFunc(work, stopReceiving)()
 
-	received := make(chan []*Message, r.Receivers)
-	batches := make(chan []*Message)
-	protected := make(chan *Batch, r.Loaders)
+	batches := make(chan parcel)
+	protected := make(chan sealedParcel, r.Loaders)
 
-	// A source that fails ends receiving, not the stages: what it handed over before is committed.
-	var sourceErr error
-	stages.Go(func() error {
-		defer close(received)
-		sourceErr = r.receiveAll(receiving, stopReceiving, work, received)
-		return nil
-	})
+	// A source that fails ends receiving from it, not the stages: what it handed over before is committed.
+	sourceErrs := make([]error, len(r.lanes))
+	var collectors errgroup.Group
+	for i, l := range r.lanes {
+		received := make(chan []*Message, r.Receivers)
+		own, stop := context.WithCancel(receiving)
+		defer stop()
+		stages.Go(func() error {
+			defer close(received)
+			sourceErrs[i] = l.named(l.receiveAll(own, stop, work, received))
+			return nil
+		})
+		collectors.Go(func() error { return l.collect(work, received, batches) })
+	}
 	stages.Go(func() error {
 		defer close(batches)
-		return r.collect(work, received, batches)
+		return collectors.Wait()
 	})
 	var protectors errgroup.Group
 	for range r.Protectors {
@@ -139,7 +211,7 @@ func (r *run) run(ctx context.Context) error {
 	if err := stages.Wait(); err != nil {
 		return err
 	}
-	return sourceErr
+	return errors.Join(sourceErrs...)
 }
 
 // afterGrace is a context that outlives ctx by grace, in which what was begun is finished.
@@ -152,15 +224,21 @@ func afterGrace(ctx context.Context, grace time.Duration) (context.Context, cont
 	}
 }
 
-func (r *run) protect(ctx context.Context, in <-chan []*Message, out chan<- *Batch) error {
+// sealedParcel is a batch that is ready to be loaded.
+type sealedParcel struct {
+	*lane
+	batch *Batch
+}
+
+func (r *run) protect(ctx context.Context, in <-chan parcel, out chan<- sealedParcel) error {
 	p := NewProtector(r.writer)
-	for messages := range in {
-		b, err := r.protectBatch(ctx, p, messages, nothingRefused)
+	for received := range in {
+		b, err := received.protectBatch(ctx, p, received.messages, nothingRefused)
 		if err != nil {
 			return err
 		}
 		select {
-		case out <- b:
+		case out <- sealedParcel{received.lane, b}:
 		case <-ctx.Done():
 			b.Release()
 			return ctx.Err()
@@ -169,11 +247,12 @@ func (r *run) protect(ctx context.Context, in <-chan []*Message, out chan<- *Bat
 	return nil
 }
 
-func (r *run) load(ctx context.Context, in <-chan *Batch) error {
-	d := delivery{run: r, loader: NewLoader(r.writer), protector: NewProtector(r.writer)}
+func (r *run) load(ctx context.Context, in <-chan sealedParcel) error {
+	d := delivery{loader: NewLoader(r.writer), protector: NewProtector(r.writer)}
 	defer d.loader.Close()
-	for b := range in {
-		if err := d.deliver(ctx, b, nothingRefused); err != nil {
+	for sealed := range in {
+		d.lane = sealed.lane
+		if err := d.deliver(ctx, sealed.batch, nothingRefused); err != nil {
 			return err
 		}
 	}
@@ -181,22 +260,12 @@ func (r *run) load(ctx context.Context, in <-chan *Batch) error {
 }
 
 // committed counts a batch and tells the source.
-func (r *run) committed(messages []*Message, took time.Duration, c Counts) {
-	r.mu.Lock()
-	r.summary.Stored += c.Stored
-	r.summary.Duplicates += c.Duplicates
-	for reason, n := range c.Rejections {
-		r.summary.Rejections[reason] += n
-		r.summary.Rejected += n
+func (l *lane) committed(messages []*Message, took time.Duration, c Counts) {
+	l.count(func(s *Summary) { s.add(&c) })
+	if l.Observe != nil {
+		l.Observe.BatchCommitted(l.Name, messages, took, c)
 	}
-	for _, n := range c.Dropped {
-		r.summary.MembersDropped += n
-	}
-	r.mu.Unlock()
-	if r.Observe != nil {
-		r.Observe.BatchCommitted(messages, took, c)
-	}
-	if source, ok := r.source.(Committer); ok {
+	if source, ok := l.Source.(Committer); ok {
 		source.Committed(messages)
 	}
 }
@@ -205,42 +274,5 @@ func (r *run) committed(messages []*Message, took time.Duration, c Counts) {
 func (r *run) held() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.summary.Received - r.summary.Stored - r.summary.Duplicates - r.summary.Rejected
-}
-
-// DryRun decodes events, makes their tokens and counts what would become of them, until the source
-// ends. It seals, writes and deletes nothing. Duplicates count as stored: only the database could
-// tell.
-func DryRun(ctx context.Context, w *Writer, source Source) (Summary, error) {
-	s := Summary{Rejections: map[Reason]int64{}}
-	p := NewProtector(w)
-	if err := p.use(w.current()); err != nil {
-		return s, err
-	}
-	began := time.Now()
-	for {
-		messages, err := source.Receive(ctx)
-		s.Received += int64(len(messages))
-		p.assign(messages)
-		for _, m := range messages {
-			j, err := p.judge(m)
-			if err != nil {
-				return s, err
-			}
-			if j.Reason == "" {
-				s.Stored++
-				s.MembersDropped += int64(len(j.event.Dropped))
-				continue
-			}
-			s.Rejected++
-			s.Rejections[j.Reason]++
-		}
-		s.Seconds = time.Since(began).Seconds()
-		switch {
-		case errors.Is(err, io.EOF), ctx.Err() != nil:
-			return s, nil
-		case err != nil:
-			return s, err
-		}
-	}
+	return r.summary.uncommitted()
 }

@@ -19,7 +19,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	received                        prometheus.Counter
+	received, ignored               *prometheus.CounterVec
 	committed, duplicates, rejected *prometheus.CounterVec
 	dropped                         *prometheus.CounterVec
 	sqsRequests                     *prometheus.CounterVec
@@ -32,27 +32,25 @@ type Metrics struct {
 // New makes the metrics on a registry of their own.
 func New() *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "cloakroom_" + name, Help: help})
-	}
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cloakroom_" + name, Help: help}, labels)
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "cloakroom_" + name, Help: help, Buckets: buckets})
 	}
-	m.received = counter("messages_received_total", "Messages received from the source, redeliveries included.")
+	m.received = counters("messages_received_total", "Messages received from the queue, redeliveries included.", "queue")
+	m.ignored = counters("messages_ignored_total", "Messages deleted that are no events: s3:TestEvent.", "queue")
 	m.committed = counters("events_committed_total", "Events stored as rows.", "dataset")
 	m.duplicates = counters("events_duplicate_total", "Events dropped because they were stored already.", "dataset")
 	m.rejected = counters("events_rejected_total", "Events stored as rejections, by reason code.", "dataset", "reason")
 	m.dropped = counters("members_dropped_total", "Optional members stored as NULL because they could not be read.",
 		"dataset", "member", "reason")
-	m.sqsRequests = counters("sqs_requests_total", "Calls to SQS.", "op", "outcome")
+	m.sqsRequests = counters("sqs_requests_total", "Calls to SQS.", "queue", "op", "outcome")
 	m.sqsSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "cloakroom_sqs_request_duration_seconds", Help: "Duration of calls to SQS; a receive includes its long poll.",
 		Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 5, 20, 30},
-	}, []string{"op"})
-	m.extensions = counters("visibility_extensions_total", "Messages whose visibility was to be extended.", "outcome")
+	}, []string{"queue", "op"})
+	m.extensions = counters("visibility_extensions_total", "Messages whose visibility was to be extended.", "queue", "outcome")
 	m.lag = histogram("end_to_end_lag_seconds", "From an event's sending to its commit.",
 		[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400})
 	m.batchRows = histogram("batch_rows", "Events in a committed batch.", []float64{1, 10, 50, 100, 500, 1000, 2000, 5000})
@@ -60,7 +58,7 @@ func New() *Metrics {
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600})
 	m.kmsRequests = counters("kms_requests_total", "Calls to the KEK.", "op", "outcome")
 	m.begin()
-	m.registry.MustRegister(m.received, m.committed, m.duplicates, m.rejected, m.dropped, m.sqsRequests, m.sqsSeconds, m.extensions,
+	m.registry.MustRegister(m.received, m.ignored, m.committed, m.duplicates, m.rejected, m.dropped, m.sqsRequests, m.sqsSeconds, m.extensions,
 		m.lag, m.batchRows, m.batchSeconds, m.kmsRequests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -80,26 +78,57 @@ func (m *Metrics) Datasets(names []string) {
 // begin makes the series that alerts and dashboards ask for before their first event: a rate over a
 // series that begins at 1 misses the first.
 func (m *Metrics) begin() {
-	for _, result := range []string{"ok", "failed"} {
-		m.extensions.WithLabelValues(result)
-		for _, op := range []string{"ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"} {
-			m.sqsRequests.WithLabelValues(op, result)
-			m.sqsSeconds.WithLabelValues(op)
-		}
-	}
 	for _, result := range []string{"ok", "failed", "denied", "disabled", "invalid"} {
 		m.kmsRequests.WithLabelValues("GenerateDataKey", result)
 		m.kmsRequests.WithLabelValues("Unwrap", result)
 	}
 }
 
-// Gauges registers what is read when it is scraped: how many messages are held, and the data keys
-// in hand.
-func (m *Metrics) Gauges(held func() int, dataKey func() (age time.Duration, seals uint64)) {
+// Queue are the metrics of one queue. It implements queue.Observer.
+type Queue struct {
+	m    *Metrics
+	name string
+}
+
+// Queue makes the series of a queue before its first message.
+func (m *Metrics) Queue(name string) *Queue {
+	m.received.WithLabelValues(name)
+	m.ignored.WithLabelValues(name)
+	for _, result := range []string{"ok", "failed"} {
+		m.extensions.WithLabelValues(name, result)
+		for _, op := range []string{"ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"} {
+			m.sqsRequests.WithLabelValues(name, op, result)
+			m.sqsSeconds.WithLabelValues(name, op)
+		}
+	}
+	return &Queue{m, name}
+}
+
+// SQSRequest implements queue.Observer.
+func (q *Queue) SQSRequest(operation string, err error, took time.Duration) {
+	q.m.sqsRequests.WithLabelValues(q.name, operation, outcome(err)).Inc()
+	q.m.sqsSeconds.WithLabelValues(q.name, operation).Observe(took.Seconds())
+}
+
+// Extended implements queue.Observer.
+func (q *Queue) Extended(messages, failed int) {
+	q.m.extensions.WithLabelValues(q.name, "ok").Add(float64(messages))
+	q.m.extensions.WithLabelValues(q.name, "failed").Add(float64(failed))
+}
+
+// Held registers how many messages are held, which is read when it is scraped.
+func (q *Queue) Held(held func() int) {
+	q.m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "cloakroom_messages_in_flight", Help: "Messages received and not yet deleted.",
+		ConstLabels: prometheus.Labels{"queue": q.name},
+	}, func() float64 { return float64(held()) }))
+}
+
+// DataKeys registers what is known of the data keys in hand, which is read when it is scraped.
+func (m *Metrics) DataKeys(dataKey func() (age time.Duration, seals uint64)) {
 	gauge := func(name, help string, f func() float64) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cloakroom_" + name, Help: help}, f))
 	}
-	gauge("messages_in_flight", "Messages received and not yet deleted.", func() float64 { return float64(held()) })
 	gauge("data_key_age_seconds", "Age of the oldest data key in hand.", func() float64 {
 		age, _ := dataKey()
 		return age.Seconds()
@@ -123,10 +152,15 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // Received implements etl.Observer.
-func (m *Metrics) Received(messages int) { m.received.Add(float64(messages)) }
+func (m *Metrics) Received(queue string, messages int) {
+	m.received.WithLabelValues(queue).Add(float64(messages))
+}
 
 // BatchCommitted implements etl.Observer.
-func (m *Metrics) BatchCommitted(messages []*etl.Message, took time.Duration, c etl.Counts) {
+func (m *Metrics) BatchCommitted(queue string, messages []*etl.Message, took time.Duration, c etl.Counts) {
+	if c.Ignored > 0 {
+		m.ignored.WithLabelValues(queue).Add(float64(c.Ignored))
+	}
 	for name, of := range c.Datasets {
 		m.committed.WithLabelValues(name).Add(float64(of.Stored))
 		m.duplicates.WithLabelValues(name).Add(float64(of.Duplicates))
@@ -149,18 +183,6 @@ func (m *Metrics) BatchCommitted(messages []*etl.Message, took time.Duration, c 
 	if !oldest.IsZero() {
 		m.lag.Observe(max(0, time.Since(oldest).Seconds()))
 	}
-}
-
-// SQSRequest implements queue.Observer.
-func (m *Metrics) SQSRequest(operation string, err error, took time.Duration) {
-	m.sqsRequests.WithLabelValues(operation, outcome(err)).Inc()
-	m.sqsSeconds.WithLabelValues(operation).Observe(took.Seconds())
-}
-
-// Extended implements queue.Observer.
-func (m *Metrics) Extended(messages, failed int) {
-	m.extensions.WithLabelValues("ok").Add(float64(messages))
-	m.extensions.WithLabelValues("failed").Add(float64(failed))
 }
 
 // KEKRequest implements kek.Observer.

@@ -26,6 +26,7 @@ var promised = []string{
 	"cloakroom_visibility_extensions_total", "cloakroom_messages_in_flight", "cloakroom_end_to_end_lag_seconds",
 	"cloakroom_batch_rows", "cloakroom_batch_commit_duration_seconds", "cloakroom_kms_requests_total",
 	"cloakroom_data_key_age_seconds", "cloakroom_data_key_seals", "cloakroom_members_dropped_total",
+	"cloakroom_messages_ignored_total",
 }
 
 func scrape(m *metrics.Metrics) string {
@@ -37,7 +38,9 @@ func scrape(m *metrics.Metrics) string {
 func newMetrics() *metrics.Metrics {
 	m := metrics.New()
 	m.Datasets([]string{"one", "two"})
-	m.Gauges(func() int { return 7 }, func() (time.Duration, uint64) { return 90 * time.Second, 12 })
+	m.Queue("q").Held(func() int { return 7 })
+	m.Queue("other").Held(func() int { return 8 })
+	m.DataKeys(func() (time.Duration, uint64) { return 90 * time.Second, 12 })
 	return m
 }
 
@@ -57,8 +60,8 @@ func series(text string) map[string]bool {
 
 func TestNames(t *testing.T) {
 	m := newMetrics()
-	m.SQSRequest("ReceiveMessage", nil, time.Second)
-	m.BatchCommitted(nil, time.Second, etl.Counts{Datasets: map[string]etl.Counts{
+	m.Queue("q").SQSRequest("ReceiveMessage", nil, time.Second)
+	m.BatchCommitted("q", nil, time.Second, etl.Counts{Datasets: map[string]etl.Counts{
 		"one": {Dropped: map[etl.Dropped]int64{{Member: "m", Reason: etl.TooLong}: 1}},
 	}})
 	names := series(scrape(m))
@@ -80,26 +83,27 @@ func TestNames(t *testing.T) {
 
 func TestCounts(t *testing.T) {
 	m := newMetrics()
-	m.Received(10)
-	m.BatchCommitted([]*etl.Message{{Sent: time.Now().Add(-time.Minute)}, {DayOnly: true}}, time.Second,
-		etl.Counts{Stored: 8, Duplicates: 3, Datasets: map[string]etl.Counts{
+	m.Received("q", 10)
+	m.BatchCommitted("q", []*etl.Message{{Sent: time.Now().Add(-time.Minute)}, {DayOnly: true}}, time.Second,
+		etl.Counts{Stored: 8, Duplicates: 3, Ignored: 1, Datasets: map[string]etl.Counts{
 			"one": {Stored: 6, Duplicates: 3, Rejections: map[etl.Reason]int64{etl.BadIP: 1}},
 			"two": {Stored: 2, Dropped: map[etl.Dropped]int64{{Member: "m", Reason: etl.TooLong}: 4}},
 		}})
-	m.SQSRequest("DeleteMessageBatch", errors.New("no"), time.Second)
-	m.Extended(4, 2)
+	m.Queue("q").SQSRequest("DeleteMessageBatch", errors.New("no"), time.Second)
+	m.Queue("q").Extended(4, 2)
 	m.KEKRequest("GenerateDataKey", fmt.Errorf("no: %w", kek.ErrDenied))
 	text := scrape(m)
 	for _, line := range []string{
-		"cloakroom_messages_received_total 10", `cloakroom_events_committed_total{dataset="one"} 6`,
+		`cloakroom_messages_received_total{queue="q"} 10`, `cloakroom_messages_received_total{queue="other"} 0`,
+		`cloakroom_messages_ignored_total{queue="q"} 1`, `cloakroom_events_committed_total{dataset="one"} 6`,
 		`cloakroom_events_committed_total{dataset="two"} 2`, `cloakroom_events_duplicate_total{dataset="one"} 3`,
 		`cloakroom_events_rejected_total{dataset="one",reason="bad_ip"} 1`,
 		`cloakroom_events_rejected_total{dataset="two",reason="not_json"} 0`,
 		`cloakroom_members_dropped_total{dataset="two",member="m",reason="too_long"} 4`,
-		`cloakroom_sqs_requests_total{op="DeleteMessageBatch",outcome="failed"} 1`,
-		`cloakroom_visibility_extensions_total{outcome="ok"} 4`, `cloakroom_visibility_extensions_total{outcome="failed"} 2`,
+		`cloakroom_sqs_requests_total{op="DeleteMessageBatch",outcome="failed",queue="q"} 1`,
+		`cloakroom_visibility_extensions_total{outcome="ok",queue="q"} 4`, `cloakroom_visibility_extensions_total{outcome="failed",queue="q"} 2`,
 		`cloakroom_kms_requests_total{op="GenerateDataKey",outcome="denied"} 1`,
-		"cloakroom_messages_in_flight 7", "cloakroom_data_key_age_seconds 90", "cloakroom_data_key_seals 12",
+		`cloakroom_messages_in_flight{queue="q"} 7`, `cloakroom_messages_in_flight{queue="other"} 8`, "cloakroom_data_key_age_seconds 90", "cloakroom_data_key_seals 12",
 		`cloakroom_end_to_end_lag_seconds_bucket{le="30"} 0`, `cloakroom_end_to_end_lag_seconds_bucket{le="300"} 1`,
 	} {
 		if !strings.Contains(text, line+"\n") {
@@ -130,7 +134,7 @@ type rules struct {
 // Every query of the dashboard and of the alerts names metrics that a scrape has.
 func TestDashboardAndAlertsNameWhatExists(t *testing.T) {
 	m := newMetrics()
-	m.SQSRequest("ReceiveMessage", nil, time.Second)
+	m.Queue("q").SQSRequest("ReceiveMessage", nil, time.Second)
 	names := series(scrape(m))
 	metric := regexp.MustCompile(`\bcloakroom_[a-z0-9_]+`)
 	check := func(where, query string) {

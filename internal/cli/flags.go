@@ -136,6 +136,12 @@ func (f Flags) List(p *[]string, name, help string, check func(string) error) {
 	f.add(&list{p: p, check: check}, name, help)
 }
 
+// Each declares a list of texts that may hold commas: the flag is repeated, or semicolons stand between them. check is
+// of one element and may be nil.
+func (f Flags) Each(p *[]string, name, help string, check func(string) error) {
+	f.add(&each{list{p: p, check: check}}, name, help)
+}
+
 // Date declares a date, UTC.
 func (f Flags) Date(p *time.Time, name, help string) {
 	f.add(&value[time.Time]{kind: dateKind, p: p}, name, help)

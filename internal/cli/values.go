@@ -195,20 +195,26 @@ func (l *list) Set(text string) error {
 		*l.p, l.changed = nil, true // the default goes
 	}
 	for element := range strings.SplitSeq(text, ",") {
-		element = strings.TrimSpace(element)
-		switch {
-		case element == "":
-			return errors.New("want texts with commas between them, none of them empty")
-		case slices.Contains(*l.p, element):
-			return fmt.Errorf("%q is named twice", element)
+		if err := l.add(strings.TrimSpace(element)); err != nil {
+			return err
 		}
-		if l.check != nil {
-			if err := l.check(element); err != nil {
-				return err
-			}
-		}
-		*l.p = append(*l.p, element)
 	}
+	return nil
+}
+
+func (l *list) add(element string) error {
+	switch {
+	case element == "":
+		return errors.New("want one text or several, none of them empty")
+	case slices.Contains(*l.p, element):
+		return fmt.Errorf("%q is named twice", element)
+	}
+	if l.check != nil {
+		if err := l.check(element); err != nil {
+			return err
+		}
+	}
+	*l.p = append(*l.p, element)
 	return nil
 }
 
@@ -221,3 +227,31 @@ func (l *list) String() string {
 
 // Type names the value in help texts.
 func (l *list) Type() string { return "LIST" }
+
+// each is a list of texts that may hold commas: the flag is repeated, or semicolons stand between them. It is a
+// pflag.Value.
+type each struct {
+	list
+}
+
+func (l *each) Set(text string) error {
+	if !l.changed {
+		*l.p, l.changed = nil, true
+	}
+	for element := range strings.SplitSeq(text, ";") {
+		if err := l.add(strings.TrimSpace(element)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *each) String() string {
+	if l.p == nil {
+		return ""
+	}
+	return strings.Join(*l.p, "; ")
+}
+
+// Type names the value in help texts.
+func (l *each) Type() string { return "TEXT" }

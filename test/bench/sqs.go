@@ -200,10 +200,10 @@ func newTally(n int) *tally {
 }
 
 // Received implements etl.Observer.
-func (t *tally) Received(int) {}
+func (t *tally) Received(string, int) {}
 
 // BatchCommitted implements etl.Observer.
-func (t *tally) BatchCommitted(messages []*etl.Message, _ time.Duration, _ etl.Counts) {
+func (t *tally) BatchCommitted(_ string, messages []*etl.Message, _ time.Duration, _ etl.Counts) {
 	if t.left.Add(-int64(len(messages))) <= 0 {
 		select {
 		case <-t.done:

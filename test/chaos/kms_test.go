@@ -59,7 +59,7 @@ func TestKMSOutages(t *testing.T) {
 					keyAge)
 			}
 			r.eventually("receiving stops", 10*time.Second, func() bool { return r.quiet(time.Second) })
-			if held := d.metric("cloakroom_messages_in_flight"); held < 100 || held > 400+16*10 {
+			if held := d.metric(`cloakroom_messages_in_flight{queue="logins"}`); held < 100 || held > 400+16*10 {
 				t.Errorf("%g messages are held, want about as many as may be", held)
 			}
 			if code, text := d.get("/livez"); code != 200 {

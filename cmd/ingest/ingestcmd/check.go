@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 
+	"cloakroom/etl"
 	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/queue"
@@ -35,7 +37,7 @@ data key that is reserved and not used. Warnings (warn) do not fail it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := &checker{out: cmd.OutOrStdout()}
 			c.timing(s)
-			c.queue(cmd.Context(), s)
+			c.queues(cmd.Context(), s)
 			c.vault(cmd.Context(), s)
 			if c.code != 0 {
 				return cli.Exit(c.code, errors.New("some checks failed"))
@@ -67,27 +69,39 @@ func (c *checker) timing(s *settings) {
 // queue.
 const fewReceives = 5
 
-func (c *checker) queue(ctx context.Context, s *settings) {
-	q, err := queue.Open(ctx, s.queueConfig())
+func (c *checker) queues(ctx context.Context, s *settings) {
+	feeds, err := s.feeds()
 	if err != nil {
 		c.fail(err)
+		return
+	}
+	for _, f := range feeds {
+		c.queue(ctx, s, f, len(feeds))
+	}
+}
+
+func (c *checker) queue(ctx context.Context, s *settings, f feed, of int) {
+	q, err := queue.Open(ctx, s.queueConfig(f, of))
+	if err != nil {
+		c.fail(f.named(err, of))
 		return
 	}
 	a, err := q.Attributes(ctx)
 	if err != nil {
-		c.fail(err)
+		c.fail(f.named(err, of))
 		return
 	}
-	c.ok("queue: %d visible, %d in flight, %d delayed", a.Visible, a.Invisible, a.Delayed)
+	c.ok("%s: %d visible, %d in flight, %d delayed", f.where(of), a.Visible, a.Invisible, a.Delayed)
 	switch {
 	case a.DeadLetterARN == "":
-		c.warn("queue: no dead-letter queue: a message that no version of ingest can take would come back without end")
+		c.warn("%s: no dead-letter queue: a message that no version of ingest can take would come back without end",
+			f.where(of))
 	case a.MaxReceiveCount < fewReceives:
-		c.warn("queue: it moves a message to the dead-letter queue after %d receives; receives count also when a "+
+		c.warn("%s: it moves a message to the dead-letter queue after %d receives; receives count also when a "+
 			"process dies or an outage outlasts --max-hold: set maxReceiveCount to %d or more",
-			a.MaxReceiveCount, fewReceives)
+			f.where(of), a.MaxReceiveCount, fewReceives)
 	default:
-		c.ok("queue: dead-letter queue after %d receives", a.MaxReceiveCount)
+		c.ok("%s: dead-letter queue after %d receives", f.where(of), a.MaxReceiveCount)
 	}
 }
 
@@ -222,16 +236,13 @@ func (c *checker) keys(ctx context.Context, v *keys.Vault, s keys.Settings, set 
 		c.fail(err)
 		return
 	}
-	// With a route all datasets are written, and the default need not be named.
-	if set.route == "" || set.dataset != "" {
-		d, err := list.Find(set.dataset)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		if set.route == "" {
-			list = keys.Datasets{d}
-		}
+	feeds, err := set.feeds()
+	if err != nil {
+		return // queues has said it
+	}
+	list, ok := c.datasets(list, feeds)
+	if !ok {
+		return
 	}
 	c.ok("datasets: %s", strings.Join(list.Names(), ", "))
 	for i, d := range list {
@@ -257,4 +268,32 @@ func (c *checker) keys(ctx context.Context, v *keys.Vault, s keys.Settings, set 
 		return
 	}
 	c.ok("KEK: %s makes data keys", v.KEK.Current())
+}
+
+// datasets are those that the queues write. With a route all are, and the default need not be named.
+func (c *checker) datasets(all keys.Datasets, feeds []feed) (keys.Datasets, bool) {
+	var written keys.Datasets
+	for _, f := range feeds {
+		routed := f.route != etl.Route{}
+		if !routed || f.dataset != "" {
+			d, err := all.Find(f.dataset)
+			if err != nil {
+				c.fail(f.named(err, len(feeds)))
+				return nil, false
+			}
+			if !routed && !slices.Contains(written, d) {
+				written = append(written, d)
+			}
+		}
+		if routed {
+			written = all
+			break
+		}
+	}
+	if len(feeds) > 1 {
+		for _, f := range feeds {
+			c.ok("%s: %s", f.where(len(feeds)), f.describe(all[0].Name))
+		}
+	}
+	return written, true
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,29 +17,33 @@ import (
 
 	"cloakroom/etl"
 	"cloakroom/etl/metrics"
-	"cloakroom/etl/source"
 	"cloakroom/keys"
 )
+
+// polled is a source of which health asks whether it moves.
+type polled interface {
+	LastPoll() time.Time
+	Full() bool
+	Healthy() error
+}
 
 // health answers /livez and /readyz. It observes the run: an outage downstream stops the receiving
 // loop, and that is no reason to restart the daemon.
 type health struct {
 	etl.Observer
-	ask    func(context.Context) error // the database whether it answers
-	source interface {
-		LastPoll() time.Time
-		Full() bool
-		Healthy() error
-	}
+	ask     func(context.Context) error // the database whether it answers
+	sources map[string]polled           // by the queue's name
+
 	probes singleflight.Group // of the database: one at a time, whose answer all share
 
 	mu      sync.Mutex
-	moved   time.Time // when a batch was last committed, or a try to commit one ended
-	holding string    // what events wait for; empty once a batch was committed
+	moved   map[string]time.Time // when a batch of a queue was last committed
+	tried   time.Time            // when a try to commit one ended, of whatever queue
+	holding map[string]string    // what events wait for, by what is done
 }
 
-func newHealth(next etl.Observer, v *keys.Vault, queued *source.SQS) *health {
-	return &health{Observer: next, source: queued, ask: func(ctx context.Context) error {
+func newHealth(next etl.Observer, v *keys.Vault, sources map[string]polled) *health {
+	return &health{Observer: next, sources: sources, ask: func(ctx context.Context) error {
 		_, err := v.Settings(ctx)
 		return err
 	}}
@@ -48,28 +55,46 @@ const stuck = 3 * time.Minute
 // probeTimeout bounds an answer. A probe that waits is as bad as one that fails.
 const probeTimeout = 3 * time.Second
 
-// live reports whether something moves, or receiving waits for room.
+// live reports whether each queue moves, or waits for room.
 func (h *health) live(context.Context) error {
-	h.mu.Lock()
-	moved := h.moved
-	h.mu.Unlock()
-	if polled := h.source.LastPoll(); polled.After(moved) {
-		moved = polled
-	}
-	if idle := time.Since(moved); idle > stuck && !h.source.Full() {
-		return fmt.Errorf("nothing was received or committed, and no try ended, for %v", idle.Round(time.Second))
+	for _, name := range slices.Sorted(maps.Keys(h.sources)) {
+		from := h.sources[name]
+		h.mu.Lock()
+		moved := h.moved[name]
+		if h.tried.After(moved) {
+			moved = h.tried
+		}
+		h.mu.Unlock()
+		if polled := from.LastPoll(); polled.After(moved) {
+			moved = polled
+		}
+		if idle := time.Since(moved); idle > stuck && !from.Full() {
+			return fmt.Errorf("%snothing was received or committed, and no try ended, for %v", h.of(name),
+				idle.Round(time.Second))
+		}
 	}
 	return nil
 }
 
-// ready reports whether the database answers, the queue did so last, and no event waits for the
-// database or the KEK.
+// of names a queue in front of what is said of it, where there are several.
+func (h *health) of(name string) string {
+	if len(h.sources) < 2 {
+		return ""
+	}
+	return "queue " + name + ": "
+}
+
+// ready reports whether the database answers, each queue did so last, and no event waits for the
+// database, the KEK or the store of its body.
 func (h *health) ready(ctx context.Context) error {
 	h.mu.Lock()
-	holding := h.holding
+	var waiting []string
+	for _, doing := range slices.Sorted(maps.Keys(h.holding)) {
+		waiting = append(waiting, h.holding[doing])
+	}
 	h.mu.Unlock()
-	if holding != "" {
-		return fmt.Errorf("holding events: %s", holding)
+	if len(waiting) > 0 {
+		return fmt.Errorf("holding events: %s", strings.Join(waiting, "; "))
 	}
 	// The driver does not always honour a context, so a probe may outlast the request that began
 	// it. Later requests join it: a database that hangs is asked by one connection.
@@ -83,25 +108,52 @@ func (h *health) ready(ctx context.Context) error {
 		if a.Err != nil {
 			return a.Err
 		}
-		return h.source.Healthy()
+		return h.queues()
 	case <-ctx.Done():
 		return fmt.Errorf("the database has not answered within %v", probeTimeout)
 	}
+}
+
+// queues returns an error while a queue is away.
+func (h *health) queues() error {
+	var away []string
+	for _, name := range slices.Sorted(maps.Keys(h.sources)) {
+		if err := h.sources[name].Healthy(); err != nil {
+			away = append(away, h.of(name)+err.Error())
+		}
+	}
+	if len(away) > 0 {
+		return errors.New(strings.Join(away, "; "))
+	}
+	return nil
 }
 
 // hold is etl.Options.Holding.
 func (h *health) hold(doing string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.moved, h.holding = time.Now(), fmt.Sprintf("%s: %v", doing, err)
+	if h.holding == nil {
+		h.holding = map[string]string{}
+	}
+	h.tried, h.holding[doing] = time.Now(), fmt.Sprintf("%s: %v", doing, err)
+}
+
+// resume is etl.Options.Resumed.
+func (h *health) resume(doing string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.holding, doing)
 }
 
 // BatchCommitted implements etl.Observer.
-func (h *health) BatchCommitted(messages []*etl.Message, took time.Duration, c etl.Counts) {
+func (h *health) BatchCommitted(queue string, messages []*etl.Message, took time.Duration, c etl.Counts) {
 	h.mu.Lock()
-	h.moved, h.holding = time.Now(), ""
+	if h.moved == nil {
+		h.moved = map[string]time.Time{}
+	}
+	h.moved[queue] = time.Now()
 	h.mu.Unlock()
-	h.Observer.BatchCommitted(messages, took, c)
+	h.Observer.BatchCommitted(queue, messages, took, c)
 }
 
 // serve starts the HTTP server, if an address is configured. The result stops it.

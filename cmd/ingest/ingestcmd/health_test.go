@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cloakroom/etl"
 )
 
 // pollingQueue is a queue that was polled just now.
@@ -40,7 +42,7 @@ func TestReadinessProbesShareAnAnswer(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var asked atomic.Int32
-			h := &health{source: pollingQueue{}, ask: func(context.Context) error {
+			h := &health{sources: map[string]polled{"q": pollingQueue{}}, ask: func(context.Context) error {
 				asked.Add(1)
 				time.Sleep(time.Second)
 				return c.answer
@@ -61,12 +63,54 @@ func TestReadinessProbesShareAnAnswer(t *testing.T) {
 	}
 }
 
+// stillQueue is a queue that was polled long ago.
+type stillQueue struct{ full bool }
+
+func (stillQueue) LastPoll() time.Time { return time.Now().Add(-stuck - time.Minute) }
+func (q stillQueue) Full() bool        { return q.full }
+func (stillQueue) Healthy() error      { return errors.New("the queue has been away since noon") }
+
+type noObserver struct{ etl.Observer }
+
+func (noObserver) BatchCommitted(string, []*etl.Message, time.Duration, etl.Counts) {}
+
+// Of several queues, one that is stuck or away is named; what one commits does not speak for another.
+func TestHealthOfSeveralQueues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Hour)
+		h := &health{
+			Observer: noObserver{}, ask: func(context.Context) error { return nil },
+			sources: map[string]polled{"orders": stillQueue{}, "logins": pollingQueue{}, "full": stillQueue{full: true}},
+		}
+		wants := func(path string, status int, said string) {
+			t.Helper()
+			if got, text := probe(h, path); got != status || !strings.Contains(text, said) {
+				t.Errorf("%s: %d %s, want %d %s", path, got, text, status, said)
+			}
+		}
+		h.BatchCommitted("logins", nil, 0, etl.Counts{})
+		wants("/livez", http.StatusServiceUnavailable, "queue orders: nothing was received or committed")
+		wants("/readyz", http.StatusServiceUnavailable, "queue full: the queue has been away since noon; queue orders: ")
+		h.BatchCommitted("orders", nil, 0, etl.Counts{})
+		wants("/livez", http.StatusOK, "ok")
+		h.sources = map[string]polled{"orders": pollingQueue{}, "logins": pollingQueue{}}
+		h.hold("loading a batch", errors.New("refused"))
+		h.hold("getting a data key", errors.New("away"))
+		h.BatchCommitted("logins", nil, 0, etl.Counts{})
+		wants("/readyz", http.StatusServiceUnavailable, "holding events: getting a data key: away; loading a batch: refused")
+		h.resume("loading a batch")
+		wants("/readyz", http.StatusServiceUnavailable, "holding events: getting a data key: away")
+		h.resume("getting a data key")
+		wants("/readyz", http.StatusOK, "ok")
+	})
+}
+
 // A database that hangs fails every probe in time, and is asked by one connection.
 func TestReadinessOfADatabaseThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		release := make(chan struct{})
-		h := &health{source: pollingQueue{}, ask: func(context.Context) error {
+		h := &health{sources: map[string]polled{"q": pollingQueue{}}, ask: func(context.Context) error {
 			asked.Add(1)
 			<-release
 			return nil
@@ -116,7 +160,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			listener := make(pipes)
-			server := newServer(http.NotFoundHandler(), &health{source: pollingQueue{}})
+			server := newServer(http.NotFoundHandler(), &health{sources: map[string]polled{"q": pollingQueue{}}})
 			var serving sync.WaitGroup
 			serving.Go(func() { _ = server.Serve(listener) })
 			client, conn := net.Pipe()

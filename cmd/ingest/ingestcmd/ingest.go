@@ -1,6 +1,7 @@
 package ingestcmd
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -19,6 +20,7 @@ type settings struct {
 	*cli.VaultFlags
 
 	queueURL                     string
+	queues                       []string
 	sqsClient                    string
 	wait, visibility, maxHold    time.Duration
 	maxHeld, receivers, deleters int
@@ -67,7 +69,7 @@ source mapping with ReportBatchItemFailures.`,
 		case inLambda():
 			return serveLambda(cmd, s)
 		}
-		return ingestQueue(cmd, s)
+		return ingestQueues(cmd, s)
 	}
 	cmd.AddCommand(newCheckCommand(s), newConfigCommand(cmd), newProbeCommand(s), newRejectionsCommand(s))
 	return cmd
@@ -75,11 +77,7 @@ source mapping with ReportBatchItemFailures.`,
 
 // declareShared declares what ingest check, config and probe look at, too.
 func (s *settings) declareShared(f cli.Flags) {
-	f.String(&s.queueURL, "queue-url", "", "URL of the SQS queue")
-	f.String(&s.dataset, "dataset", "", "the events' dataset; empty: the vault's only one. With --route: the dataset of the "+
-		"rejections of events that name none; empty: the first by name")
-	f.Check(&s.route, "route", "how events of several datasets are told apart: member:NAME or attribute:NAME, whose value is "+
-		"the dataset's name", checkRoute)
+	s.queueFlags(f)
 	// SQS's limits: a poll of 20 s, 12 h of invisibility, 120,000 messages in flight.
 	f.Duration(&s.wait, "poll-wait", 20*time.Second, cli.Between(time.Second, 20*time.Second),
 		"how long a poll of the queue waits")
@@ -87,10 +85,10 @@ func (s *settings) declareShared(f cli.Flags) {
 		"how long a received message is invisible to others; extended while it is held")
 	f.Duration(&s.maxHold, "max-hold", 6*time.Hour, cli.Between(time.Second, 12*time.Hour),
 		"how long to keep a message invisible")
-	f.Int(&s.maxHeld, "max-in-flight", 20_000, cli.Between(10, 120_000), "most messages to hold")
+	f.Int(&s.maxHeld, "max-in-flight", 20_000, cli.Between(leastHeld, 120_000), "most messages to hold, of all queues together")
 	f.Int(&s.receivers, "receivers", 16, cli.Between(1, 256),
-		"most receive calls at once; it starts with one and adds more while the load keeps up")
-	f.Int(&s.deleters, "deleters", 8, cli.Between(1, 64), "most delete calls at once")
+		"most receive calls at once, of each queue; it starts with one and adds more while the load keeps up")
+	f.Int(&s.deleters, "deleters", 8, cli.Between(1, 64), "most delete calls at once, of each queue")
 	f.OneOf(&s.sqsClient, "sqs-client", queue.ClientDirect, []string{queue.ClientDirect, queue.ClientSDK},
 		"who receives and deletes: direct, at a third of the CPU, or sdk, the AWS SDK's client alone")
 	f.Int64(&s.seals, "data-key-seals", 1<<28, cli.Between[int64](leastSeals, 1<<28),
@@ -111,7 +109,7 @@ func (s *settings) declareShared(f cli.Flags) {
 
 // declareOwn declares what one run alone uses.
 func (s *settings) declareOwn(f cli.Flags) {
-	f.Bool(&s.once, "once", "end when the queue is empty")
+	f.Bool(&s.once, "once", "end when each queue is empty")
 	f.Duration(&s.onceWait, "once-wait", 0, cli.Between(time.Second, 12*time.Hour).OrZero("the visibility timeout"),
 		"with --once: how long to wait for messages that another process holds")
 	f.Duration(&s.maxOutage, "max-outage", time.Minute, cli.Between(time.Second, 24*time.Hour).OrZero("no limit"),
@@ -166,15 +164,6 @@ func (s *settings) options() etl.Options {
 	return o
 }
 
-func (s *settings) queueConfig() queue.Config {
-	route, _ := etl.ParseRoute(s.route) // the flag's check has read it
-	return queue.Config{
-		Attribute: route.Attribute,
-		URL:       s.queueURL, Wait: s.wait, Visibility: s.visibility,
-		MaxHold: s.maxHold, MaxHeld: s.maxHeld, Deleters: s.deleters, Client: s.sqsClient,
-	}
-}
-
 // statementTimeout is about a hundred times what a batch takes. A server that hangs, or a dead
 // route to it, then holds a batch, and everybody who waits for a data key, for little longer than
 // this.
@@ -185,25 +174,14 @@ func (s *settings) vaultConfig() cli.VaultConfig {
 	return cli.VaultConfig{Program: "ingest", StatementTimeout: statementTimeout, MaxConns: s.loaders + 3}
 }
 
-// openWriter opens the vault for writing: it reads the vault's state and unwraps the index key. The
-// last result closes it.
-func (s *settings) openWriter(cmd *cobra.Command) (*etl.Writer, *keys.Vault, func(), error) {
-	v, closeVault, err := s.Open(cmd.Context(), s.vaultConfig())
+// openWriter opens the vault for writing what these feeds bring. The last result closes it.
+func (s *settings) openWriter(ctx context.Context, feeds []feed) (*etl.Writer, *keys.Vault, func(), error) {
+	v, closeVault, err := s.Open(ctx, s.vaultConfig())
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	caps := keys.Caps{Seals: uint64(s.seals), Bytes: uint64(s.sealBytes), Age: s.keyAge}
-	var w *etl.Writer
-	if s.route != "" {
-		route, _ := etl.ParseRoute(s.route) // the flag's check has read it
-		w, err = etl.NewRoutingWriter(cmd.Context(), v, s.dataset, route, caps)
-	} else {
-		var names []string
-		if s.dataset != "" {
-			names = []string{s.dataset}
-		}
-		w, err = etl.NewWriter(cmd.Context(), v, names, caps)
-	}
+	w, err := newWriter(ctx, v, feeds, caps)
 	if err != nil {
 		closeVault()
 		return nil, nil, nil, err

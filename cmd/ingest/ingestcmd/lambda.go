@@ -3,8 +3,10 @@ package ingestcmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -26,12 +28,17 @@ func inLambda() bool { return os.Getenv(lambdaVariable) != "" }
 type function struct {
 	cmd      *cobra.Command
 	settings *settings
+	feeds    []feed
 	writer   *etl.Writer // opened at the first call that succeeds in it
 }
 
 // serveLambda takes calls until the runtime ends the process.
 func serveLambda(cmd *cobra.Command, s *settings) error {
-	handler := &function{cmd: cmd, settings: s}
+	feeds, err := s.feeds()
+	if err != nil {
+		return err
+	}
+	handler := &function{cmd: cmd, settings: s, feeds: feeds}
 	lambda.StartWithOptions(handler.handle, lambda.WithContext(cmd.Context()))
 	return nil
 }
@@ -46,9 +53,12 @@ func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQ
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-lambdaMargin))
 		defer cancel()
 	}
-	route, _ := etl.ParseRoute(h.settings.route) // the flag's check has read it
-	records := source.FromLambda(event, route)
-	if err := h.ingest(ctx, records); err != nil {
+	f, err := h.feedOf(event)
+	records := source.FromLambda(event, f.route)
+	if err == nil {
+		err = h.ingest(ctx, f, records)
+	}
+	if err != nil {
 		slog.Error("events are handed back", "error", err)
 	}
 	var answer events.SQSEventResponse
@@ -59,10 +69,29 @@ func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQ
 	return answer, nil
 }
 
+// feedOf is what the settings say of the queue that a call's messages come from. All are from one queue: an event source
+// mapping has one.
+func (h *function) feedOf(event events.SQSEvent) (*feed, error) {
+	if len(h.settings.queues) == 0 || len(event.Records) == 0 {
+		return &h.feeds[0], nil
+	}
+	// arn:aws:sqs:REGION:ACCOUNT:NAME against …/ACCOUNT/NAME
+	parts := strings.Split(event.Records[0].EventSourceARN, ":")
+	if len(parts) == 6 {
+		for i := range h.feeds {
+			if strings.HasSuffix(h.feeds[i].url, "/"+parts[4]+"/"+parts[5]) {
+				return &h.feeds[i], nil
+			}
+		}
+	}
+	return &h.feeds[0], fmt.Errorf("no --queue is that of the event source %q", event.Records[0].EventSourceARN)
+}
+
 // ingest stores what it can before ctx ends. An outage is not waited for long: Lambda calls again.
-func (h *function) ingest(ctx context.Context, records *source.SliceSource) error {
+func (h *function) ingest(ctx context.Context, f *feed, records *source.SliceSource) error {
 	if h.writer == nil {
-		w, _, _, err := h.settings.openWriter(h.cmd) // it stays open as long as the process
+		// The vault stays open as long as the process.
+		w, _, _, err := h.settings.openWriter(h.cmd.Context(), h.feeds)
 		if err != nil {
 			return err
 		}
@@ -70,7 +99,7 @@ func (h *function) ingest(ctx context.Context, records *source.SliceSource) erro
 	}
 	o := h.settings.options()
 	o.Receivers, o.Loaders, o.BatchDelay, o.Grace, o.MaxOutage = 1, 1, time.Millisecond, time.Millisecond, 5*time.Second
-	s, err := etl.Run(ctx, h.writer, records, o)
+	s, err := etl.RunInputs(ctx, h.writer, []etl.Input{f.input(records)}, o)
 	if err == nil && s.Abandoned > 0 {
 		err = errors.New("the call's time ran out: raise the function's timeout")
 	}

@@ -1,7 +1,6 @@
 package ingestcmd
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"cloakroom/etl/metrics"
 	"cloakroom/etl/source"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/queue"
 )
 
 // closeTimeout bounds the deletes that are left when the run has ended.
@@ -22,7 +20,7 @@ var errStopped = errors.New("stopped before the queue was empty: run again, noth
 
 // ingestFile reads a file, once.
 func ingestFile(cmd *cobra.Command, s *settings) error {
-	w, _, closeVault, err := s.openWriter(cmd)
+	w, _, closeVault, err := s.openWriter(cmd.Context(), []feed{s.single()})
 	if err != nil {
 		return err
 	}
@@ -40,29 +38,32 @@ func ingestFile(cmd *cobra.Command, s *settings) error {
 	defer closeFile()
 	o := s.options()
 	o.Receivers = 1
-	done, err := move(cmd, s, w, file, o, func() int { return 0 })
+	input := s.single().input(file)
+	input.Name = "file"
+	done, err := move(cmd, s, w, []etl.Input{input}, o, func() int { return 0 })
 	return finish(cmd, s, done, err)
 }
 
-// ingestQueue reads the queue: as a daemon, or once until it is empty.
-func ingestQueue(cmd *cobra.Command, s *settings) error {
+// ingestQueues reads the queues: as a daemon, or once until they are empty.
+func ingestQueues(cmd *cobra.Command, s *settings) error {
 	ctx := cmd.Context()
 	daemon := !s.once && !s.dryRun
-	m := metrics.New()
-	config := s.queueConfig()
-	config.Observe = m
-	q, err := queue.Open(ctx, config)
+	feeds, err := s.feeds()
 	if err != nil {
 		return err
 	}
-	w, v, closeVault, err := s.openWriter(cmd)
+	m := metrics.New()
+	q, err := s.openQueues(ctx, feeds, m)
+	if err != nil {
+		return err
+	}
+	w, v, closeVault, err := s.openWriter(ctx, feeds)
 	if err == nil {
 		defer closeVault()
 		v.KEK.Observe = m
 		m.Datasets(w.Datasets())
-		// A queue that is not there, or not ours, is said now. A daemon would wait for it without
-		// end.
-		_, err = q.Attributes(ctx)
+		m.DataKeys(w.DataKeys)
+		err = q.reach(ctx, daemon)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil && daemon:
@@ -72,25 +73,24 @@ func ingestQueue(cmd *cobra.Command, s *settings) error {
 	case err != nil:
 		return err
 	}
-
 	o := s.options()
-	queued := source.NewSQS(q, source.SQSOptions{
-		Once: s.once, DryRun: s.dryRun, OnceWait: s.onceWait, MaxOutage: o.MaxOutage, Log: slog.Default(),
-	})
-	h := newHealth(m, v, queued)
-	o.Observe, o.Holding = h, h.hold
-	m.Gauges(queued.Held, w.DataKeys)
+	q.consume(source.SQSOptions{Once: s.once, DryRun: s.dryRun, OnceWait: s.onceWait, MaxOutage: o.MaxOutage}, m)
+	h := newHealth(m, v, q.sources())
+	o.Observe, o.Holding, o.Resumed = h, h.hold, h.resume
 	stopServing, err := serve(s.httpAddr, m, h)
 	if err != nil {
-		closeQueue(ctx, queued)
+		q.close(ctx)
 		return err
 	}
 	defer stopServing()
 	if daemon {
-		slog.Info("ingesting", "queue", s.queueURL, "receivers", s.receivers, "loaders", s.loaders)
+		for _, f := range feeds {
+			slog.Info("ingesting", "queue", f.url, "events", f.describe(w.Default()), "receivers", s.receivers,
+				"loaders", s.loaders)
+		}
 	}
-	done, err := move(cmd, s, w, queued, o, queued.Held)
-	closeQueue(ctx, queued)
+	done, err := move(cmd, s, w, q.inputs(), o, q.held)
+	q.close(ctx)
 	switch {
 	case ctx.Err() == nil || err != nil:
 	case daemon:
@@ -102,18 +102,10 @@ func ingestQueue(cmd *cobra.Command, s *settings) error {
 	return finish(cmd, s, done, err)
 }
 
-// closeQueue deletes what is committed and gives back the rest, although the process may have been
-// asked to stop.
-func closeQueue(ctx context.Context, queued *source.SQS) {
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	queued.Close(closing)
-}
-
-// move takes events from a source into the database, or only judges them, and shows how far it has
+// move takes events from all inputs into the database, or only judges them, and shows how far it has
 // come.
 func move(
-	cmd *cobra.Command, s *settings, w *etl.Writer, from etl.Source, o etl.Options, held func() int,
+	cmd *cobra.Command, s *settings, w *etl.Writer, from []etl.Input, o etl.Options, held func() int,
 ) (etl.Summary, error) {
 	p := &progress{Observer: o.Observe}
 	o.Observe = p
@@ -123,5 +115,5 @@ func move(
 	if s.dryRun {
 		return etl.DryRun(cmd.Context(), w, from)
 	}
-	return etl.Run(cmd.Context(), w, from, o)
+	return etl.RunInputs(cmd.Context(), w, from, o)
 }

@@ -1,6 +1,7 @@
 package ingestcmd
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,9 +12,11 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"cloakroom/dataset"
 	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/kmsserver"
 	"cloakroom/internal/sandbox/sqsserver"
+	"cloakroom/keys"
 	"cloakroom/keys/keystest"
 )
 
@@ -87,7 +90,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-					"exits": exits, "writefile": writeFile, "sql": w.sql, "statement": w.statement, "send": w.send, "queued": w.queued,
+					"exits": exits, "writefile": writeFile, "sql": w.sql, "statement": w.statement, "send": w.send, "queued": w.queued, "dataset": w.dataset,
 				},
 			})
 		})
@@ -109,9 +112,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// writefile FILE TEXT writes a file, for text with a variable in it.
+// writefile FILE TEXT writes a file, for text with a variable in it; \n begins a line.
 func writeFile(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(args[1], `\n`, "\n")+"\n"), 0o600))
 }
 
 // sql WANT QUERY… wants a query's one value, as text.
@@ -124,6 +127,14 @@ func (w *fixture) sql(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || got != args[0] {
 		ts.Fatalf("%s: %s, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
+}
+
+// dataset FILE applies a dataset.
+func (w *fixture) dataset(ts *testscript.TestScript, _ bool, args []string) {
+	d, err := dataset.Parse([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	_, err = keys.ApplyDataset(context.Background(), w.URL(""), d)
+	ts.Check(err)
 }
 
 // statement SQL… runs a statement as the superuser.

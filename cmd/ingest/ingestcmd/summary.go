@@ -48,14 +48,14 @@ func (p *progress) line(held int) string {
 }
 
 // Received implements etl.Observer.
-func (p *progress) Received(messages int) {
+func (p *progress) Received(queue string, messages int) {
 	if p.Observer != nil {
-		p.Observer.Received(messages)
+		p.Observer.Received(queue, messages)
 	}
 }
 
 // BatchCommitted implements etl.Observer.
-func (p *progress) BatchCommitted(messages []*etl.Message, took time.Duration, c etl.Counts) {
+func (p *progress) BatchCommitted(queue string, messages []*etl.Message, took time.Duration, c etl.Counts) {
 	p.mu.Lock()
 	p.done += int64(len(messages))
 	for _, n := range c.Rejections {
@@ -66,7 +66,7 @@ func (p *progress) BatchCommitted(messages []*etl.Message, took time.Duration, c
 	}
 	p.mu.Unlock()
 	if p.Observer != nil {
-		p.Observer.BatchCommitted(messages, took, c)
+		p.Observer.BatchCommitted(queue, messages, took, c)
 	}
 }
 
@@ -96,6 +96,23 @@ func printSummary(w io.Writer, s *settings, done etl.Summary) error {
 	if s.asJSON {
 		return cli.PrintJSONLine(w, done)
 	}
+	if _, err := fmt.Fprintln(w, summaryLine(s, &done)); err != nil {
+		return err
+	}
+	for i := range done.Queues {
+		q := &done.Queues[i]
+		if _, err := fmt.Fprintf(w, "  %s: %s\n", q.Queue, summaryCounts(s, &q.Summary)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func summaryLine(s *settings, done *etl.Summary) string {
+	return fmt.Sprintf("%s · %.1f s", summaryCounts(s, done), done.Seconds)
+}
+
+func summaryCounts(s *settings, done *etl.Summary) string {
 	stored := "stored"
 	if s.dryRun {
 		stored = "would be stored"
@@ -112,9 +129,11 @@ func printSummary(w io.Writer, s *settings, done etl.Summary) error {
 	if done.MembersDropped > 0 {
 		line += fmt.Sprintf(" · %s not readable and left out", cli.Count(done.MembersDropped, "optional member"))
 	}
+	if done.Ignored > 0 {
+		line += fmt.Sprintf(" · %s of S3 deleted", cli.Count(done.Ignored, "test event"))
+	}
 	if done.Abandoned > 0 {
 		line += fmt.Sprintf(" · %d not committed", done.Abandoned)
 	}
-	_, err := fmt.Fprintf(w, "%s · %.1f s\n", line, done.Seconds)
-	return err
+	return line
 }

@@ -22,7 +22,8 @@ type metric struct {
 func ingestMetrics(t *testing.T) []metric {
 	t.Helper()
 	m := metrics.New()
-	m.Gauges(func() int { return 0 }, func() (time.Duration, uint64) { return 0, 0 })
+	m.Queue("q").Held(func() int { return 0 })
+	m.DataKeys(func() (time.Duration, uint64) { return 0, 0 })
 	return metricsOf(t, m)
 }
 
