@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -226,11 +225,7 @@ func TestPrintedSQL(t *testing.T) {
 			return err
 		},
 		"by psql": func(t *testing.T, db *pgtest.DB) error {
-			psql, err := exec.LookPath(filepath.Join(db.Server().BinDir(), "psql"))
-			if err != nil {
-				t.Skipf("this Postgres has no psql: %v", err)
-			}
-			cmd := exec.Command(psql, "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", db.URL(""))
+			cmd := exec.Command(pgtest.Program(t, db.Server(), "psql"), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", db.URL(""))
 			cmd.Stdin = strings.NewReader(text)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				return fmt.Errorf("%w: %s", err, out)

@@ -125,14 +125,10 @@ func (s *site) count(query string, args ...any) int {
 	return n
 }
 
-// dump is pg_dump of the database, or empty, saying so, where this Postgres has none.
+// dump is the database as pg_dump writes it.
 func (s *site) dump() string {
 	s.t.Helper()
-	path := filepath.Join(s.BinDir(), "pg_dump")
-	if _, err := os.Stat(path); err != nil {
-		s.t.Logf("this Postgres has no pg_dump: %v", err)
-		return ""
-	}
+	path := pgtest.Program(s.t, s.Server, "pg_dump")
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, path, "--inserts", s.URL(s.SuperUser(), "app")).Output()

@@ -3,9 +3,10 @@ package chaos
 import (
 	"encoding/json"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
+
+	"cloakroom/internal/pg/pgtest"
 )
 
 // settle waits until the queue is empty and closes the ledger: sent = stored + rejected, nothing twice, every row
@@ -87,7 +88,7 @@ func (r *rig) noClearText() {
 // dump is the database as pg_dump writes it.
 func (r *rig) dump() string {
 	r.Helper()
-	out, err := exec.Command(filepath.Join(r.postgres.BinDir(), "pg_dump"),
+	out, err := exec.Command(pgtest.Program(r, r.postgres, "pg_dump"),
 		r.postgres.URL(r.postgres.SuperUser(), "cloakroom")).Output()
 	if err != nil {
 		r.Fatalf("pg_dump: %v", err)

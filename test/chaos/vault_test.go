@@ -3,10 +3,11 @@ package chaos
 import (
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"cloakroom/internal/pg/pgtest"
 )
 
 // The fence: a rotation step raises the epoch and closes the daemon's data key, again and again.
@@ -67,7 +68,7 @@ func TestRestoreUnderTheDaemon(t *testing.T) {
 // restore puts a dump in place of what is there, in one transaction, under any login that is connected.
 func (r *rig) restore(dump string) {
 	r.Helper()
-	psql := exec.Command(filepath.Join(r.postgres.BinDir(), "psql"), "--quiet", "--single-transaction", "--set",
+	psql := exec.Command(pgtest.Program(r, r.postgres, "psql"), "--quiet", "--single-transaction", "--set",
 		"ON_ERROR_STOP=1", "--file", "-", r.postgres.URL(r.postgres.SuperUser(), "cloakroom"))
 	psql.Stdin = strings.NewReader("DROP SCHEMA cloakroom, cloakroom_data CASCADE;\n" + dump)
 	if out, err := psql.CombinedOutput(); err != nil {

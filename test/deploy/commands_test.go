@@ -12,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jmoiron/sqlx"
+	_ "github.com/lib/pq" // the driver
 )
 
 // notRun are the commands in the documents' sh blocks that no test runs, each with the reason.
@@ -200,9 +203,13 @@ func block(t *testing.T, path, language string) string {
 
 func (s *scene) login(name string) {
 	s.Helper()
-	out, err := exec.Command("psql", s.env["DATABASE_URL"], "-qc", "CREATE ROLE "+name+" LOGIN").CombinedOutput()
+	db, err := sqlx.Open("postgres", s.env["DATABASE_URL"])
 	if err != nil {
-		s.Fatalf("making the login %s: %v\n%s", name, err, out)
+		s.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE ROLE " + name + " LOGIN"); err != nil {
+		s.Fatalf("making the login %s: %v", name, err)
 	}
 }
 
@@ -299,9 +306,6 @@ func (s *scene) run(line string) {
 
 // Every command of ours in README and docs does what is said of it, in the documents' order.
 func TestDocumentsCommandsRun(t *testing.T) {
-	if _, err := exec.LookPath("psql"); err != nil {
-		t.Skipf("there is no psql here: %v", err)
-	}
 	for _, path := range documents(t) {
 		var ours []shLine
 		for _, line := range shLines(t, path) {

@@ -79,7 +79,7 @@ func TestDesignNamesTestsThatThereAre(t *testing.T) {
 	out, err := exec.Command("git", "-C", root, "grep", "-hoE", "--untracked", `^func Test[A-Za-z0-9_]+`, "--", "*_test.go").
 		Output()
 	if err != nil {
-		t.Skipf("this is no git checkout: %v", err)
+		t.Fatalf("the tests are looked for with git grep: run this in a git checkout: %v", err)
 	}
 	for line := range strings.Lines(string(out)) {
 		declared[strings.TrimPrefix(strings.TrimSpace(line), "func ")] = true

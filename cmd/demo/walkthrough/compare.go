@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
@@ -127,8 +126,7 @@ func (s *show) countCanaries(ctx context.Context) (int, error) {
 
 // dump is pg_dump's output; where Postgres came without pg_dump, every row of every table as text.
 func (s *show) dump(ctx context.Context) ([]byte, error) {
-	path := filepath.Join(s.Postgres.BinDir(), "pg_dump")
-	if _, err := os.Stat(path); err == nil {
+	if path, err := s.Postgres.Program("pg_dump"); err == nil {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		out, err := exec.CommandContext(ctx, path, "--dbname", s.URL("")).Output()
@@ -142,7 +140,7 @@ func (s *show) dump(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	var tables []string
-	const list = `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'cloakroom'`
+	const list = `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('cloakroom', 'cloakroom_data')`
 	if err := db.SelectContext(ctx, &tables, list); err != nil {
 		return nil, pg.Redact(err)
 	}

@@ -77,6 +77,17 @@ func (d *DB) Login(t testing.TB, name string, roles ...string) string {
 	return d.URL(role)
 }
 
+// Program is the path of a client program that works with a server, such as psql or pg_dump. The test fails where there
+// is none: it never skips.
+func Program(t testing.TB, server *pgserver.Server, name string) string {
+	t.Helper()
+	path, err := server.Program(name)
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	return path
+}
+
 // dropLogin first cuts the role's sessions: one that holds a lock would have us
 // wait forever.
 func (d *DB) dropLogin(role string) error {

@@ -1,5 +1,5 @@
 -- Roles and schemas. Run by the migrator, who needs CREATEROLE and the database's ownership, not superuser.
--- Safe to run again. Roles belong to the whole cluster, so two databases may race here: the caller retries.
+-- Safe to run again. Roles belong to the whole cluster, so two databases may race here.
 
 DO $$
 DECLARE
@@ -9,7 +9,11 @@ BEGIN
     'cloakroom_owner', 'cloakroom_ingest', 'cloakroom_analyst', 'cloakroom_auditor', 'cloakroom_approver',
     'cloakroom_rotator', 'cloakroom_breakglass', 'cloakroom_witness'] LOOP
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
-      EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
+      BEGIN
+        EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
+      EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL; -- Another database's script has made it meanwhile.
+      END;
     END IF;
   END LOOP;
 

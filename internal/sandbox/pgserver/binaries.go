@@ -114,6 +114,41 @@ func inUsualPlaces() []string {
 	return dirs
 }
 
+// Program finds a client program, such as psql: beside the server's own programs, on PATH, in the usual places, newest
+// first. A downloaded Postgres has none, and pg_dump refuses a server newer than itself.
+func (s *Server) Program(name string) (string, error) { return s.bin.client(name) }
+
+func (b binaries) client(name string) (string, error) {
+	beside := b.path(name)
+	if _, err := exec.LookPath(beside); err == nil {
+		return beside, nil
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	dirs := inUsualPlaces()
+	slices.SortFunc(dirs, func(a, b string) int { return majorIn(b) - majorIn(a) })
+	for _, dir := range dirs {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("finding %s: not beside Postgres in %s, on PATH, nor in the usual places; install it"+
+		" (apt-get install postgresql-client, brew install libpq)", name, b.dir)
+}
+
+var number = regexp.MustCompile(`\d+`)
+
+// majorIn is the version that a directory's name tells; 0: none.
+func majorIn(dir string) int {
+	numbers := number.FindAllString(dir, -1)
+	if len(numbers) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(numbers[len(numbers)-1]) // digits alone
+	return n
+}
+
 var versionLine = regexp.MustCompile(`^postgres \(PostgreSQL\) (\d+)`)
 
 // inspect asks the installation in dir for its version.

@@ -23,6 +23,36 @@ func install(t *testing.T, dir, version string) string {
 	return dir
 }
 
+// A client program is found beside the server's, then on PATH, then in the newest of the usual places; where there is
+// none, the error says what to install.
+func TestFindClients(t *testing.T) {
+	root := t.TempDir()
+	places := usualPlaces
+	t.Cleanup(func() { usualPlaces = places })
+	usualPlaces = []string{filepath.Join(root, "usual", "*", "bin")}
+	onPath := filepath.Join(root, "path")
+	t.Setenv("PATH", onPath)
+	b := binaries{dir: filepath.Join(root, "own")}
+	_, err := b.client("psql")
+	if err == nil || !strings.Contains(err.Error(), "apt-get install postgresql-client") {
+		t.Errorf("none: %v", err)
+	}
+	for _, dir := range []string{
+		filepath.Join(root, "usual", "9", "bin"), filepath.Join(root, "usual", "16", "bin"), onPath, b.dir,
+	} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		want := filepath.Join(dir, "psql")
+		if err := os.WriteFile(want, []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.client("psql"); err != nil || got != want {
+			t.Errorf("found %s (%v), want %s", got, err, want)
+		}
+	}
+}
+
 func TestFindBinaries(t *testing.T) {
 	root := t.TempDir()
 	usual := func(major string) string { return filepath.Join(root, "usual", major, "bin") }

@@ -116,11 +116,7 @@ func TestURLWithPrograms(t *testing.T) {
 		{"psql", "-XAtc", "SELECT session_user || '/' || current_database()", url},
 		{"pg_dump", "--schema-only", url},
 	} {
-		path := filepath.Join(s.BinDir(), args[0])
-		if _, err := os.Stat(path); err != nil {
-			t.Logf("%s is not part of this installation", args[0])
-			continue
-		}
+		path := pgtest.Program(t, s, args[0])
 		out, err := exec.Command(path, args[1:]...).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", args[0], err, out)
