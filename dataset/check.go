@@ -40,7 +40,7 @@ var partitionName = regexp.MustCompile(`_\d{4}_\d{2}(_\d{2})?$`)
 
 // systemColumns are those of every row table and of every Postgres table, and the field of a rejected event.
 var systemColumns = []string{
-	"message_id", "sent", "row_id", "create_date", "data_key", BodyField,
+	"message_id", "message_sent", "sent", "row_id", "create_date", "data_key", BodyField,
 	"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax", "oid",
 }
 

@@ -14,6 +14,7 @@ const (
 	RoleRow     Role = "row"     // the row's id
 	RoleDate    Role = "date"    // the UTC day of sent, which the row's partition holds
 	RoleMessage Role = "message" // the delivery's id, where the dataset has an id of its own
+	RoleSending Role = "sending" // when the delivery was sent, where the dataset has a time of its own
 	RoleClear   Role = "clear"   // a member in clear
 	RoleText    Role = "text"    // a version's text as it was sent
 	RoleSealed  Role = "sealed"  // a member, sealed
@@ -47,6 +48,10 @@ func (d *Dataset) TableColumns(versions []uint32) []Column {
 	}
 	if d.ID != "" {
 		columns = append(columns, Column{Name: "message_id", Type: "uuid", NotNull: true, Role: RoleMessage,
+			Member: -1})
+	}
+	if d.Time != "" {
+		columns = append(columns, Column{Name: "message_sent", Type: "timestamptz", NotNull: true, Role: RoleSending,
 			Member: -1})
 	}
 	for i := range d.Members {

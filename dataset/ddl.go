@@ -42,12 +42,35 @@ func (d *Dataset) CreateSQL(version uint32, server int) string {
 	for _, c := range d.tokenColumns(version) {
 		b.WriteString(d.indexSQL(c.Name))
 	}
+	b.WriteString(d.lookUpsSQL())
 	if server >= brinSince {
 		fmt.Fprintf(&b, "CREATE INDEX %s ON %s USING brin (data_key);\n", quote(d.indexName("data_key")),
 			qualified(d.Table))
 	}
 	b.WriteString(d.viewsSQL("CREATE VIEW", version)) // Which fails where the name is somebody else's.
 	return b.String()
+}
+
+// lookUpsSQL makes the indexes that find a person's rows, and whether a delivery is a row. There is none on the row id
+// alone: random ids would cost each insert as much as a subject's, and who asks for a row can name its day. A subject's
+// rows share an entry's key, which they would not with the time behind it. Two underscores keep the names apart from
+// those of tables.
+func (d *Dataset) lookUpsSQL() string {
+	var text string
+	if d.Subject != "" {
+		text += fmt.Sprintf("CREATE INDEX %s ON %s (%s);\n", quote(d.indexName("_subject")), qualified(d.Table),
+			quote(d.Subject))
+	}
+	if d.Time != "" {
+		// Where the dataset has no time, the primary key begins with both. The time first, for it grows.
+		message := "row_id"
+		if d.ID != "" {
+			message = "message_id"
+		}
+		text += fmt.Sprintf("CREATE INDEX %s ON %s (message_sent, %s);\n", quote(d.indexName("_message")),
+			qualified(d.Table), message)
+	}
+	return text
 }
 
 func (d *Dataset) tableSQL(version uint32) string {

@@ -48,9 +48,13 @@ func TestParse(t *testing.T) {
 	if d.SubjectIndex() != 0 || len(d.Protected()) != 1 || d.Protected()[0].Name != "serial" || d.Partition != dataset.Monthly {
 		t.Errorf("%+v", d)
 	}
-	want := []string{"message_id", "create_date", "owner", "firmware", "firmware_text", "sealed_serial",
+	want := []string{"sent", "row_id", "create_date", "owner", "firmware", "firmware_text", "sealed_serial",
 		"masked_serial_v3", "masked_serial_v4", "data_key"}
-	if got := d.Columns([]uint32{3, 4}); !slices.Equal(got, want) {
+	var got []string
+	for _, c := range d.TableColumns([]uint32{3, 4}) {
+		got = append(got, c.Name)
+	}
+	if !slices.Equal(got, want) {
 		t.Errorf("columns %v, want %v", got, want)
 	}
 	if _, ok := d.Member("Serial"); ok {

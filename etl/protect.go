@@ -206,6 +206,9 @@ func (p *Protector) writeRow(key *keys.SealingKey, m *Message, j *judgement) err
 	if j.ownID {
 		row = appendCopyUUID(append(row, '\t'), m.ID)
 	}
+	if j.ownTime {
+		row = p.appendSent(append(row, '\t'), m)
+	}
 	for _, c := range j.clear {
 		row = c.append(append(row, '\t'), &e.Values[c.member])
 	}
@@ -247,6 +250,14 @@ func (p *Protector) writeRow(key *keys.SealingKey, m *Message, j *judgement) err
 	return nil
 }
 
+// appendSent appends when a message was sent. A time that Postgres does not take becomes one that it does.
+func (p *Protector) appendSent(dst []byte, m *Message) []byte {
+	if p.sent.storable() {
+		return p.sent.appendTime(dst, m.Sent)
+	}
+	return append(dst, "infinity"...)
+}
+
 // reject seals the whole event and writes it to the batch's rejections, in the order of
 // rejectionColumns.
 //
@@ -271,11 +282,7 @@ func (p *Protector) reject(
 		return fmt.Errorf("sealing a rejection: %w", err)
 	}
 	row := append(appendCopyUUID(p.row[:0], m.ID), '\t')
-	if p.sent.storable() {
-		row = p.sent.appendTime(row, m.Sent)
-	} else {
-		row = append(row, "infinity"...)
-	}
+	row = p.appendSent(row, m)
 	row = append(append(row, '\t'), j.Reason...)
 	bare := refused == rejectionRefused
 	row = append(row, '\t')

@@ -22,6 +22,7 @@ CREATE TABLE cloakroom_data."user_logins" (
 COMMENT ON TABLE cloakroom_data."user_logins" IS 'one row an event of dataset login, a partition a month of create_date';
 CREATE INDEX "user_logins_masked_ip_v1" ON cloakroom_data."user_logins" ("masked_ip_v1");
 CREATE INDEX "user_logins_masked_device_id_v1" ON cloakroom_data."user_logins" ("masked_device_id_v1");
+CREATE INDEX "user_logins__subject" ON cloakroom_data."user_logins" ("user_id");
 CREATE VIEW public."user_logins" AS
   SELECT r."user_id",
          r."device_type",

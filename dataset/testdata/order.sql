@@ -3,6 +3,7 @@ CREATE TABLE cloakroom_data."orders" (
   "row_id" uuid NOT NULL,
   "create_date" date NOT NULL,
   "message_id" uuid NOT NULL,
+  "message_sent" timestamptz NOT NULL,
   "order_id" varchar(64) NOT NULL,
   "customer_id" uuid NOT NULL,
   "placed_at" timestamptz NOT NULL,
@@ -56,6 +57,8 @@ CREATE INDEX "orders_masked_card__prefix6_v1" ON cloakroom_data."orders" ("maske
 CREATE INDEX "orders_masked_client_v1" ON cloakroom_data."orders" ("masked_client_v1");
 CREATE INDEX "orders_masked_client__prefix24_v1" ON cloakroom_data."orders" ("masked_client__prefix24_v1");
 CREATE INDEX "orders_masked_born_on_v1" ON cloakroom_data."orders" ("masked_born_on_v1");
+CREATE INDEX "orders__subject" ON cloakroom_data."orders" ("customer_id");
+CREATE INDEX "orders__message" ON cloakroom_data."orders" (message_sent, message_id);
 CREATE VIEW public."orders" AS
   SELECT r."order_id",
          r."customer_id",

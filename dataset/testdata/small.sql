@@ -15,6 +15,7 @@ CREATE TABLE cloakroom_data."parcels" (
 ) PARTITION BY RANGE (create_date);
 COMMENT ON TABLE cloakroom_data."parcels" IS 'one row an event of dataset parcel, a partition a month of create_date';
 CREATE INDEX "parcels_masked_serial_v1" ON cloakroom_data."parcels" ("masked_serial_v1");
+CREATE INDEX "parcels__subject" ON cloakroom_data."parcels" ("owner");
 CREATE VIEW public."parcels" AS
   SELECT r."owner",
          r."firmware",

@@ -83,10 +83,20 @@ COMMENT ON FUNCTION cloakroom.require_data_keys(text, regclass, regclass, intege
   'refuses a load under a data key that is not active, not of the dataset, not of the row''s month, or another than '
   'the writer''s';
 
+CREATE OR REPLACE FUNCTION cloakroom.delivery(
+  d cloakroom.datasets, OUT message name, OUT sent name, OUT has_time boolean)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN d.has_id THEN 'message_id' ELSE 'row_id' END,
+         CASE WHEN d.definition::jsonb ? 'time' THEN 'message_sent' ELSE 'sent' END, d.definition::jsonb ? 'time'
+$$;
+COMMENT ON FUNCTION cloakroom.delivery(cloakroom.datasets) IS
+  'the columns of a dataset''s rows that tell one delivery from another: its message''s id, and when that was sent';
+
 CREATE OR REPLACE FUNCTION cloakroom.insert_rows(p_dataset text, p_staging regclass, p_first boolean) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
+  delivery record;
   target regclass := cloakroom.row_table(d.name);
   columns text;
   insert_staged text;
@@ -96,9 +106,9 @@ DECLARE
 BEGIN
   -- A delivery is a row or a rejection, not both. Ids first, then "= ANY": a row table is never joined with a local
   -- one (Citus).
+  SELECT * INTO STRICT delivery FROM cloakroom.delivery(d);
   EXECUTE format('SELECT array_agg(r.message_id), array_agg(r.sent) FROM cloakroom.rejections r
-                   WHERE r.message_id = ANY (ARRAY(SELECT %s FROM %s))',
-                 CASE WHEN d.has_id THEN 'message_id' ELSE 'row_id' END, p_staging)
+                   WHERE r.message_id = ANY (ARRAY(SELECT %I FROM %s))', delivery.message, p_staging)
     INTO ids, sents;
   -- By name: reindex adds and drops columns of the table, and the staging table may be older or younger than that. The
   -- lock keeps them as they are from here on.
@@ -111,10 +121,9 @@ BEGIN
     -- In key order, so that two loads do not deadlock.
     'INSERT INTO %s (%s) SELECT %2$s FROM %s s %s ORDER BY s.sent, s.row_id',
     target, columns, p_staging,
-    CASE WHEN ids IS NULL THEN '' WHEN d.has_id THEN 'WHERE s.message_id <> ALL ($1)'
-         -- The row's time is the event's own then, and says nothing of the delivery.
-         WHEN d.definition::jsonb ? 'time' THEN 'WHERE s.row_id <> ALL ($1)'
-         ELSE 'WHERE NOT EXISTS (SELECT FROM unnest($1, $2) AS r(id, at) WHERE r.id = s.row_id AND r.at = s.sent)' END);
+    CASE WHEN ids IS NULL THEN ''
+         ELSE format('WHERE NOT EXISTS (SELECT FROM unnest($1, $2) AS r(id, at) WHERE r.id = s.%I AND r.at = s.%I)',
+                     delivery.message, delivery.sent) END);
   -- ON CONFLICT costs a third more: it looks for each row first, and logs each twice. What comes for the first time
   -- rarely needs it; if a row is there after all, the attempt is undone and made again with it.
   BEGIN
@@ -133,21 +142,25 @@ COMMENT ON FUNCTION cloakroom.insert_rows(text, regclass, boolean) IS
   'stores the staged rows that are new; returns how many';
 
 CREATE OR REPLACE FUNCTION cloakroom.insert_rejections(p_dataset text, p_staging regclass, p_seen integer) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+-- Each delivery is looked up by an index, whatever the planner guesses.
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 DECLARE
   d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
+  delivery record;
   ids uuid[];
   sents timestamptz[];
   counts jsonb;
 BEGIN
-  EXECUTE format(CASE WHEN d.has_id
-    THEN 'SELECT array_agg(u.message_id) FROM %1$s u WHERE u.message_id = ANY (ARRAY(SELECT message_id FROM %2$s))'
-    -- An infinite time is no row's.
-    ELSE 'SELECT array_agg(u.row_id), array_agg(u.sent) FROM %1$s u
-           WHERE u.sent = ANY (ARRAY(SELECT sent FROM %2$s WHERE isfinite(sent)))
-             AND u.create_date = ANY (ARRAY(SELECT (sent AT TIME ZONE ''UTC'')::date FROM %2$s WHERE isfinite(sent)))
-             AND u.row_id = ANY (ARRAY(SELECT message_id FROM %2$s))' END, cloakroom.row_table(d.name), p_staging)
-    INTO ids, sents;
+  SELECT * INTO STRICT delivery FROM cloakroom.delivery(d);
+  -- Deliveries first, then a look at the rows: a row table is never joined with a local one (Citus).
+  EXECUTE format('SELECT array_agg(message_id), array_agg(sent) FROM %s', p_staging) INTO ids, sents;
+  -- Where its sending is the row's time, a delivery can only be in one partition.
+  EXECUTE format('SELECT array_agg(u.%1$I), array_agg(u.%2$I) FROM unnest($1, $2) AS f(id, at)
+                    JOIN %3$s u ON u.%2$I = f.at AND u.%1$I = f.id %4$s', delivery.message, delivery.sent,
+                 cloakroom.row_table(d.name),
+                 CASE WHEN delivery.has_time THEN '' ELSE 'AND u.create_date = (f.at AT TIME ZONE ''UTC'')::date' END)
+    INTO ids, sents USING ids, sents;
   EXECUTE format('
     WITH new AS (
       INSERT INTO cloakroom.rejections
@@ -156,9 +169,7 @@ BEGIN
         SELECT s.message_id, s.sent, $1, s.reason, s.member, s.subject, s.create_date, s.receive_count, s.sealed_body,
                s.data_key, $2
           FROM %s s
-         -- A row with an id of its own does not say when its message was sent; another is one delivery''s alone.
-         WHERE NOT EXISTS (SELECT FROM unnest($3, $4) AS r(id, at)
-                            WHERE r.id = s.message_id AND (r.at IS NULL OR r.at = s.sent))
+         WHERE NOT EXISTS (SELECT FROM unnest($3, $4) AS r(id, at) WHERE r.id = s.message_id AND r.at = s.sent)
          ORDER BY s.message_id, s.sent
       ON CONFLICT DO NOTHING
       RETURNING reason)

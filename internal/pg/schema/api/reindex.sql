@@ -1,5 +1,5 @@
 -- Reindex: tokens under a new index key, beside the old ones, until the view shows the new. rotations.phase goes
--- through columns, live, backfill, indexes, check, snapshots, swap, old, drop. Each function does its own phase, or
+-- through columns, live, backfill, indexes, check, validate, snapshots, swap, old, drop. Each function does its own phase, or
 -- nothing.
 
 CREATE OR REPLACE FUNCTION cloakroom.pending_index_key()

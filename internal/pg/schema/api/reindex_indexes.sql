@@ -134,9 +134,8 @@ BEGIN
     LEFT JOIN pg_index x ON x.indexrelid = to_regclass(format('cloakroom_data.%I', cloakroom.token_index_name(d.name,
       t.column_name)));
   IF left_over = 0 THEN
-    -- Every row has its token by now, and the check that follows looks at each: NOT VALID spares reading them all under
-    -- this lock. Not in the
-    -- transaction of the swap: a reader takes the view's lock first and then the table's.
+    -- NOT VALID spares reading all rows under this lock; phase validate reads them. Not in the transaction of the swap:
+    -- a reader takes the view's lock first and then the table's.
     FOR to_hold IN SELECT d.name, k.column_name, s.column_name AS sealed
                FROM cloakroom.datasets d CROSS JOIN LATERAL cloakroom.token_columns(d.name, ARRAY[run.version]) AS k
                JOIN cloakroom.dataset_columns s ON s.dataset = d.name AND s.kind = 'sealed' AND s.member = k.member

@@ -16,15 +16,52 @@ BEGIN
   left_over := left_over + cloakroom.rows_without_token(p_rotation);
   SELECT left_over + count(*) INTO left_over FROM cloakroom.quarantine q WHERE q.step = 'reindex';
   IF left_over = 0 THEN
+    UPDATE cloakroom.rotations SET phase = 'validate' WHERE id = p_rotation;
+  END IF;
+  RETURN left_over;
+END $$;
+COMMENT ON FUNCTION cloakroom.finish_check(bigint) IS
+  'counts what is unchecked, without a token, or wrong; none: on to validating the CHECKs of the new columns';
+GRANT EXECUTE ON FUNCTION cloakroom.finish_check(bigint) TO cloakroom_rotator;
+
+CREATE OR REPLACE FUNCTION cloakroom.not_valid_checks() RETURNS TABLE (dataset text, rel regclass, con name, leaf boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT d.name, c.conrelid::regclass, c.conname, c.conrelid <> cloakroom.row_table(d.name)
+    FROM cloakroom.datasets d
+    JOIN pg_constraint c ON c.contype = 'c' AND NOT c.convalidated
+     AND (c.conrelid = cloakroom.row_table(d.name)
+          OR c.conrelid IN (SELECT p.part FROM cloakroom.partitions(d.name) AS p))
+$$;
+COMMENT ON FUNCTION cloakroom.not_valid_checks() IS
+  'CHECKs of row tables and their partitions that are not proven of the rows that are there';
+
+CREATE OR REPLACE FUNCTION cloakroom.reindex_validate(p_rotation bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+  run cloakroom.rotations := cloakroom.reindexing(p_rotation, 'validate');
+  left_over bigint;
+  of record;
+BEGIN
+  IF run.id IS NULL THEN
+    RETURN 0;
+  END IF;
+  -- One constraint of one partition a transaction: it is read whole, and only DDL and VACUUM wait. The parents' come
+  -- last, and find nothing left to read.
+  FOR of IN SELECT n.rel, n.con FROM cloakroom.not_valid_checks() AS n ORDER BY n.leaf DESC, 1, 2 LIMIT 1 LOOP
+    EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', of.rel, of.con);
+  END LOOP;
+  SELECT count(*) INTO left_over FROM cloakroom.not_valid_checks();
+  IF left_over = 0 THEN
     -- A transaction that began earlier may have a snapshot from before the backfill.
     UPDATE cloakroom.rotations SET phase = 'snapshots',
       waiting_for = ARRAY(SELECT t.transaction FROM cloakroom.transactions() t) WHERE id = p_rotation;
   END IF;
   RETURN left_over;
 END $$;
-COMMENT ON FUNCTION cloakroom.finish_check(bigint) IS
-  'counts what is unchecked, without a token, or wrong; none: on to waiting for old snapshots';
-GRANT EXECUTE ON FUNCTION cloakroom.finish_check(bigint) TO cloakroom_rotator;
+COMMENT ON FUNCTION cloakroom.reindex_validate(bigint) IS
+  'proves one CHECK of one partition of the rows that are there, and returns how many are left; none: on to waiting '
+  'for old snapshots';
+GRANT EXECUTE ON FUNCTION cloakroom.reindex_validate(bigint) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.transactions() RETURNS TABLE (transaction text, pid integer)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

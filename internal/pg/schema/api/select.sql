@@ -87,10 +87,13 @@ BEGIN
     CASE WHEN r.by_subject IS NOT NULL THEN cloakroom.subject_condition(d.name, r.by_subject) END,
     CASE WHEN r.by_row IS NOT NULL THEN format('u.row_id = %L', r.by_row) END,
     CASE WHEN r.by_message IS NOT NULL THEN
-      format('u.%I = %L', CASE WHEN d.has_id THEN 'message_id' ELSE 'row_id' END, r.by_message) END,
+      format('u.%I = %L', (cloakroom.delivery(d)).message, r.by_message) END,
     CASE WHEN by_tokens THEN coalesce('(' || tokens || ')', 'false') END,
-    CASE WHEN r.from_date IS NOT NULL THEN format('u.create_date >= %L', r.from_date) END,
-    CASE WHEN r.to_date IS NOT NULL THEN format('u.create_date <= %L', r.to_date) END);
+    -- The time says the same as the date, and the primary key begins with it: a row id is looked for among its day's.
+    CASE WHEN r.from_date IS NOT NULL THEN
+      format('u.create_date >= %1$L AND u.sent >= %1$L::timestamp AT TIME ZONE %2$L', r.from_date, 'UTC') END,
+    CASE WHEN r.to_date IS NOT NULL THEN
+      format('u.create_date <= %L AND u.sent < %L::timestamp AT TIME ZONE %L', r.to_date, r.to_date + 1, 'UTC') END);
 END $$;
 COMMENT ON FUNCTION cloakroom.row_condition(cloakroom.requests) IS
   'the WHERE clause of the row table u that a request selects by';
