@@ -180,6 +180,16 @@ func reindex(v *twoDatasets) {
 		v.t.Errorf("%d rows were checked, want 4", n)
 	}
 	v.finished("finish_check", run)
+	unproven := `SELECT count(*) FROM pg_constraint
+		WHERE connamespace = 'cloakroom_data'::regnamespace AND contype = 'c' AND NOT convalidated`
+	if n := get[int](v, "owner", unproven); n == 0 {
+		v.t.Error("every CHECK is proven before the rows were looked at")
+	}
+	for get[int](v, "rotator", `SELECT cloakroom.reindex_validate($1)`, run) > 0 {
+	}
+	if n := get[int](v, "owner", unproven); n != 0 {
+		v.t.Errorf("%d CHECKs are not proven", n)
+	}
 	// Autovacuum and the pools of other tests' sessions are not of this database, but one of ours may be at work.
 	for range 100 {
 		if len(get[pq.Int32Array](v, "rotator", `SELECT cloakroom.reindex_snapshots($1)`, run)) == 0 {

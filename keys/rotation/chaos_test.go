@@ -320,6 +320,8 @@ func (c *chaos) converge(t *testing.T) {
 			c.forgotten+c.old)
 	}
 	for what, query := range map[string]string{
+		"CHECKs are not proven of every row": `SELECT count(*) FROM pg_constraint
+			WHERE connamespace = 'cloakroom_data'::regnamespace AND NOT convalidated`,
 		"rotations have not ended":           `SELECT count(*) FROM cloakroom.rotations WHERE state = 'running'`,
 		"rows need a key that is gone":       `SELECT count(*) FROM cloakroom_data.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
 		"rejections need a key that is gone": `SELECT count(*) FROM cloakroom.rejections u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,

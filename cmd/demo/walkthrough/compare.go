@@ -140,7 +140,8 @@ func (s *show) dump(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	var tables []string
-	const list = `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('cloakroom', 'cloakroom_data')`
+	const list = `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+		WHERE schemaname IN ('cloakroom', 'cloakroom_data')`
 	if err := db.SelectContext(ctx, &tables, list); err != nil {
 		return nil, pg.Redact(err)
 	}

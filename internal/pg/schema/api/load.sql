@@ -142,9 +142,10 @@ COMMENT ON FUNCTION cloakroom.insert_rows(text, regclass, boolean) IS
   'stores the staged rows that are new; returns how many';
 
 CREATE OR REPLACE FUNCTION cloakroom.insert_rejections(p_dataset text, p_staging regclass, p_seen integer) RETURNS jsonb
--- Each delivery is looked up by an index, whatever the planner guesses.
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off
-AS $$
+-- Each delivery is looked up by an index, whatever the planner guesses. Disabled plans have a huge cost, for which JIT
+-- would compile the statement.
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+  SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
   delivery record;

@@ -1,6 +1,6 @@
 -- Reindex: tokens under a new index key, beside the old ones, until the view shows the new. rotations.phase goes
--- through columns, live, backfill, indexes, check, validate, snapshots, swap, old, drop. Each function does its own phase, or
--- nothing.
+-- through columns, live, backfill, indexes, check, validate, snapshots, swap, old, drop. Each function does its own
+-- phase, or nothing.
 
 CREATE OR REPLACE FUNCTION cloakroom.pending_index_key()
 RETURNS TABLE (version integer, kek text, kek_id text, wrapped bytea, key_check bytea)

@@ -24,13 +24,16 @@ COMMENT ON FUNCTION cloakroom.finish_check(bigint) IS
   'counts what is unchecked, without a token, or wrong; none: on to validating the CHECKs of the new columns';
 GRANT EXECUTE ON FUNCTION cloakroom.finish_check(bigint) TO cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.not_valid_checks() RETURNS TABLE (dataset text, rel regclass, con name, leaf boolean)
+CREATE OR REPLACE FUNCTION cloakroom.not_valid_checks()
+RETURNS TABLE (dataset text, rel regclass, con name, leaf boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT d.name, c.conrelid::regclass, c.conname, c.conrelid <> cloakroom.row_table(d.name)
     FROM cloakroom.datasets d
     JOIN pg_constraint c ON c.contype = 'c' AND NOT c.convalidated
      AND (c.conrelid = cloakroom.row_table(d.name)
           OR c.conrelid IN (SELECT p.part FROM cloakroom.partitions(d.name) AS p))
+     -- Ours have their column's name; others are their makers' business.
+     AND EXISTS (SELECT FROM cloakroom.dataset_columns k WHERE k.dataset = d.name AND k.column_name = c.conname)
 $$;
 COMMENT ON FUNCTION cloakroom.not_valid_checks() IS
   'CHECKs of row tables and their partitions that are not proven of the rows that are there';
