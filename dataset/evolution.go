@@ -20,6 +20,7 @@ const (
 	phaseWiden           // change the types of columns, under the views as they are
 	phaseEpoch           // from here on, events are stored as the new definition says
 	phaseBackfill        // bring the rows that are there up to it
+	phaseJudge           // stop if a new index gives away too much
 	phaseIndex           // make indexes, partition by partition
 	phaseHold            // hold new rows to the CHECKs
 	phaseValidate        // look at the rows that are there
@@ -39,6 +40,9 @@ type Step struct {
 	Apart bool
 	// Indexes are token columns whose index is made on each partition, by PartitionIndexSQL.
 	Indexes []string
+	// Judged are token columns of new indexes. Unless each gives away little, the change waits here: the rows have their
+	// tokens, and no view shows them yet.
+	Judged []string
 
 	phase int
 }
@@ -103,6 +107,53 @@ func Plan(old, new *Dataset, version uint32) Evolution {
 	return e
 }
 
+// Retreat is the way out of a change from old to stopped that waits to be judged, for an index that gives away too much.
+// new is stopped without some of the indexes that it adds: nothing else can be taken back, because rows are as stopped
+// says. It reports false if new is anything else.
+func Retreat(old, stopped, new *Dataset, version uint32) (Evolution, bool) {
+	rest, err := ParseCanonical(stopped.Canonical())
+	if err != nil {
+		return Evolution{}, false
+	}
+	p := &planner{old: old, new: new, version: version}
+	var drop string
+	for i := range rest.Members {
+		m := &rest.Members[i]
+		had, _ := old.Member(m.Name)
+		wanted, kept := new.Member(m.Name)
+		if m.Protect == nil || !kept || wanted.Protect == nil {
+			continue
+		}
+		m.Protect.Indexes = slices.DeleteFunc(slices.Clone(m.Protect.Indexes), func(kind string) bool {
+			added := had != nil && (had.Protect == nil || !slices.Contains(had.Protect.Indexes, kind))
+			gone := added && !slices.Contains(wanted.Protect.Indexes, kind)
+			if gone {
+				drop += p.alter("DROP COLUMN %s", quote(Index{Member: m, Kind: kind}.TokenColumn(version)))
+			}
+			return gone
+		})
+	}
+	if drop == "" || rest.Hash() != new.Hash() {
+		return Evolution{}, false
+	}
+	// What is left of the way from old to new. All before the gate is done, and rows are filled.
+	for i := range new.Members {
+		if before, there := old.Member(new.Members[i].Name); there {
+			p.memberChanges(before, &new.Members[i])
+		} else {
+			p.addMember(&new.Members[i])
+		}
+	}
+	p.order()
+	p.steps = slices.DeleteFunc(p.steps, func(s Step) bool { return s.phase < phaseJudge })
+	p.views(drop)
+	changes := Plan(stopped, new, version).Changes
+	for _, c := range p.changes {
+		changes[0].Remains = append(changes[0].Remains, c.Remains...)
+	}
+	return Evolution{Changes: changes, Steps: p.merge()}, true
+}
+
 // merge brings the steps of all changes into the order of their phases, and joins those that can be one.
 func (p *planner) merge() []Step {
 	p.step(phaseEpoch, ByEpoch, "record the definition, and wait until every daemon has read it", "")
@@ -112,6 +163,7 @@ func (p *planner) merge() []Step {
 		if n := len(out) - 1; n >= 0 && out[n].phase == s.phase && s.phase != phaseBackfill {
 			out[n].SQL += s.SQL
 			out[n].Indexes = append(out[n].Indexes, s.Indexes...)
+			out[n].Judged = append(out[n].Judged, s.Judged...)
 			continue
 		}
 		out = append(out, s)

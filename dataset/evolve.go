@@ -134,6 +134,16 @@ func (p *planner) makeIndexes(indexes []Index) {
 	}
 }
 
+// judge stops a change whose new indexes give away too much, before they are made on every partition.
+func (p *planner) judge(indexes []Index) {
+	for _, ix := range indexes {
+		p.steps = append(p.steps, Step{
+			By: ByRotation, Title: "judge what the new indexes give away, and stop if it is too much",
+			Judged: []string{ix.TokenColumn(p.version)}, phase: phaseJudge,
+		})
+	}
+}
+
 // views makes the views again in one transaction with a change of the table.
 func (p *planner) views(change string) {
 	p.step(phaseViews, ByOwner, "make the views again, granted as before", change)
@@ -261,6 +271,7 @@ func (p *planner) addIndex(ix Index) {
 	p.prepare(p.alter("ADD COLUMN %s %s", quote(ix.TokenColumn(p.version)), tokenType))
 	p.step(phaseBackfill, ByRotation,
 		"make the tokens of "+ix.TokenColumn(p.version)+" in rows that have a sealed value and no token", "")
+	p.judge([]Index{ix})
 	p.makeIndexes([]Index{ix})
 	p.hold([]check{tokenCheck(ix, p.version)})
 	p.views("")
@@ -304,6 +315,7 @@ func (p *planner) protect(old, new *Member) {
 	}
 	p.step(phaseBackfill, ByRotation,
 		"seal "+new.Name+" in the rows that have it in clear, with its tokens, and set "+old.Name+" to NULL", "")
+	p.judge(new.Indexes())
 	p.makeIndexes(new.Indexes())
 	p.hold(new.checks(p.version))
 	p.step(phaseProve, ByOwner, "refuse to go on if a value is left in clear", p.noneLeft(old))

@@ -99,11 +99,20 @@ func applyDataset(ctx context.Context, db *sqlx.DB, d *dataset.Dataset) (Applied
 		return Applied{}, fmt.Errorf("applying dataset %s: %w", d.Name, pg.Redact(err))
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
-	if under, err := underWay(ctx, tx, d); err != nil || under != nil {
-		return Applied{Changed: true, Evolution: under}, err
+	under, err := findUnderWay(ctx, tx, d)
+	if err != nil {
+		return Applied{}, err
+	}
+	var dropped *int64
+	var plan *dataset.Evolution
+	if under != nil {
+		if plan = under.plan; !under.dropped {
+			return Applied{Changed: true, Evolution: plan}, nil
+		}
+		dropped = &under.Rotation
 	}
 	var versions pq.Int32Array
-	if err := tx.GetContext(ctx, &versions, `SELECT cloakroom.begin_dataset($1)`, d.Name); err != nil {
+	if err := tx.GetContext(ctx, &versions, `SELECT cloakroom.begin_dataset($1, $2)`, d.Name, dropped); err != nil {
 		return Applied{}, fmt.Errorf("applying dataset %s: %w", d.Name, pg.Redact(err))
 	}
 	there, err := readDatasets(ctx, tx)
@@ -119,7 +128,7 @@ func applyDataset(ctx context.Context, db *sqlx.DB, d *dataset.Dataset) (Applied
 		return Applied{}, nil
 	default:
 		applied.Changed = true
-		applied.Evolution, err = beginEvolution(ctx, tx, old, d, versions)
+		applied.Evolution, err = beginEvolution(ctx, tx, old, d, versions, plan)
 	}
 	if err != nil {
 		return Applied{}, fmt.Errorf("applying dataset %s: %w", d.Name, pg.Redact(err))

@@ -38,15 +38,26 @@ func (v *Vault) PlanDataset(ctx context.Context, d *dataset.Dataset) (*dataset.E
 	return &e, nil
 }
 
-// underWay gives the plan of the change to d that was begun already; nil: none is.
-func underWay(ctx context.Context, tx *sqlx.Tx, d *dataset.Dataset) (*dataset.Evolution, error) {
-	var at struct {
-		Old        string `db:"old_definition"`
-		Definition string `db:"definition"`
-		Version    uint32 `db:"version"`
-	}
-	err := tx.GetContext(ctx, &at, `
-		SELECT e.old_definition, e.definition, e.version FROM cloakroom.evolutions e JOIN cloakroom.rotations r ON r.id = e.rotation
+// underWay is the change of a dataset that was begun and is not done.
+type underWay struct {
+	Rotation   int64  `db:"rotation"`
+	Old        string `db:"old_definition"`
+	Definition string `db:"definition"`
+	Version    uint32 `db:"version"` // of the index key
+	By         string `db:"run_by"`  // of the next step
+
+	plan *dataset.Evolution
+	// dropped says that plan is another one's, that ends this change: it waits at the gate, and its index is not wanted.
+	dropped bool
+}
+
+// findUnderWay looks for a change that leads to d, or that d takes back. It gives nil if none is under way.
+func findUnderWay(ctx context.Context, tx *sqlx.Tx, d *dataset.Dataset) (*underWay, error) {
+	at := &underWay{}
+	err := tx.GetContext(ctx, at, `
+		SELECT e.rotation, e.old_definition, e.definition, e.version, s.run_by
+		  FROM cloakroom.evolutions e JOIN cloakroom.rotations r ON r.id = e.rotation
+		 CROSS JOIN LATERAL cloakroom.evolution_state(e.rotation) AS s
 		 WHERE r.state = 'running' AND e.dataset = $1`, d.Name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -54,15 +65,30 @@ func underWay(ctx context.Context, tx *sqlx.Tx, d *dataset.Dataset) (*dataset.Ev
 	if err != nil {
 		return nil, fmt.Errorf("looking for a change of dataset %s: %w", d.Name, pg.Redact(err))
 	}
-	if at.Definition != string(d.Canonical()) {
-		return nil, fmt.Errorf("changing dataset %s: another change of it is under way: let it end first: keys rotate", d.Name)
-	}
 	old, err := dataset.ParseCanonical([]byte(at.Old))
 	if err != nil {
 		return nil, fmt.Errorf("reading dataset %s: %w", d.Name, err)
 	}
-	e := dataset.Plan(old, d, at.Version)
-	return &e, nil
+	if at.Definition == string(d.Canonical()) {
+		e := dataset.Plan(old, d, at.Version)
+		at.plan = &e
+		return at, nil
+	}
+	if at.By != "gate" {
+		return nil, fmt.Errorf("changing dataset %s: another change of it is under way: let it end first: keys rotate",
+			d.Name)
+	}
+	stopped, err := dataset.ParseCanonical([]byte(at.Definition))
+	if err != nil {
+		return nil, fmt.Errorf("reading dataset %s: %w", d.Name, err)
+	}
+	e, ok := dataset.Retreat(old, stopped, d, at.Version)
+	if !ok {
+		return nil, fmt.Errorf("changing dataset %s: a change of it waits, because a new index gives away too much: apply "+
+			"its file without that index and with nothing else changed, or let it go on: --accept-leakage", d.Name)
+	}
+	at.plan, at.dropped = &e, true
+	return at, nil
 }
 
 // evolutionStep is a row of cloakroom.evolution_steps.
@@ -80,7 +106,10 @@ func stepsOf(e dataset.Evolution) []evolutionStep {
 		by := s.By
 		if by == dataset.ByRotation {
 			by = "fill"
-			if len(s.Indexes) > 0 {
+			switch {
+			case len(s.Judged) > 0:
+				by = "gate"
+			case len(s.Indexes) > 0:
 				by = "index"
 			}
 		}
@@ -135,12 +164,18 @@ func workOf(old, new *dataset.Dataset, version uint32) work {
 }
 
 // beginEvolution plans a change and writes it down. Nothing of it is done before the transaction is committed.
-func beginEvolution(ctx context.Context, tx *sqlx.Tx, old, new *dataset.Dataset, versions []int32) (*dataset.Evolution, error) {
+// plan is nil unless the steps are known already.
+func beginEvolution(ctx context.Context, tx *sqlx.Tx, old, new *dataset.Dataset, versions []int32,
+	plan *dataset.Evolution) (*dataset.Evolution, error) {
 	if len(versions) != 1 {
 		return nil, fmt.Errorf("the vault has %d live index keys, not one: keys rotate", len(versions))
 	}
 	version := uint32(versions[0])
-	e := dataset.Plan(old, new, version)
+	if plan == nil {
+		e := dataset.Plan(old, new, version)
+		plan = &e
+	}
+	e := *plan
 	if refused := e.Refused(); len(refused) > 0 {
 		return nil, refusal(refused)
 	}
@@ -153,9 +188,14 @@ func beginEvolution(ctx context.Context, tx *sqlx.Tx, old, new *dataset.Dataset,
 		return nil, err
 	}
 	w := workOf(old, new, version)
+	judged := pq.StringArray{}
+	for _, s := range e.Steps {
+		judged = append(judged, s.Judged...)
+	}
 	var rotation int64
-	err = tx.GetContext(ctx, &rotation, `SELECT cloakroom.begin_evolution($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		new.Name, version, string(new.Canonical()), string(columns), w.members, w.clear, w.tokens, w.reveals, w.again,
+	err = tx.GetContext(ctx, &rotation,
+		`SELECT cloakroom.begin_evolution($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		new.Name, version, string(new.Canonical()), string(columns), w.members, w.clear, w.tokens, w.reveals, w.again, judged,
 		append(pq.StringArray{}, Remains(e)...), string(steps))
 	return &e, err
 }

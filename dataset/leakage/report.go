@@ -19,6 +19,7 @@ const (
 type Data struct {
 	Index     dataset.Index
 	Nothing   int64 // rows whose token says "none"; they are in nothing below
+	Halves    bool  // the attacker knows one half of the rows, and the other is attacked
 	Histogram Histogram
 	Cells     *Cells   // by what is clear beside it; nil: nothing is
 	Vectors   []Vector // of the most frequent tokens, by the same cells
@@ -32,6 +33,7 @@ type Index struct {
 	Index   string `json:"index"`
 	Column  string `json:"column"` // in the analysts' view
 	Nothing int64  `json:"rows_that_mean_none"`
+	Halves  bool   `json:"halves"` // the figures are of one half of the rows; the attacker knows the other
 	Figures
 	GivesAway float64 `json:"gives_away"`            // share of rows
 	WithClear float64 `json:"gives_away_with_clear"` // share of rows, by the better of the attacks
@@ -79,7 +81,7 @@ type Report struct {
 func Measure(data Data, rate float64) Index {
 	ix := Index{
 		Member: data.Index.Member.Name, Index: data.Index.Kind, Column: data.Index.ViewColumn(), Nothing: data.Nothing,
-		Figures: data.Histogram.Figures(), Unicity: Pinned(data.Users, data.Holders), histogram: data.Histogram,
+		Halves: data.Halves, Figures: data.Histogram.Figures(), Unicity: Pinned(data.Users, data.Holders), histogram: data.Histogram,
 	}
 	alone := RankMatching(data.Histogram)
 	with := alone
@@ -100,11 +102,19 @@ func Measure(data Data, rate float64) Index {
 	return ix
 }
 
+// TooFewRows reports whether so many rows, or halves of them, say too little.
+func TooFewRows(rows int64, halves bool) bool {
+	if halves {
+		rows *= 2
+	}
+	return rows < MinRows
+}
+
 // judge says in a sentence what the figures mean, and what to do.
 func judge(ix Index) (Verdict, string) {
 	switch {
-	case ix.Rows < MinRows:
-		return TooFew, fmt.Sprintf("%d rows are too few to judge: look again at %d", ix.Rows, MinRows)
+	case TooFewRows(ix.Rows, ix.Halves):
+		return TooFew, fmt.Sprintf("too few rows to judge: look again when a month has %d", MinRows)
 	case ix.GivesAway > MaxGivesAway:
 		what := "how often a token occurs tells whose value it is"
 		if ix.Tokens < 1000 {
@@ -117,19 +127,18 @@ func judge(ix Index) (Verdict, string) {
 	return OK, "how often tokens occur tells little"
 }
 
-// All is the share of rows that is given away if all tokens of a member, and what it reveals, are taken together:
-// never less than by the one of its indexes that gives most.
-func (r *Report) All(member string, rows ...float64) {
+// All adds the share of rows that is given away if all tokens of a member, and what it reveals, are taken together: never
+// less than by the one of its indexes that gives most. right are the rows guessed right by each way to do so, of the
+// rows of its finest index.
+func (r *Report) All(member, finest string, right ...float64) {
 	t := Together{Member: member}
 	for _, ix := range r.Indexes {
-		if ix.Member == member {
-			t.GivesAway = max(t.GivesAway, ix.GivesAway)
+		if ix.Member != member {
+			continue
 		}
-	}
-	for _, ix := range r.Indexes {
-		if ix.Member == member && ix.Rows > 0 {
-			t.GivesAway = max(t.GivesAway, Share(slices.Max(append(rows, 0)), ix.Rows))
-			break
+		t.GivesAway = max(t.GivesAway, ix.GivesAway)
+		if ix.Index == finest {
+			t.GivesAway = max(t.GivesAway, Share(slices.Max(append(right, 0)), ix.Rows))
 		}
 	}
 	r.Members = append(r.Members, t)

@@ -165,7 +165,7 @@ func (s *sampler) report(rate float64) *Report {
 	indexes := s.d.Indexes()
 	for i, ix := range indexes {
 		data := s.count(func(row *sampleRow) string { return row.tokens[i] }, cellOf)
-		data.Index = ix
+		data.Index, data.Halves = ix, true
 		if len(r.Clear) == 0 {
 			data.Cells = nil
 		}
@@ -210,7 +210,7 @@ func (s *sampler) together(r *Report, indexes []dataset.Index, m *dataset.Member
 		at := slices.Index(clear, m.RevealColumn())
 		right = append(right, s.count(symbol, func(row *sampleRow) string { return row.clear[at] }).Cells.Labelled())
 	}
-	r.All(m.Name, right...)
+	r.All(m.Name, indexes[tokens[0]].Kind, right...)
 }
 
 // count counts symbols alone and by cell, as the vault's function does.

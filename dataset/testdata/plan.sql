@@ -102,6 +102,8 @@ END $cloakroom$;
 
 -- rotation: seal relay in the rows that have it in clear, with its tokens, and set relay to NULL []
 
+-- rotation: judge what the new indexes give away, and stop if it is too much []
+
 -- rotation: make the index on each partition ["masked_relay_v1"]
 
 -- owner: hold rows to it []

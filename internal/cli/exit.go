@@ -38,7 +38,8 @@ var ExitCodes = [...]struct{ Meaning, Do string }{
 	},
 	ExitNotYours: {
 		"not approved, or not yours to do",
-		"ask for approval, or for the role. A request that was denied or has expired is made again",
+		"ask for approval, or for the role. A request that was denied or has expired is made again. A new index that " +
+			"gives away too much is taken out of its dataset, or accepted with a reason",
 	},
 	ExitNotLogged: {
 		"the audit log is unavailable",
@@ -100,6 +101,7 @@ var exitsBySentinel = []struct {
 	{keys.ErrNoKey, ExitKey},
 	{recovery.ErrIntegrity, ExitIntegrity},
 	{keys.ErrQuarantined, ExitIntegrity},
+	{keys.ErrGivesAway, ExitNotYours},
 	{keys.ErrUnfinished, ExitUnfinished},
 	{context.Canceled, ExitUnfinished},
 }

@@ -33,6 +33,9 @@ func TestEachFunctionRuns(t *testing.T) {
 	for _, d := range v.datasets {
 		openings(v, d)
 	}
+	for _, d := range v.datasets {
+		leakages(v, d)
+	}
 	reseal(v)
 	reindex(v)
 	forget(v)
@@ -55,7 +58,7 @@ func TestEachFunctionRuns(t *testing.T) {
 		}
 		missing = slices.DeleteFunc(missing, func(name string) bool {
 			return slices.Contains(elsewhere, name) || slices.Contains(definedIn(t, "evolve"), name) ||
-				slices.Contains(definedIn(t, "evolve_rows"), name)
+				slices.Contains(definedIn(t, "evolve_rows"), name) || slices.Contains(definedIn(t, "evolve_gate"), name)
 		})
 		if len(missing) == 0 {
 			return
@@ -120,6 +123,26 @@ func readings(v *twoDatasets) {
 		get[[]byte](v, "owner", `SELECT cloakroom.log_root($1)`, size))
 	if n := get[int](v, "rotator", `SELECT rows FROM cloakroom.rotation_plan(now())`); n != 4 {
 		v.t.Errorf("the plan has %d rows, want 4", n)
+	}
+}
+
+// leakages are the functions that say what an index gives away.
+func leakages(v *twoDatasets, d *dataset.Dataset) {
+	v.t.Helper()
+	ix := d.Indexes()[0]
+	column, clear := ix.TokenColumn(1), pq.StringArray{d.Subject}
+	month := get[time.Time](v, "rotator", `SELECT month FROM cloakroom.leakage_span($1, $2)`, d.Name, column)
+	v.do("rotator", `SELECT * FROM cloakroom.measure_index($1, $2, $3)`, d.Name, ix.Member.Name, ix.Kind)
+	v.do("rotator", `SELECT * FROM cloakroom.leakage_figures()`)
+	v.do("rotator", `SELECT * FROM cloakroom.leakage_values($1, $2, $3)`, d.Name, clear, month)
+	v.do("rotator", `SELECT * FROM cloakroom.leakage_pairs($1, $2, $3, 10)`, d.Name, column, month)
+	if n := get[int](v, "rotator", `SELECT count(*) FROM cloakroom.leakage_counts($1, $2, $3, $4, true, 10)`, d.Name,
+		pq.StringArray{column}, clear, month); n != 4 { // nothing, alone, a cell, a token
+		v.t.Errorf("%s: %d parts of counts, want 4", d.Name, n)
+	}
+	if n := get[int](v, "rotator", `SELECT rows FROM cloakroom.token_rows($1, $2, $3, $4)`, d.Name, column, month,
+		pq.StringArray{strings.Repeat("t", 22), "x"}); n != 2 {
+		v.t.Errorf("%s: %d rows have the token, want 2", d.Name, n)
 	}
 }
 

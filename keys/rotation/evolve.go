@@ -11,11 +11,13 @@ import (
 
 // Evolved is what a change of a dataset did, and what it leaves to the operator.
 type Evolved struct {
-	Dataset  string         `json:"dataset"`
-	Steps    []string       `json:"steps"`              // taken by this run
-	Rows     int64          `json:"rows"`               // written by this run
-	Operator []OperatorStep `json:"operator,omitempty"` // once all else is done
-	Remains  []string       `json:"remains,omitempty"`  // where old values still are after that
+	Dataset string   `json:"dataset"`
+	Steps   []string `json:"steps"` // taken by this run
+	Rows    int64    `json:"rows"`  // written by this run
+	// Judged are the new indexes that this run judged, before analysts see them.
+	Judged   []keys.IndexLeakage `json:"judged,omitempty"`
+	Operator []OperatorStep      `json:"operator,omitempty"` // once all else is done
+	Remains  []string            `json:"remains,omitempty"`  // where old values still are after that
 }
 
 // OperatorStep needs rights or decisions that no program of ours has.
@@ -27,7 +29,7 @@ type OperatorStep struct {
 // Evolve finishes the change of a dataset that keys.ApplyDataset began; without one it does nothing. A vault without a KEK
 // goes as far as it can without keys, and then gives keys.ErrUnfinished.
 //
-// Its errors are those of Rotate. A view that depends on one of ours stops it: the error names the view.
+// Its errors are those of Rotate, and keys.ErrGivesAway: a new index gives away too much, and the change waits. A view that depends on one of ours stops it: the error names the view.
 func Evolve(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
 	return run(ctx, v, o, func(j *job, r *Report) error { return j.evolve(ctx, r) })
 }
@@ -95,6 +97,8 @@ func (j *job) evolveStep(ctx context.Context, at evolution, r *Report) error {
 		})
 	case "fill":
 		return j.fill(ctx, at, r)
+	case "gate":
+		return j.judge(ctx, at, r)
 	case "index":
 		return j.evolveIndexes(ctx, at)
 	}

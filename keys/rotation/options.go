@@ -6,6 +6,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"cloakroom/keys"
 	"cloakroom/keys/verify"
 )
 
@@ -21,6 +22,8 @@ type Options struct {
 	MaxLag    time.Duration // pause while a standby's replay lags by more; 0: ignore standbys
 	PauseFile string        // pause while this file exists
 	Patience  time.Duration // how long to wait for locks, outages and old snapshots: 10 min
+	// AcceptLeakage is why a new index may give away too much: an entry of the audit log. Empty: it may not.
+	AcceptLeakage string
 	// Owner connects as cloakroom_owner, for CREATE INDEX CONCURRENTLY, which cannot run in a
 	// function. Nil: Reindex builds indexes in functions, during which loads wait; for large
 	// partitions it refuses.
@@ -87,6 +90,9 @@ type Report struct {
 	Unfinished        []Unfinished   `json:"unfinished,omitempty"` // in a dry run: what an earlier run left
 	Verified          *verify.Report `json:"verified,omitempty"`
 	Seconds           float64        `json:"seconds"`
+
+	// Leakage is what each index gave away when it was last measured, of a Rotate that measured it.
+	Leakage []keys.IndexLeakage `json:"leakage,omitempty"`
 }
 
 // Quarantined is a row, or a rejection, that did not open. It holds no value.

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,12 +13,14 @@ import (
 	"cloakroom/keys/verify"
 )
 
-// Rotate does what the vault's policy says is due, in this order: it makes the partitions ahead, purges old rejections, rewraps
-// under the wanted KEK, finishes the change of a dataset, closes and reseals old data keys, retires those that hold nothing, and reindexes if the live index key
-// is old. It first finishes what an earlier run left unfinished, and at its end verifies a sample.
+// Rotate does what the vault's policy says is due, in this order: it makes the partitions ahead, purges old rejections,
+// rewraps under the wanted KEK, finishes the change of a dataset, closes and reseals old data keys, retires those that
+// hold nothing, reindexes if the live index key is old, and measures what indexes give away that were not measured for a
+// month. It first finishes what an earlier run left unfinished, and at its end verifies a sample.
 //
-// It returns keys.ErrQuarantined if rows do not open, keys.ErrUnfinished if it has to be run again, an error of package kek,
-// or the database's. The report is true in any case.
+// It returns keys.ErrQuarantined if rows do not open, keys.ErrGivesAway if the change of a dataset waits for a person,
+// keys.ErrUnfinished if it has to be run again, an error of package kek, or the database's. The report is true in any
+// case.
 func Rotate(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
 	return run(ctx, v, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)
@@ -35,17 +38,24 @@ func Rotate(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
 				return err
 			}
 		}
-		if err := j.evolve(ctx, r); err != nil {
-			return err
+		// An index that a person has to decide on keeps nothing waiting but a reindex.
+		waits := j.evolve(ctx, r)
+		if waits != nil && !errors.Is(waits, keys.ErrGivesAway) {
+			return waits
 		}
 		if err := j.resealDue(ctx, due.DataKeys, r); err != nil {
-			return err
+			return errors.Join(waits, err)
 		}
-		if err := j.reindexDue(ctx, due.IndexKeys, r); err != nil {
-			return err
+		if waits == nil {
+			if err := j.reindexDue(ctx, due.IndexKeys, r); err != nil {
+				return err
+			}
+		}
+		if err := j.measure(ctx, r); err != nil {
+			return errors.Join(waits, err)
 		}
 		r.Verified, err = verify.Run(ctx, v, verify.Options{})
-		return err
+		return errors.Join(waits, err)
 	})
 }
 

@@ -31,7 +31,7 @@ func ingestMetrics(t *testing.T) []metric {
 var description = regexp.MustCompile(`fqName: "(\w+)", help: "(.*?)", .*variableLabels: \{(.*?)\}`)
 
 // metricsOf are our metrics of a collector; the Go runtime's are left out. A metric without a series
-// is found, too: it is a counter if its name says so.
+// is found, too: its name says what it is.
 func metricsOf(t *testing.T, c prometheus.Collector) []metric {
 	t.Helper()
 	all := map[string]metric{}
@@ -51,8 +51,11 @@ func metricsOf(t *testing.T, c prometheus.Collector) []metric {
 				m.Labels = append(m.Labels, described{Name: name})
 			}
 		}
-		if strings.HasSuffix(m.Name, "_total") {
+		switch {
+		case strings.HasSuffix(m.Name, "_total"):
 			m.Type = "counter"
+		case strings.HasSuffix(m.Name, "_ratio"), strings.HasSuffix(m.Name, "_timestamp_seconds"):
+			m.Type = "gauge"
 		}
 		all[m.Name] = m
 	}

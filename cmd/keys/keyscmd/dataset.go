@@ -19,7 +19,7 @@ the vault, and every program reads it from there.`,
 		Example: "  keys dataset lint orders.yaml\n  keys dataset plan orders.yaml\n  keys dataset apply orders.yaml",
 	}
 	cmd.AddCommand(newDatasetLintCommand(), newDatasetPlanCommand(vault), newDatasetApplyCommand(vault),
-		newDatasetListCommand(vault), newDatasetShowCommand(vault))
+		newDatasetListCommand(vault), newDatasetShowCommand(vault), newDatasetLeakageCommand(vault))
 	return cmd
 }
 

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"cloakroom/dataset"
+	"cloakroom/dataset/leakage"
 	"cloakroom/internal/cli"
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
@@ -92,6 +94,7 @@ func printRemains(w io.Writer, remains []string) {
 }
 
 func newDatasetApplyCommand(vault *cli.VaultFlags) *cobra.Command {
+	var accept string
 	cmd := &cobra.Command{
 		Use:   "apply FILE",
 		Short: "Put a dataset into the vault, or change one that is there",
@@ -102,10 +105,15 @@ A dataset that is there with another definition is changed while everything runs
 says how. It can be killed at any time: the same command, or keys rotate, goes on. Without --kek it
 goes as far as it can, and keys rotate does the rest.
 
+An index that is added is judged once the rows that are there have its tokens. If it gives away more
+than 5 % of 10,000 rows or more, the change waits, before an analyst sees it: apply the file without the
+index, or let it go on with --accept-leakage, which is an entry of the audit log.
+
 Needs the login of keys init.`,
 		Example: "  keys dataset apply orders.yaml",
 		Args:    cli.Args("FILE"),
 	}
+	declareAccept(cmd, &accept)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		d, err := lintFile(cmd, args[0])
 		if err != nil {
@@ -123,17 +131,43 @@ Needs the login of keys init.`,
 			cli.Printf(cmd.OutOrStdout(), "dataset %s is in the vault as it is\n", d.Name)
 			return nil
 		case applied.Evolution != nil:
-			return evolve(cmd, vault, applied.Evolution)
+			return evolve(cmd, vault, applied.Evolution, accept)
 		}
 		cli.Printf(cmd.OutOrStdout(), "dataset %s applied, revision %d: analysts read public.%s and public.%s\n",
 			d.Name, applied.Revision, d.Table, d.DuplicatesView())
+		if len(d.Indexes()) > 0 {
+			cli.Printf(cmd.OutOrStdout(), "once it has %s rows: keys dataset leakage %s says what equal tokens give away\n",
+				big(leakage.MinRows), d.Name)
+		}
 		return nil
 	}
 	return cmd
 }
 
+// declareAccept declares --accept-leakage. An empty reason is none.
+func declareAccept(cmd *cobra.Command, accept *string) {
+	cli.Of(cmd).Check(accept, "accept-leakage", "REASON why a new index may give away too much; the audit log keeps it",
+		func(reason string) error {
+			if n := utf8.RuneCountInString(reason); strings.TrimSpace(reason) == "" || n > 1000 {
+				return errors.New("want a reason of 1 to 1000 characters")
+			}
+			return nil
+		})
+}
+
+// printJudged says what new indexes give away.
+func printJudged(w io.Writer, judged []keys.IndexLeakage) {
+	for _, l := range judged {
+		what := "gives away " + leakage.Percent(l.GivesAway) + " of " + cli.Count(l.Rows, "row")
+		if l.Verdict == string(leakage.TooFew) {
+			what = fmt.Sprintf("%s are too few to judge it: keys dataset leakage %s says more later", cli.Count(l.Rows, "row"), l.Dataset)
+		}
+		cli.Printf(w, "judged       index %s of %s: %s\n", l.Index, l.Member, what)
+	}
+}
+
 // evolve takes the change on as far as this login and its KEK can.
-func evolve(cmd *cobra.Command, vault *cli.VaultFlags, plan *dataset.Evolution) error {
+func evolve(cmd *cobra.Command, vault *cli.VaultFlags, plan *dataset.Evolution, accept string) error {
 	for _, c := range plan.Changes {
 		cli.Printf(cmd.OutOrStdout(), "change   %s\n", c.Text)
 	}
@@ -147,7 +181,7 @@ func evolve(cmd *cobra.Command, vault *cli.VaultFlags, plan *dataset.Evolution) 
 	progress := cli.StartProgress(cmd)
 	defer progress.End()
 	report, err := rotation.Evolve(cmd.Context(), v, rotation.Options{
-		Owner:    v.DB,
+		Owner: v.DB, AcceptLeakage: accept,
 		Progress: func(p rotation.Progress) { progress.Step(p.Step, nounOf(p.Step), p.Done, p.Rows) },
 	})
 	progress.End()
@@ -161,6 +195,7 @@ func evolve(cmd *cobra.Command, vault *cli.VaultFlags, plan *dataset.Evolution) 
 
 // printEvolved says what is left to the operator once a dataset is changed.
 func printEvolved(w io.Writer, e *rotation.Evolved) {
+	printJudged(w, e.Judged)
 	for _, s := range e.Operator {
 		cli.Printf(w, "left to you  %s:\n", s.Title)
 		printSQL(w, "             ", s.SQL)

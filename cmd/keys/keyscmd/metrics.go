@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"cloakroom/dataset/leakage"
+	"cloakroom/keys"
 	"cloakroom/keys/rotation"
 )
 
@@ -24,6 +26,7 @@ type textfile struct {
 
 	rows, keys                             *prometheus.CounterVec
 	lastRun, lastSuccess, seconds, problem *prometheus.GaugeVec
+	givesAway, measured                    *prometheus.GaugeVec // by index
 }
 
 // newTextfile reads what an earlier run left at a path, before anything is done: a wrong name, a
@@ -66,7 +69,30 @@ func makeTextfile(path, command string) *textfile {
 		"When the command last ended with nothing left to do.")
 	t.seconds = gauge("cloakroom_rotation_duration_seconds", "How long the command last took.")
 	t.problem = gauge("cloakroom_rotation_quarantined_rows", "Rows that did not open when the command last ran.")
+	byIndex := func(name, help string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, indexLabels)
+		t.registry.MustRegister(g)
+		return g
+	}
+	t.givesAway = byIndex("cloakroom_index_gives_away_ratio",
+		"Share of rows whose value is guessed right by who knows how often each occurs. Absent while rows are too few.")
+	t.measured = byIndex("cloakroom_index_measured_timestamp_seconds", "When that was last measured.")
 	return t
+}
+
+// indexLabels name an index.
+var indexLabels = []string{"dataset", "member", "index"}
+
+// addLeakage takes over what the vault has. An index that is gone has no series any more.
+func (t *textfile) addLeakage(list []keys.IndexLeakage) {
+	t.givesAway.Reset()
+	t.measured.Reset()
+	for _, l := range list {
+		if l.MeasuredAt != nil && !leakage.TooFewRows(l.Rows, l.Halves) {
+			t.givesAway.WithLabelValues(l.Dataset, l.Member, l.Index).Set(l.GivesAway)
+			t.measured.WithLabelValues(l.Dataset, l.Member, l.Index).Set(float64(l.MeasuredAt.Unix()))
+		}
+	}
 }
 
 // resume takes over what the file says, of this command and of others.
@@ -93,6 +119,19 @@ func (t *textfile) resume() error {
 		for _, m := range families[name].GetMetric() {
 			if len(m.GetLabel()) == 1 && m.GetCounter().GetValue() >= 0 {
 				into.WithLabelValues(m.GetLabel()[0].GetValue()).Add(m.GetCounter().GetValue())
+			}
+		}
+	}
+	for name, into := range map[string]*prometheus.GaugeVec{
+		"cloakroom_index_gives_away_ratio": t.givesAway, "cloakroom_index_measured_timestamp_seconds": t.measured,
+	} {
+		for _, m := range families[name].GetMetric() {
+			labels := prometheus.Labels{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if g, err := into.GetMetricWith(labels); err == nil {
+				g.Set(m.GetGauge().GetValue())
 			}
 		}
 	}
@@ -139,6 +178,9 @@ func (t *textfile) add(r *rotation.Report, failed bool) {
 		"rewrap": r.Rewrapped, "close": len(r.Closed), "retire": len(r.Retired), "shred": len(r.Shredded),
 	} {
 		t.keys.WithLabelValues(step).Add(float64(n))
+	}
+	if r.Leakage != nil {
+		t.addLeakage(r.Leakage)
 	}
 	now := float64(time.Now().Unix())
 	t.lastRun.WithLabelValues(t.command).Set(now)

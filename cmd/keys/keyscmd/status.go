@@ -1,10 +1,12 @@
 package keyscmd
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/dataset/leakage"
 	"cloakroom/internal/cli"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
@@ -14,6 +16,7 @@ import (
 type statusReport struct {
 	*keys.Status
 	Unfinished []rotation.Unfinished `json:"unfinished"`
+	Leakage    []keys.IndexLeakage   `json:"leakage"`
 }
 
 func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
@@ -36,6 +39,9 @@ func newStatusCommand(vault *cli.VaultFlags) *cobra.Command {
 			return err
 		}
 		if s.Unfinished, err = rotation.ListUnfinished(cmd.Context(), v); err != nil {
+			return err
+		}
+		if s.Leakage, err = v.IndexLeakages(cmd.Context()); err != nil {
 			return err
 		}
 		if asJSON {
@@ -65,10 +71,31 @@ func printStatus(w io.Writer, s statusReport) {
 	for _, d := range s.Datasets {
 		cli.Printf(w, "dataset     %s, days %s to %s (%s)\n", d.Name, d.From, d.To, cli.Count(d.Partitions, "partition"))
 	}
+	for _, l := range s.Leakage {
+		cli.Printf(w, "index       %s %s %s: %s\n", l.Dataset, l.Member, l.Index, describeLeakage(l))
+	}
 	for _, u := range s.Unfinished {
 		cli.Printf(w, "unfinished  %s\n", describeUnfinished(u))
 	}
 	for _, note := range s.Notes {
 		cli.Printf(w, "note        %s\n", note)
 	}
+}
+
+// describeLeakage says what an index gave away when it was last measured.
+func describeLeakage(l keys.IndexLeakage) string {
+	switch {
+	case l.MeasuredAt == nil:
+		return "never measured: keys rotate does it"
+	case leakage.TooFewRows(l.Rows, l.Halves):
+		return "too few rows to judge"
+	}
+	text := fmt.Sprintf("gives away %s of the rows of %s", leakage.Percent(l.GivesAway), l.Month.Format("2006-01"))
+	switch {
+	case l.TooMuch() && l.Accepted != "":
+		return text + ", accepted: " + l.Accepted
+	case l.TooMuch():
+		return fmt.Sprintf("%s, TOO MUCH: keys dataset leakage %s", text, l.Dataset)
+	}
+	return text
 }

@@ -23,7 +23,7 @@ END $$;
 COMMENT ON FUNCTION cloakroom.refuse_evolution() IS
   'refuses what must not run while a dataset is being changed; the caller has locked rotations';
 
-CREATE OR REPLACE FUNCTION cloakroom.begin_dataset(p_name text) RETURNS integer[]
+CREATE OR REPLACE FUNCTION cloakroom.begin_dataset(p_name text, p_dropped bigint DEFAULT NULL) RETURNS integer[]
 -- Whoever waits for the fence makes every later load wait behind it.
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
@@ -36,12 +36,19 @@ BEGIN
   IF EXISTS (SELECT FROM cloakroom.rotations WHERE step = 'reindex' AND state = 'running') THEN
     RAISE EXCEPTION 'a reindex is under way' USING ERRCODE = 'CR013', HINT = 'Let it end first: keys reindex.';
   END IF;
+  -- A change that waits at the gate ends here; the one that takes its refused index back is written down next.
+  UPDATE cloakroom.rotations r SET state = 'done', phase = 'dropped', finished_at = now()
+   WHERE r.id = p_dropped AND r.dataset = p_name AND r.step = 'evolve' AND r.state = 'running'
+     AND 'gate' = (SELECT s.run_by FROM cloakroom.evolution_state(p_dropped) AS s);
+  IF FOUND THEN
+    DELETE FROM cloakroom.rotation_slices WHERE rotation = p_dropped;
+  END IF;
   PERFORM cloakroom.refuse_evolution();
   RETURN cloakroom.live_versions();
 END $$;
-COMMENT ON FUNCTION cloakroom.begin_dataset(text) IS
-  'for the owner alone, first in the transaction that applies a dataset: waits for loads, refuses while a reindex is '
-  'under way; returns the live index keys';
+COMMENT ON FUNCTION cloakroom.begin_dataset(text, bigint) IS
+  'for the owner alone, first in the transaction that applies a dataset: waits for loads, refuses while a reindex or '
+  'another change is under way, but for one that waits at the gate and is named; returns the live index keys';
 
 CREATE OR REPLACE FUNCTION cloakroom.require_free_names(p_table text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -3,7 +3,8 @@
 
 CREATE OR REPLACE FUNCTION cloakroom.begin_evolution(
   p_dataset text, p_version integer, p_definition text, p_columns jsonb, p_members text[], p_clear name[],
-  p_tokens name[], p_reveals name[], p_again name[], p_remains text[], p_steps jsonb) RETURNS bigint
+  p_tokens name[], p_reveals name[], p_again name[], p_judged name[], p_remains text[], p_steps jsonb)
+  RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   run bigint;
@@ -13,9 +14,10 @@ BEGIN
     FROM jsonb_to_recordset(p_steps) AS s(number integer, title text) WHERE s.number = 1
   RETURNING id INTO STRICT run;
   INSERT INTO cloakroom.evolutions (rotation, dataset, version, old_definition, definition, columns, members,
-                                    clear_columns, token_columns, reveal_columns, again_columns, remains)
+                                    clear_columns, token_columns, reveal_columns, again_columns, judged_columns,
+                                    remains)
   SELECT run, d.name, p_version, d.definition, p_definition, p_columns, p_members, p_clear, p_tokens, p_reveals,
-    p_again, p_remains
+    p_again, p_judged, p_remains
     FROM cloakroom.datasets d WHERE d.name = p_dataset;
   INSERT INTO cloakroom.evolution_steps (rotation, number, run_by, title, sql)
   SELECT run, s.number, s.run_by, s.title, s.sql
@@ -26,7 +28,7 @@ BEGIN
   RETURN run;
 END $$;
 COMMENT ON FUNCTION cloakroom.begin_evolution(text, integer, text, jsonb, text[], name[], name[], name[], name[],
-  text[], jsonb) IS
+  name[], text[], jsonb) IS
   'for the owner alone, after begin_dataset(): writes a planned change down; nothing is changed yet';
 
 CREATE OR REPLACE FUNCTION cloakroom.evolution_state(

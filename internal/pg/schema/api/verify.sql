@@ -9,11 +9,16 @@ DECLARE
   live integer[];
   kept integer[];  -- versions whose columns may stand
   shown integer;   -- the version that the views show
+  change cloakroom.evolutions;
 BEGIN
   -- A reindex changes its phase and the layout in one transaction. Wait for it, so that both are read from the same
   -- state.
   LOCK TABLE cloakroom.rotations IN SHARE MODE;
   SELECT * INTO run FROM cloakroom.rotations WHERE step = 'reindex' AND state = 'running';
+  -- The change of a dataset may wait for a person for days: columns that go, indexes and views are of its last
+  -- steps.
+  SELECT e.* INTO change FROM cloakroom.evolutions e JOIN cloakroom.rotations r ON r.id = e.rotation
+   WHERE r.state = 'running';
   live := cloakroom.live_versions();
   kept := live;
   IF run.id IS NULL THEN
@@ -49,6 +54,7 @@ BEGIN
       FROM cloakroom.datasets d JOIN pg_attribute a ON a.attrelid = cloakroom.row_table(d.name) AND a.attnum > 0
         AND NOT a.attisdropped
      WHERE a.attname <> ALL ('{row_id,sent,create_date,message_id,message_sent,data_key}')
+       AND d.name IS DISTINCT FROM change.dataset
        AND NOT EXISTS (SELECT FROM cloakroom.dataset_columns c WHERE c.dataset = d.name AND c.column_name = a.attname
                           AND (c.kind <> 'token' OR c.version = ANY (kept)))
      ORDER BY 1, 2;
@@ -59,6 +65,7 @@ BEGIN
       'there is none that is valid on every partition: look-ups read the whole table', false
       FROM cloakroom.datasets d CROSS JOIN LATERAL cloakroom.token_columns(d.name, live) AS t
      WHERE NOT (run.id IS NOT NULL AND t.version = run.version AND run.phase IN ('backfill', 'indexes'))
+       AND d.name IS DISTINCT FROM change.dataset
        AND NOT EXISTS (SELECT FROM pg_index x JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
                         WHERE x.indrelid = cloakroom.row_table(d.name) AND a.attname = t.column_name
                           AND x.indnkeyatts = 1 AND x.indpred IS NULL AND x.indisvalid)
@@ -91,11 +98,12 @@ BEGIN
            'it does not show the tokens of index key v' || coalesce(shown::text, '?') ||
              ' of every row, each under its own name', false
       FROM cloakroom.datasets d
-     WHERE EXISTS (SELECT FROM cloakroom.token_columns(d.name, ARRAY[shown]) AS t
-                    WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(format('public.%I',
-                      d.table_name)) AND a.attname = t.view_column))
-        OR cloakroom.bare_query(cloakroom.view_query(d.name, shown)) IS DISTINCT FROM
-           cloakroom.bare_query(ltrim(pg_get_viewdef(to_regclass(format('public.%I', d.table_name)))))
+     WHERE d.name IS DISTINCT FROM change.dataset
+       AND (EXISTS (SELECT FROM cloakroom.token_columns(d.name, ARRAY[shown]) AS t
+                     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(format('public.%I',
+                       d.table_name)) AND a.attname = t.view_column))
+            OR cloakroom.bare_query(cloakroom.view_query(d.name, shown)) IS DISTINCT FROM
+               cloakroom.bare_query(ltrim(pg_get_viewdef(to_regclass(format('public.%I', d.table_name))))))
      ORDER BY 1;
   RETURN QUERY
     SELECT d.name, 'view public.' || d.table_name || '_duplicates', 'it is missing', false
@@ -103,7 +111,7 @@ BEGIN
         ORDER BY 1;
 END $$;
 COMMENT ON FUNCTION cloakroom.layout_problems() IS
-  'what is wrong with columns, indexes and views, a reindex under way allowed for; unreadable: rows cannot be read '
+  'what is wrong with columns, indexes and views, a reindex or a change under way allowed for; unreadable: rows cannot be read '
   'without it';
 GRANT EXECUTE ON FUNCTION cloakroom.layout_problems() TO cloakroom_rotator;
 

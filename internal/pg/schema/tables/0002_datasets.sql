@@ -45,6 +45,29 @@ COMMENT ON COLUMN cloakroom.dataset_columns.position IS 'order of members, and o
 COMMENT ON COLUMN cloakroom.dataset_columns.version IS 'the index key whose tokens the column holds';
 COMMENT ON COLUMN cloakroom.dataset_columns.view_column IS 'what the analysts'' view calls a token column';
 
+CREATE TABLE cloakroom.leakage (
+  dataset     text NOT NULL REFERENCES cloakroom.datasets,
+  member      text NOT NULL,
+  index_name  text NOT NULL,
+  month       date,
+  halves      boolean,
+  rows        bigint NOT NULL,
+  tokens      bigint NOT NULL,
+  gives_away  double precision NOT NULL CHECK (gives_away BETWEEN 0 AND 1),
+  measured_by name NOT NULL DEFAULT session_user,
+  measured_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  accepted    text CHECK (length(accepted) BETWEEN 1 AND 1000),
+  accepted_by name,
+  PRIMARY KEY (dataset, member, index_name),
+  CHECK ((accepted IS NULL) = (accepted_by IS NULL))
+);
+COMMENT ON TABLE cloakroom.leakage IS 'what each index gave away when it was last measured: docs/datasets.md';
+COMMENT ON COLUMN cloakroom.leakage.month IS 'the month that was attacked; NULL: no row has a token';
+COMMENT ON COLUMN cloakroom.leakage.halves IS
+  'the month before had too few rows, so half of this one''s was what the attacker knew, and rows is the other half';
+COMMENT ON COLUMN cloakroom.leakage.gives_away IS 'share of rows whose value rank matching is expected to guess';
+COMMENT ON COLUMN cloakroom.leakage.accepted IS 'why the index stays although it gives away too much';
+
 CREATE TABLE cloakroom.rejections (
   message_id    uuid NOT NULL,
   sent          timestamptz NOT NULL,
