@@ -2,7 +2,6 @@ package etl
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +11,6 @@ import (
 	"github.com/lib/pq"
 
 	"cloakroom/dataset"
-	"cloakroom/internal/pg"
 	"cloakroom/keys"
 )
 
@@ -252,14 +250,3 @@ func (w *Writer) renew(ctx context.Context, old *writerState) error {
 // renewTimeout bounds one reading of the vault's state. A KMS that takes the call and never answers
 // must not hold all loaders.
 const renewTimeout = time.Minute
-
-// FixSource records a file source of the default dataset in the vault. It returns the date of its events, which the
-// source's first run fixed.
-func (w *Writer) FixSource(ctx context.Context, name string, date time.Time) (time.Time, error) {
-	var fixed time.Time
-	err := w.vault.DB.GetContext(ctx, &fixed, `SELECT cloakroom.fix_source($1, $2, $3)`, name, w.Default(), date.Format(time.DateOnly))
-	if err != nil {
-		return time.Time{}, fmt.Errorf("recording the source: %w", pg.Redact(err))
-	}
-	return fixed.UTC(), nil
-}

@@ -202,6 +202,16 @@ func (t *Table) Print(w io.Writer) error {
 	return out.Flush()
 }
 
+// Bytes writes a number of bytes for people: 512 B, 1.5 MiB.
+func Bytes(n int64) string {
+	for _, unit := range sizes {
+		if n >= unit.bytes && unit.bytes > 1 {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(unit.bytes), unit.suffix)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
 // Count is a number and its noun: 1 row, 2 rows. A plural that is not made with an s is given.
 func Count[T int | int32 | int64 | uint32 | uint64](n T, noun string, plural ...string) string {
 	switch {

@@ -28,6 +28,8 @@ func TestEachFunctionRuns(t *testing.T) {
 		}
 		v.do("ingest", `SELECT cloakroom.registered_data_key($1), cloakroom.fix_source($2, $3, current_date)`, key,
 			d.Name+".ndjson", d.Name)
+		v.do("ingest", `SELECT cloakroom.fix_sources($1, ARRAY[$2], ARRAY[current_date])`, d.Name, "s3://b/"+d.Name+"#1")
+		v.do("ingest", `SELECT cloakroom.note_sources($1, ARRAY[$2], ARRAY[7], ARRAY[true])`, d.Name, "s3://b/"+d.Name+"#1")
 	}
 	readings(v)
 	for _, d := range v.datasets {

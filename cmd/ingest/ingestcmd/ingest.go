@@ -47,16 +47,17 @@ func newRoot() *cobra.Command {
 	s := &settings{}
 	cmd := &cobra.Command{
 		Use:   "ingest",
-		Short: "Take events from a queue or a file, seal them and load them",
-		Long: `Take events from an SQS queue (or, with --from, a file), seal what is personal in them and load them
-into Postgres.
+		Short: "Take events from a queue, a file or S3, seal them and load them",
+		Long: `Take events from an SQS queue (or, with --from, a file or objects of S3), seal what is personal in them
+and load them into Postgres.
 
 Without --once or --from it runs until it is stopped. Then it stops receiving, commits and deletes what it
 has in hand, and gives back the rest. Started as an AWS Lambda function it handles the calls of an SQS event
 source mapping with ReportBatchItemFailures.`,
 		Example: `  ingest --once
   ingest --from events.jsonl --dry-run
-  zcat old.gz | ingest --from - --source old --date 2026-01-05`,
+  zcat old.gz | ingest --from - --source old --date 2026-01-05
+  ingest --from s3://archive/logins/2026/`,
 		Args: cli.Args(),
 	}
 	s.VaultFlags = cli.AddVault(cmd)
@@ -64,6 +65,8 @@ source mapping with ReportBatchItemFailures.`,
 	s.declareOwn(cli.Of(cmd))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
+		case isS3(s.from):
+			return ingestS3(cmd, s)
 		case s.from != "":
 			return ingestFile(cmd, s)
 		case inLambda():
@@ -87,7 +90,8 @@ func (s *settings) declareShared(f cli.Flags) {
 		"how long to keep a message invisible")
 	f.Int(&s.maxHeld, "max-in-flight", 20_000, cli.Between(leastHeld, 120_000), "most messages to hold, of all queues together")
 	f.Int(&s.receivers, "receivers", 16, cli.Between(1, 256),
-		"most receive calls at once, of each queue; it starts with one and adds more while the load keeps up")
+		"most receive calls at once, of each queue; it starts with one and adds more while the load keeps up. With "+
+			"--from s3://…: most objects read at once")
 	f.Int(&s.deleters, "deleters", 8, cli.Between(1, 64), "most delete calls at once, of each queue")
 	f.OneOf(&s.sqsClient, "sqs-client", queue.ClientDirect, []string{queue.ClientDirect, queue.ClientSDK},
 		"who receives and deletes: direct, at a third of the CPU, or sdk, the AWS SDK's client alone")
@@ -113,12 +117,13 @@ func (s *settings) declareOwn(f cli.Flags) {
 	f.Duration(&s.onceWait, "once-wait", 0, cli.Between(time.Second, 12*time.Hour).OrZero("the visibility timeout"),
 		"with --once: how long to wait for messages that another process holds")
 	f.Duration(&s.maxOutage, "max-outage", time.Minute, cli.Between(time.Second, 24*time.Hour).OrZero("no limit"),
-		"with --once or --from: how long queue, database or KMS may be away before it gives up")
+		"with --once or --from: how long queue, S3, database or KMS may be away before it gives up")
 	f.String(&s.from, "from", "",
-		"read JSON Lines or a JSON array from FILE, or from standard input (-), instead of the queue")
+		"read JSON Lines or a JSON array from FILE, from standard input (-), or from each object under s3://BUCKET/PREFIX, "+
+			"instead of the queue")
 	f.String(&s.source, "source", "",
-		"with --from: the source's name, which makes the events' ids; empty: the file's SHA-256")
-	f.Date(&s.date, "date", "with --from: create_date of the events; empty: the file's modification date, UTC")
+		"with --from FILE: the source's name, which makes the events' ids; empty: the file's SHA-256")
+	f.Date(&s.date, "date", "with --from: create_date of the events; empty: the file's or the object's modification date, UTC")
 	f.Bool(&s.dryRun, "dry-run", "say what would be stored or rejected; write and delete nothing")
 	f.Bool(&s.asJSON, "json", "print the summary as JSON")
 	// What would be ignored is refused: somebody meant something by it.

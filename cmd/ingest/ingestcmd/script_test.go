@@ -1,6 +1,8 @@
 package ingestcmd
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -15,6 +18,7 @@ import (
 	"cloakroom/dataset"
 	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/kmsserver"
+	"cloakroom/internal/sandbox/s3server"
 	"cloakroom/internal/sandbox/sqsserver"
 	"cloakroom/keys"
 	"cloakroom/keys/keystest"
@@ -34,16 +38,22 @@ type fixture struct {
 	*keystest.Env
 	sqs *sqsserver.Server
 	kms *kmsserver.Server
+	s3  *s3server.Server
 }
 
 const deadLetters = "arn:aws:sqs:us-east-1:000000000000:dead"
 
 func newFixture(t *testing.T) *fixture {
-	w := &fixture{Env: keystest.New(t), sqs: sqsserver.New(sqsserver.Config{}), kms: kmsserver.New(kmsserver.Config{})}
-	if err := errors.Join(w.sqs.Start(), w.kms.Start()); err != nil {
+	w := &fixture{
+		Env: keystest.New(t), sqs: sqsserver.New(sqsserver.Config{}), kms: kmsserver.New(kmsserver.Config{}),
+		s3: s3server.New(s3server.Config{Policies: s3server.Roles()}),
+	}
+	if err := errors.Join(w.sqs.Start(), w.kms.Start(), w.s3.Start()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.sqs.Close(); w.kms.Close() })
+	t.Cleanup(func() { w.sqs.Close(); w.kms.Close(); w.s3.Close() })
+	w.s3.CreateBucket("archive", true)
+	w.s3.CreateBucket("plain", false)
 	for _, queue := range []struct {
 		name       string
 		attributes map[string]string
@@ -62,7 +72,8 @@ func newFixture(t *testing.T) *fixture {
 
 // TestScripts runs the real command: INGEST is the DATABASE_URL of a login that may ingest, NOBODY of one that may
 // nothing, BOTH of one that reads tokens as well, SUPER the superuser's. QUEUES is where the queues logins (five receives
-// before the dead-letter queue), hasty (three) and plain (no such queue) stand, KMS a KMS without a key, and BUSY an address
+// before the dead-letter queue), hasty (three) and plain (no such queue) stand, KMS a KMS without a key, S3 an S3
+// with the buckets archive, which keeps versions, and plain, and BUSY an address
 // on which something listens.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -75,7 +86,7 @@ func TestScripts(t *testing.T) {
 			variables := map[string]string{
 				"INGEST": w.As(t, "ingest", "ingest"), "NOBODY": w.As(t, "nobody"), "SUPER": w.URL(""),
 				"BOTH": w.As(t, "both", "ingest", "analyst"),
-				"KMS":  w.kms.URL(), "BUSY": strings.TrimPrefix(w.sqs.URL(), "http://"),
+				"KMS":  w.kms.URL(), "S3": w.s3.URL(), "BUSY": strings.TrimPrefix(w.sqs.URL(), "http://"),
 				"QUEUES": w.sqs.QueueURL(""), "CLOAKROOM_KEK": w.KEK,
 				"AWS_ENDPOINT_URL_SQS": w.sqs.URL(), "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:1",
 				"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "ingest", "AWS_SECRET_ACCESS_KEY": "a secret of sixteen and more",
@@ -91,6 +102,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 					"exits": exits, "writefile": writeFile, "sql": w.sql, "statement": w.statement, "send": w.send, "queued": w.queued, "dataset": w.dataset,
+					"object": w.object,
 				},
 			})
 		})
@@ -151,6 +163,33 @@ func (w *fixture) send(ts *testscript.TestScript, _ bool, args []string) {
 	for line := range strings.Lines(ts.ReadFile(args[1])) {
 		ts.Check(w.sqs.Put(args[0], sqsserver.Message{Body: strings.TrimSpace(line)}))
 	}
+}
+
+// object BUCKET KEY FILE puts a file into a bucket, written on 2026-01-05. A FILE in .gz that is not there is made of the
+// file without it; cut.….gz is c.… packed without its end.
+func (w *fixture) object(ts *testscript.TestScript, _ bool, args []string) {
+	name, packed := strings.CutSuffix(args[2], ".gz")
+	name, cut := strings.CutPrefix(name, "cut.")
+	if cut {
+		name = "c." + name
+	}
+	body := []byte(ts.ReadFile(name))
+	if packed {
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		for line := range bytes.Lines(body) {
+			z.Write(line)
+			z.Flush() // so that what is cut off is the last line
+		}
+		ts.Check(z.Close())
+		if body = out.Bytes(); cut {
+			body = body[:len(body)-20]
+		}
+	}
+	_, err := w.s3.Put(args[0], args[1], s3server.Object{
+		Body: body, Modified: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC),
+	})
+	ts.Check(err)
 }
 
 // queued QUEUE N wants that many visible messages, and none in flight.

@@ -34,6 +34,14 @@ type progress struct {
 const rateEvery = time.Second
 
 func (p *progress) line(held int) string {
+	moved := p.moved()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprintf("%s · lag %v · %d in flight", moved, p.lag.Round(100*time.Millisecond), held)
+}
+
+// moved is how many events were committed, how quickly, and how many were rejected.
+func (p *progress) moved() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch took := time.Since(p.since); {
@@ -43,8 +51,7 @@ func (p *progress) line(held int) string {
 		p.rate = float64(p.done-p.before) / took.Seconds()
 		p.since, p.before = time.Now(), p.done
 	}
-	return fmt.Sprintf("%s · %.0f/s · lag %v · %d in flight · %d rejected",
-		cli.Count(p.done, "event"), p.rate, p.lag.Round(100*time.Millisecond), held, p.rejected)
+	return fmt.Sprintf("%s · %.0f/s · %d rejected", cli.Count(p.done, "event"), p.rate, p.rejected)
 }
 
 // Received implements etl.Observer.
@@ -75,6 +82,11 @@ func finish(cmd *cobra.Command, s *settings, done etl.Summary, err error) error 
 	if printErr := printSummary(cmd.OutOrStdout(), s, done); err == nil {
 		err = printErr
 	}
+	return outcome(done, err)
+}
+
+// outcome turns a run's end into an exit code.
+func outcome(done etl.Summary, err error) error {
 	switch {
 	case errors.Is(err, source.ErrNotDrained), errors.Is(err, errStopped):
 		return cli.Exit(cli.ExitUnfinished, err)

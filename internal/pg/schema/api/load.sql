@@ -234,21 +234,3 @@ COMMENT ON FUNCTION cloakroom.load(bigint, timestamptz, text, integer[], bytea[]
   'moves what was staged into the dataset''s rows and the rejections, under the fence, if the loader''s clock agrees; '
   'what is there already is dropped and counted as duplicates; p_first: hardly anything is';
 GRANT EXECUTE ON FUNCTION cloakroom.load(bigint, timestamptz, text, integer[], bytea[], boolean) TO cloakroom_ingest;
-
-CREATE OR REPLACE FUNCTION cloakroom.fix_source(p_name text, p_dataset text, p_date date) RETURNS date
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
-  fixed cloakroom.sources;
-BEGIN
-  INSERT INTO cloakroom.sources (name, dataset, create_date) VALUES (p_name, d.name, p_date) ON CONFLICT DO NOTHING;
-  SELECT * INTO STRICT fixed FROM cloakroom.sources WHERE name = p_name;
-  IF fixed.dataset <> d.name THEN
-    RAISE EXCEPTION 'this source was ingested into dataset % before', fixed.dataset USING ERRCODE = 'CR013',
-      HINT = 'Name another source with --source.';
-  END IF;
-  RETURN fixed.create_date;
-END $$;
-COMMENT ON FUNCTION cloakroom.fix_source(text, text, date) IS
-  'records a source, its dataset and its date; returns the date that its first run fixed';
-GRANT EXECUTE ON FUNCTION cloakroom.fix_source(text, text, date) TO cloakroom_ingest;

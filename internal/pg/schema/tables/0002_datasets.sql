@@ -110,14 +110,21 @@ COMMENT ON TABLE cloakroom.observed_days IS
   'seen';
 
 CREATE TABLE cloakroom.sources (
-  name        text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 200),
+  name        text PRIMARY KEY CHECK (octet_length(name) BETWEEN 1 AND 2200),
   dataset     text NOT NULL REFERENCES cloakroom.datasets,
   create_date date NOT NULL,
+  position    bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
+  finished_at timestamptz,
   created_by  name NOT NULL DEFAULT session_user,
   created_at  timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE cloakroom.sources IS
-  'files that were ingested: the name gives the events their ids; name and date are fixed by the first run';
+  'files and S3 objects that were ingested: the name gives the events their ids; name and date are fixed by the first '
+  'run';
+COMMENT ON COLUMN cloakroom.sources.name IS
+  'of an S3 object: s3://BUCKET/KEY#VERSION, at most 63, 1024 and 1024 bytes';
+COMMENT ON COLUMN cloakroom.sources.position IS 'how many of its first events are committed; of an S3 object alone';
+COMMENT ON COLUMN cloakroom.sources.finished_at IS 'when its last event was committed; NULL: not yet, or not known';
 
 -- Whoever makes a partition queues here first, so that a load never waits for a lock on the parent it does not need.
 CREATE TABLE cloakroom.partition_maker ();
