@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,21 +13,6 @@ const fewValues = 1000
 
 // lengthSteps is how many lengths a sealed value may have before they tell the values apart: five bits.
 const lengthSteps = 32
-
-// personal are what members with such words in their names usually hold.
-var personal = []struct{ what, words string }{
-	{"an e-mail address", "email mail"},
-	{"a phone number", "phone mobile msisdn"},
-	{"an address", "address street"},
-	{"a card number", "card pan"},
-	{"a bank account", "iban"},
-	{"an IP address", "ip"},
-	{"a social security number", "ssn"},
-	{"a passport number", "passport"},
-	{"a date of birth", "birthday birthdate dob"},
-	{"a name", "surname firstname lastname"},
-	{"a device's number", "imei mac"},
-}
 
 // advise warns of what can be used and is probably not meant.
 func (r *report) advise(d *Dataset) {
@@ -61,20 +47,17 @@ func (r *report) adviseClear(at string, d *Dataset, m *Member) {
 	if m.Name == d.Subject || m.Name == d.ID {
 		return
 	}
-	what := ""
-	if m.Type == IP {
-		what = "an IP address"
-	}
-	for _, word := range strings.Split(m.Name, "_") {
-		for _, p := range personal {
-			if slices.Contains(strings.Fields(p.words), word) {
-				what = p.what
-			}
-		}
+	// The column's name may say less than the event's: contact, from customer.email.
+	what := cmp.Or(NamedPersonal([]string{m.Name}), NamedPersonal(m.Path))
+	switch m.Type {
+	case IP:
+		what = Address
+	case Boolean: // email_verified is a fact about an address
+		what = ""
 	}
 	if what != "" {
 		r.warn(at+".name", "clear_looks_personal", "add protect:, unless you are sure",
-			"%s looks like %s, and stands in clear", m.Name, what)
+			"%s looks like %s, and stands in clear", m.Name, string(what))
 	}
 }
 

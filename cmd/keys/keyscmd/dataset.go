@@ -16,10 +16,12 @@ func newDatasetCommand(vault *cli.VaultFlags) *cobra.Command {
 		Short: "Say what an event is: its members, and how each is protected",
 		Long: `Say what an event is: its members, and how each is protected. A dataset is a YAML file; once applied, its definition is in
 the vault, and every program reads it from there.`,
-		Example: "  keys dataset lint orders.yaml\n  keys dataset plan orders.yaml\n  keys dataset apply orders.yaml",
+		Example: "  keys dataset infer --from orders.jsonl --name order --out order.yaml\n  keys dataset lint order.yaml\n" +
+			"  keys dataset apply order.yaml",
 	}
-	cmd.AddCommand(newDatasetLintCommand(), newDatasetPlanCommand(vault), newDatasetApplyCommand(vault),
-		newDatasetListCommand(vault), newDatasetShowCommand(vault), newDatasetLeakageCommand(vault))
+	cmd.AddCommand(newDatasetInferCommand(), newDatasetLintCommand(), newDatasetPlanCommand(vault),
+		newDatasetApplyCommand(vault), newDatasetListCommand(vault), newDatasetShowCommand(vault),
+		newDatasetLeakageCommand(vault))
 	return cmd
 }
 

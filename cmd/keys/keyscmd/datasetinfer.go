@@ -1,0 +1,145 @@
+package keyscmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/dataset/infer"
+	"cloakroom/internal/cli"
+	"cloakroom/internal/events"
+)
+
+func newDatasetInferCommand() *cobra.Command {
+	var from, name, table, out string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "infer",
+		Short: "Draft a dataset's file from a sample of events",
+		Long: `Draft a dataset's file from a sample of events: the members with their types and lengths, which of them
+look personal and why, and how those are protected. It needs neither vault nor database.
+
+The draft quotes no value that looks personal. It judges by names and by the form of values: that a
+member was not judged personal proves nothing, so read each line before keys dataset apply.`,
+		Example: `  keys dataset infer --from orders.jsonl --name order --out order.yaml
+  zcat old.gz | keys dataset infer --from - --name order`,
+		Args: cli.Args(),
+	}
+	f := cli.Of(cmd)
+	f.String(&from, "from", "", "sample: JSON Lines or a JSON array, plain or gzip; - for standard input")
+	f.String(&name, "name", "", "the dataset's name; empty: the file's")
+	f.String(&table, "table", "", "the table's name; empty: the dataset's and an s")
+	f.String(&out, "out", "", "write the draft to FILE, which must not exist; empty: to standard output")
+	f.Bool(&asJSON, "json", "print what was found as JSON, and not the draft")
+	f.Require("from")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if name == "" {
+			base, _, _ := strings.Cut(filepath.Base(from), ".")
+			name = infer.TableName(base)
+		}
+		if name == "" {
+			return cli.Usage(cmd, errors.New("name the dataset: --name NAME"))
+		}
+		sample := infer.NewSample()
+		lines, err := readSample(cmd, from, func(line int64, body []byte) error {
+			sample.Add(line, body)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		draft, err := sample.Draft(infer.Options{Name: name, Table: table, Source: sourceName(from)})
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", from, err)
+		}
+		if asJSON {
+			return cli.PrintJSON(cmd.OutOrStdout(), draft)
+		}
+		if err := writeDraft(cmd, out, draft.YAML); err != nil {
+			return err
+		}
+		printFound(cmd, draft, lines, out, from)
+		return nil
+	}
+	return cmd
+}
+
+// sourceName is what a draft calls its sample: no directory, which may say who made it.
+func sourceName(from string) string {
+	if from == "-" {
+		return "standard input"
+	}
+	return filepath.Base(from)
+}
+
+// readSample hands over a file's events, and returns how many there were.
+func readSample(cmd *cobra.Command, from string, take func(line int64, body []byte) error) (int64, error) {
+	in := cmd.InOrStdin()
+	if from != "-" {
+		file, err := os.Open(from)
+		if err != nil {
+			return 0, err
+		}
+		defer file.Close()
+		in = file
+	}
+	r, err := events.NewReader(in)
+	if err != nil {
+		return 0, fmt.Errorf("reading %s: %w", from, err)
+	}
+	progress := cli.StartProgress(cmd)
+	defer progress.End()
+	for n := int64(0); ; n++ {
+		body, err := r.Next()
+		if err == nil {
+			err = take(r.Line(), body)
+		}
+		switch {
+		case err == io.EOF:
+			return n, nil
+		case err != nil:
+			return n, fmt.Errorf("reading event %d of %s: %w", n+1, from, err)
+		case cmd.Context().Err() != nil:
+			return n, cmd.Context().Err()
+		}
+		progress.Step("reading", "event", n+1, 0)
+	}
+}
+
+func writeDraft(cmd *cobra.Command, out string, draft []byte) error {
+	if out == "" {
+		_, err := cmd.OutOrStdout().Write(draft)
+		return err
+	}
+	file, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("writing the draft: %w", err)
+	}
+	_, err = file.Write(draft)
+	return errors.Join(err, file.Close())
+}
+
+// printFound says what a person must know before applying the draft.
+func printFound(cmd *cobra.Command, d *infer.Draft, lines int64, out, from string) {
+	cli.Note(cmd, "read %s of %s: %d were looked at", cli.Count(lines, "event"), sourceName(from), d.Events)
+	for _, note := range d.Skipped() {
+		cli.Note(cmd, "%s", note)
+	}
+	cli.Note(cmd, "judged personal, and sealed: %s", none(d.Sealed()))
+	cli.Note(cmd, "NOT judged personal, and stored in clear: %s", none(d.Clear()))
+	if out != "" {
+		cli.Note(cmd, "a sample proves nothing: read each line of %s. Then: keys dataset lint %s", out, out)
+	}
+}
+
+func none(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
