@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"bytes"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,7 +23,7 @@ var anyOf = sync.OnceValue(func() map[Type]*field {
 // text is a string decoded, any other value as its JSON text.
 func Reads(t Type, kind jsontext.Kind, text []byte) bool {
 	v := Value{Kind: kind, Text: text}
-	_, reason := anyOf()[t].check(&v, nil)
+	_, reason := anyOf()[t].check(&v, nil, bytes.IndexByte(text, 0) >= 0)
 	return reason == ""
 }
 
