@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloakroom/keys/kek"
 )
@@ -18,6 +20,12 @@ const (
 	canaryIPv6   = "2001:db8:cafe:77::1"
 	canaryDevice = "canary-device-4711"
 	canaryBad    = "canary-bad-address"
+
+	canaryEmail  = "canary.4711@shop.example"
+	canaryCard   = "4929 1234 4711 9012"
+	canaryClient = "198.51.100.77" // its network may be shown
+	canaryStreet = "canary street 4711"
+	canaryBorn   = "1913-11-12"
 )
 
 // canaryEvents are good and bad in every way that reaches another part of the product.
@@ -44,6 +52,30 @@ func canaryEvents() []string {
 	}
 }
 
+// canaryOrders are as canaryEvents, of a dataset with an id, several indexes, values that show a part, and some that are
+// sealed alone.
+func canaryOrders() []string {
+	order := func(id, rest string) string {
+		return fmt.Sprintf(`{"kind":"order","order_id":%q,"customer":{"id":"00000000-0000-4000-8000-000000004711","email":%q},`+
+			`"placed_at":%q,"payment":{"card.number":%q},"client":%q,"address":{"street":%q},"born_on":%q%s}`, id, canaryEmail,
+			time.Now().UTC().Add(-time.Hour).Format(time.RFC3339), canaryCard, canaryClient, canaryStreet, canaryBorn, rest)
+	}
+	good := order("o-1", `,"items":1,"status":"paid"`)
+	return []string{
+		good,
+		order("o-2", `,"items":1,"status":"`+canaryCard+`"`),                                         // optional, and not listed: a row without it
+		strings.Replace(order("o-3", `,"items":1`), canaryClient, canaryClient+".1", 1),              // optional: a row without it
+		strings.Replace(order("o-4", `,"items":1`), canaryEmail, strings.Repeat(canaryEmail, 20), 1), // optional: a row without it
+		strings.Replace(order("o-5", `,"items":1`), canaryCard, "none", 1),                           // missing_field: nothing is left of the card
+		strings.Replace(order("o-6", `,"items":1`), canaryCard, strings.Repeat(canaryCard, 20), 1),   // too_long
+		order("o-7", ``), // missing_field
+		order("o-8", `,"items":"`+canaryCard+`"`),                                                           // bad_format, or wrong_type
+		strings.Replace(order("o-9", `,"items":1`), "00000000-0000-4000-8000-000000004711", canaryEmail, 1), // bad_format: no subject
+		strings.Replace(good, `"kind":"order"`, `"kind":"`+canaryEmail+`"`, 1),                              // unknown_dataset
+		order("refused-by-the-database", `,"items":1`),                                                      // db_data
+	}
+}
+
 // No protected value and no key byte in clear, anywhere but in memory: not in Postgres's log at its most talkative, its
 // files, a dump, nor in what our programs print and log at debug level.
 func TestNothingInClear(t *testing.T) {
@@ -56,21 +88,33 @@ func TestNothingInClear(t *testing.T) {
 	// The database itself refuses rows, in ways of which its log tells in detail.
 	s.admin.MustExec(
 		`ALTER TABLE cloakroom_data.user_logins ADD CONSTRAINT refusing CHECK (user_id <> 'refused-by-the-database')`)
+	s.admin.MustExec(
+		`ALTER TABLE cloakroom_data.orders ADD CONSTRAINT refusing CHECK (order_id <> 'refused-by-the-database')`)
 	s.admin.MustExec(`CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN IF NEW.user_id = 'refused-by-a-trigger' THEN RAISE division_by_zero; END IF; RETURN NEW; END $$`)
 	s.admin.MustExec(
 		`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom_data.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
 
-	file := filepath.Join(t.TempDir(), "events.jsonl")
-	if err := os.WriteFile(file, []byte(strings.Join(canaryEvents(), "\n")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
+	file, orders := filepath.Join(t.TempDir(), "events.jsonl"), filepath.Join(t.TempDir(), "orders.jsonl")
+	for path, events := range map[string][]string{file: canaryEvents(), orders: canaryOrders()} {
+		if err := os.WriteFile(path, []byte(strings.Join(events, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	s.must("ingest", "ingest", "--from", file)
-	s.must("ingest", "ingest", "--from", file, "--json", "--log-format", "json")
-	s.run("ingest", "ingest", "--from", filepath.Join(t.TempDir(), "missing"))
+	logins, routed := []string{"--dataset", "login"}, []string{"--dataset", "order", "--route", "member:kind"}
+	from := func(path string, of []string, more ...string) []string {
+		return slices.Concat([]string{"--from", path}, of, more)
+	}
+	s.must("ingest", "ingest", from(file, logins)...)
+	s.must("ingest", "ingest", from(file, logins, "--json", "--log-format", "json")...)
+	s.must("ingest", "ingest", from(orders, routed)...)
+	s.must("ingest", "ingest", from(orders, routed, "--json", "--log-format", "json")...)
+	s.must("ingest", "ingest", from(orders, routed, "--dry-run")...)
+	s.run("ingest", "ingest", from(filepath.Join(t.TempDir(), "missing"), logins)...)
 	s.run("ingest", "ingest", "rejections")
 	s.run("ingest", "ingest", "config")
 	s.run("ingest", "ingest", "check")
+	s.run("postgres", "keys", "dataset", "show", "order")
 	s.run("rotator", "keys", "status", "--json")
 	s.run("rotator", "keys", "list")
 	s.must("rotator", "keys", "verify", "--all")
@@ -80,18 +124,26 @@ func TestNothingInClear(t *testing.T) {
 		BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$`)
 	s.admin.MustExec(
 		`CREATE TRIGGER refuse BEFORE INSERT ON cloakroom_data.user_logins FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
-	s.run("ingest", "ingest", "--from", file, "--source", "again", "--max-outage", "1s")
+	s.run("ingest", "ingest", from(file, logins, "--source", "again", "--max-outage", "1s")...)
 
-	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom_data.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections`); rows != 4 ||
-		rejections != 11 {
-		t.Errorf("%d rows and %d rejections, want 4 and 11", rows, rejections)
-	}
-	if n := s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'db_data'`); n != 2 {
-		t.Errorf("%d db_data, want 2", n)
+	for query, want := range map[string]int{
+		`SELECT count(*) FROM cloakroom_data.user_logins`:                                                  4,
+		`SELECT count(*) FROM cloakroom_data.orders`:                                                       4,
+		`SELECT count(*) FROM cloakroom_data.orders WHERE client__network IS NULL OR sealed_email IS NULL`: 2,
+		`SELECT count(*) FROM cloakroom.rejections WHERE dataset = 'login'`:                                11,
+		`SELECT count(*) FROM cloakroom.rejections WHERE dataset = 'order'`:                                7,
+		`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'db_data'`:                               3,
+		`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'unknown_dataset'`:                       1,
+	} {
+		if n := s.count(query); n != want {
+			t.Errorf("%s: %d, want %d", query, n, want)
+		}
 	}
 
 	needles := map[string]string{}
-	for name, value := range map[string]string{"an ip": canaryIP, "an IPv6": canaryIPv6, "a device_id": canaryDevice, "a bad ip": canaryBad} {
+	for name, value := range map[string]string{"an ip": canaryIP, "an IPv6": canaryIPv6, "a device_id": canaryDevice, "a bad ip": canaryBad,
+		"an email": canaryEmail, "a card": canaryCard, "a card's digits": strings.ReplaceAll(canaryCard, " ", ""),
+		"a client's address": canaryClient, "an address": canaryStreet, "a birthday": canaryBorn} {
 		needles[name] = value
 		needles[name+" in base64"] = base64.RawStdEncoding.EncodeToString([]byte(value))[:len(value)]
 		needles[name+" in hex"] = hex.EncodeToString([]byte(value))
@@ -114,7 +166,7 @@ func TestNothingInClear(t *testing.T) {
 	}
 	log := places[s.LogPath()]
 	if !strings.Contains(log, "cloakroom.load") || !strings.Contains(log, "refused-by-the-database") ||
-		!strings.Contains(s.said.String(), "15 received") ||
+		!strings.Contains(s.said.String(), "15 received") || !strings.Contains(s.said.String(), "11 received") ||
 		rejected == 0 {
 		t.Error("the logs and files do not tell of the run: this test proves nothing")
 	}
@@ -166,8 +218,8 @@ func clearKeys(t *testing.T, s *site) map[string][]byte {
 		}
 		out[c.String()] = key.Expose()
 	}
-	if len(out) < 3 {
-		t.Fatalf("%d keys, want the KEK, a data key and the index key", len(out))
+	if len(out) < 4 {
+		t.Fatalf("%d keys, want the KEK, a data key of each dataset and the index key", len(out))
 	}
 	return out
 }

@@ -29,8 +29,9 @@ func chaosSeed(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// writeEvents writes JSON Lines of which every fiftieth is no login, and says how many are.
-func writeEvents(t *testing.T, events int) (path string, good, bad int) {
+// writeEvents writes JSON Lines, every fourth of them an order, every fiftieth not to be stored, and says how many are
+// what.
+func writeEvents(t *testing.T, events int) (path string, logins, orders, bad int) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "events.jsonl")
 	f, err := os.Create(path)
@@ -38,15 +39,27 @@ func writeEvents(t *testing.T, events int) (path string, good, bad int) {
 		t.Fatal(err)
 	}
 	w := bufio.NewWriter(f)
+	began := time.Now().UTC()
 	for n := range events {
-		if n%50 == 49 {
-			fmt.Fprintf(w, `{"user_id":"u%d","ip":"no address","device_id":"d"}`+"\n", n)
+		switch {
+		case n%100 == 99:
+			fmt.Fprintf(w, `{"kind":"order","order_id":"o-%d"}`+"\n", n)
 			bad++
 			continue
+		case n%50 == 49:
+			fmt.Fprintf(w, `{"kind":"login","user_id":"u%d","ip":"no address","device_id":"d"}`+"\n", n)
+			bad++
+			continue
+		case n%4 == 3: // of three days, each a partition
+			fmt.Fprintf(w, `{"kind":"order","order_id":"o-%d","customer":{"id":"00000000-0000-4000-8000-%012d","email":"c%d@shop.example"},`+
+				`"placed_at":%q,"items":1,"payment":{"card.number":"4111 1111 1111 %04d"}}`+"\n", n, n%1000, n,
+				began.Add(-time.Duration(n%3)*24*time.Hour).Format(time.RFC3339), n%10000)
+			orders++
+			continue
 		}
-		fmt.Fprintf(w, `{"user_id":"u%d","ip":"10.%d.%d.%d","device_id":"device-%d","app_version":"1.%d"}`+"\n", n,
+		fmt.Fprintf(w, `{"kind":"login","user_id":"u%d","ip":"10.%d.%d.%d","device_id":"device-%d","app_version":"1.%d"}`+"\n", n,
 			n>>16&255, n>>8&255, n&255, n, n%1000)
-		good++
+		logins++
 	}
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -54,7 +67,7 @@ func writeEvents(t *testing.T, events int) (path string, good, bad int) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return path, good, bad
+	return path, logins, orders, bad
 }
 
 // ingest is killed again and again in the middle of a file. Run to the end after that, each event is one row or one
@@ -66,8 +79,11 @@ func TestChaosKillFileIngest(t *testing.T) {
 		events, kills = 200_000, 100
 	}
 	s := newSite(t, nil)
-	file, good, bad := writeEvents(t, events)
-	const ledger = `SELECT (SELECT count(*) FROM cloakroom_data.user_logins) + (SELECT count(*) FROM cloakroom.rejections)`
+	file, logins, orders, bad := writeEvents(t, events)
+	good := logins + orders
+	const ledger = `SELECT (SELECT count(*) FROM cloakroom_data.user_logins) + (SELECT count(*) FROM cloakroom_data.orders)
+		+ (SELECT count(*) FROM cloakroom.rejections)`
+	from := []string{"--from", file, "--dataset", "login", "--route", "member:kind"}
 	within := 0 // kills that met a run with some, not all, of its work done
 	for killed := 0; killed < kills; {
 		before := s.count(ledger)
@@ -76,9 +92,10 @@ func TestChaosKillFileIngest(t *testing.T) {
 			// there, is what killed runs leave.
 			s.admin.MustExec(
 				`DELETE FROM cloakroom_data.user_logins WHERE row_id < '80000000-0000-0000-0000-000000000000'`)
+			s.admin.MustExec(`DELETE FROM cloakroom_data.orders WHERE row_id < '80000000-0000-0000-0000-000000000000'`)
 			before = s.count(ledger)
 		}
-		cmd := s.command("ingest", "ingest", "--from", file, "--batch-rows", "250")
+		cmd := s.command("ingest", "ingest", append(from, "--batch-rows", "250")...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -102,19 +119,23 @@ func TestChaosKillFileIngest(t *testing.T) {
 	var summary struct {
 		Received, Stored, Duplicates, Rejected, Abandoned int
 	}
-	if err := json.Unmarshal([]byte(s.must("ingest", "ingest", "--from", file, "--json")), &summary); err != nil {
+	if err := json.Unmarshal([]byte(s.must("ingest", "ingest", append(from, "--json")...)), &summary); err != nil {
 		t.Fatal(err)
 	}
 	if summary.Received != events || summary.Abandoned != 0 ||
 		summary.Stored+summary.Duplicates+summary.Rejected != events {
 		t.Errorf("the last run: %+v", summary)
 	}
-	if rows, rejections := s.count(`SELECT count(*) FROM cloakroom_data.user_logins`), s.count(`SELECT count(*) FROM cloakroom.rejections WHERE reason = 'bad_ip'`); rows != good ||
-		rejections != bad {
-		t.Errorf("%d rows and %d rejections, want %d and %d", rows, rejections, good, bad)
-	}
-	if n := s.count(`SELECT count(DISTINCT user_id) FROM cloakroom_data.user_logins`); n != good {
-		t.Errorf("%d distinct events among the rows, want %d", n, good)
+	for query, want := range map[string]int{
+		`SELECT count(*) FROM cloakroom_data.user_logins`:                                       logins,
+		`SELECT count(DISTINCT user_id) FROM cloakroom_data.user_logins`:                        logins,
+		`SELECT count(*) FROM cloakroom_data.orders`:                                            orders,
+		`SELECT count(DISTINCT order_id) FROM cloakroom_data.orders`:                            orders,
+		`SELECT count(*) FROM cloakroom.rejections WHERE reason IN ('bad_ip', 'missing_field')`: bad,
+	} {
+		if n := s.count(query); n != want {
+			t.Errorf("%s: %d, want %d", query, n, want)
+		}
 	}
 	var verified struct {
 		Rows, Opened, Rejections int

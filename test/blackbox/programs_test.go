@@ -73,6 +73,7 @@ func newSite(t *testing.T, settings map[string]string) *site {
 	t.Cleanup(func() { s.admin.Close() })
 	s.must("postgres", "keys", "kek", "generate", s.kek)
 	s.must("postgres", "keys", "init")
+	s.must("postgres", "keys", "dataset", "apply", "../../dataset/testdata/order.yaml")
 	s.must("postgres", "keys", "grant", "ingest", "--role", "ingest")
 	s.must("postgres", "keys", "grant", "rotator", "--role", "rotator")
 	return s

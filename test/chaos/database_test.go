@@ -71,6 +71,7 @@ func TestDeletesFollowCommits(t *testing.T) {
 	var commits []time.Time
 	if err := r.admin.Select(&commits, `
 		SELECT at FROM (SELECT pg_xact_commit_timestamp(xmin) AS at FROM cloakroom_data.user_logins
+		                UNION ALL SELECT pg_xact_commit_timestamp(xmin) FROM cloakroom_data.orders
 		                UNION ALL SELECT pg_xact_commit_timestamp(xmin) FROM cloakroom.rejections) AS c ORDER BY at`); err != nil {
 		t.Fatal(err)
 	}

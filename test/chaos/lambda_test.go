@@ -92,9 +92,9 @@ func (a *runtimeAPI) call(r *rig, messages map[string]string) map[string]bool {
 func (r *rig) lambdaMessages(n int) map[string]string {
 	messages := map[string]string{}
 	for range n {
-		id, login := uuid.NewString(), len(r.sent)%20 != 7
-		r.sent[id] = login
-		messages[id] = body(len(r.sent), login)
+		id, e := uuid.NewString(), newEvent(len(r.sent))
+		r.sent[id] = e
+		messages[id] = e.body
 	}
 	return messages
 }
@@ -106,8 +106,8 @@ func TestLambda(t *testing.T) {
 	r := newRig(t, nil)
 	api := newRuntimeAPI(t)
 	start := func() *process {
-		return r.startWith([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://")}, "ingest",
-			r.databaseURL(), "ingest")
+		return r.startWith([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://"),
+			"CLOAKROOM_ROUTE=member:kind", "CLOAKROOM_DATASET=login"}, "ingest", r.databaseURL(), "ingest")
 	}
 	// The database is away when the function is first called.
 	r.toPostgres.Stop()

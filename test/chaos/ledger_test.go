@@ -3,7 +3,6 @@ package chaos
 import (
 	"encoding/json"
 	"os/exec"
-	"strings"
 	"time"
 
 	"cloakroom/internal/pg/pgtest"
@@ -26,42 +25,53 @@ func (r *rig) ledger() {
 			dead[0].Receives)
 	}
 	var found []struct {
-		ID    string `db:"message_id"`
-		Login bool   `db:"login"`
-		Times int    `db:"times"`
+		ID      string `db:"message_id"`
+		Dataset string `db:"dataset"`
+		Row     bool   `db:"is_row"`
+		Times   int    `db:"times"`
 	}
 	if err := r.admin.Select(&found, `
-		SELECT message_id, bool_or(login) AS login, count(*) AS times
-		  FROM (SELECT row_id AS message_id, true AS login FROM cloakroom_data.user_logins
-		        UNION ALL SELECT message_id, false FROM cloakroom.rejections) AS everything
+		SELECT message_id, min(dataset) AS dataset, bool_or(is_row) AS is_row, count(*) AS times
+		  FROM (SELECT row_id AS message_id, 'login' AS dataset, true AS is_row FROM cloakroom_data.user_logins
+		        UNION ALL SELECT message_id, 'order', true FROM cloakroom_data.orders
+		        UNION ALL SELECT message_id, dataset, false FROM cloakroom.rejections) AS everything
 		 GROUP BY message_id`); err != nil {
 		r.Fatal(err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	logins, rejections := 0, 0
+	rows, rejections, stored, orders := 0, 0, map[string]bool{}, map[string]bool{}
 	for _, f := range found {
-		login, sent := r.sent[f.ID]
+		e, sent := r.sent[f.ID]
 		switch {
 		case !sent:
 			r.Errorf("message %s is stored and was never sent", f.ID)
-		case f.Times != 1 || login != f.Login:
-			r.Errorf("message %s is stored %d times, as a row: %v", f.ID, f.Times, f.Login)
-		case login:
-			logins++
+		case f.Times != 1 || e.row != f.Row || e.dataset != f.Dataset:
+			r.Errorf("message %s is stored %d times in %s, as a row: %v", f.ID, f.Times, f.Dataset, f.Row)
+		case e.order != "" && orders[e.order]:
+			r.Errorf("two rows are about order %s", e.order)
+		case e.row:
+			rows++
 		default:
 			rejections++
 		}
+		stored[f.ID], orders[e.order] = true, true
 	}
-	if len(found) != len(r.sent) {
-		r.Errorf("%d messages were sent and %d are stored: %d lost", len(r.sent), len(found), len(r.sent)-len(found))
+	lost := 0
+	for id, e := range r.sent {
+		if !stored[id] && (e.order == "" || !orders[e.order]) {
+			lost++
+		}
 	}
-	r.verify(logins, rejections)
+	if lost > 0 {
+		r.Errorf("%d messages were sent and %d are stored: %d lost", len(r.sent), len(found), lost)
+	}
+	r.verify(rows, rejections)
 	r.noClearText()
 }
 
 // verify opens everything, as keys verify --all does.
-func (r *rig) verify(logins, rejections int) {
+func (r *rig) verify(rows, rejections int) {
 	r.Helper()
 	out := r.mustRun("rotator", r.postgres.URL("rotator", "cloakroom"), "keys", "verify", "--all", "--json")
 	var report struct {
@@ -72,16 +82,16 @@ func (r *rig) verify(logins, rejections int) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		r.Fatal(err)
 	}
-	if report.Opened != logins || report.RejectionsOpened != rejections || report.FailureCount != 0 {
-		r.Errorf("opened %+v, want %d rows and %d rejections: %s", report, logins, rejections, out)
+	if report.Opened != rows || report.RejectionsOpened != rejections || report.FailureCount != 0 {
+		r.Errorf("opened %+v, want %d rows and %d rejections: %s", report, rows, rejections, out)
 	}
 }
 
 // noClearText looks for protected values in a dump of the database.
 func (r *rig) noClearText() {
 	r.Helper()
-	if text := r.dump(); strings.Contains(text, canary) || strings.Contains(text, "device-1") {
-		r.Error("a protected value is in the database in clear")
+	if found := canaries.FindString(r.dump()); found != "" {
+		r.Errorf("a protected value is in the database in clear: %s", found)
 	}
 }
 

@@ -122,6 +122,10 @@ var daemonFlags = []string{
 	"3s",
 	"--http-addr",
 	"127.0.0.1:0",
+	"--route",
+	"member:kind",
+	"--dataset",
+	"login",
 }
 
 // daemon starts ingest; flags given later win.

@@ -39,12 +39,12 @@ type rig struct {
 	postgresAt, sqsAt, kmsAt string
 
 	mu   sync.Mutex
-	sent map[string]bool // message id: is it a login, or will it be rejected
+	sent map[string]event // by message id
 }
 
 func newRig(t *testing.T, settings map[string]string) *rig {
 	t.Helper()
-	r := &rig{T: t, sent: map[string]bool{}}
+	r := &rig{T: t, sent: map[string]event{}}
 	r.postgres = pgtest.Server(t, pgserver.Config{TCP: true, Settings: settings})
 	policies := kmsserver.Roles()
 	policies["admin"] = kmsserver.Administrator()
@@ -103,6 +103,7 @@ func (r *rig) createVault() {
 	root.Close()
 	r.admin = r.connect()
 	r.mustRun("init", r.postgres.URL(super, "cloakroom"), "keys", "init")
+	r.mustRun("init", r.postgres.URL(super, "cloakroom"), "keys", "dataset", "apply", "../../dataset/testdata/order.yaml")
 	for login, role := range map[string]string{"ingest": "ingest", "rotator": "rotator"} {
 		r.admin.MustExec(
 			fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD '%s'; GRANT cloakroom_%s TO %[1]s`, login, password, role))
@@ -124,33 +125,20 @@ func (r *rig) databaseURL() string {
 	return fmt.Sprintf("postgres://ingest:%s@%s/cloakroom?sslmode=disable", password, r.postgresAt)
 }
 
-// send puts messages on the queue; every twentieth is no login.
+// send puts messages on the queue, of two datasets: logins, and orders, which have an id and a time of their own.
 func (r *rig) send(n int) {
 	r.Helper()
 	messages := make([]sqsserver.Message, n)
 	r.mu.Lock()
 	for i := range messages {
-		id := uuid.NewString()
-		login := len(r.sent)%20 != 7
-		r.sent[id] = login
-		messages[i] = sqsserver.Message{ID: id, Body: body(len(r.sent), login)}
+		id, e := uuid.NewString(), newEvent(len(r.sent))
+		r.sent[id] = e
+		messages[i] = sqsserver.Message{ID: id, Body: e.body}
 	}
 	r.mu.Unlock()
 	if err := r.sqs.Put(queueName, messages...); err != nil {
 		r.Error(err)
 	}
-}
-
-// canary is in every address that is sent, and nowhere else.
-const canary = "203.0."
-
-func body(n int, login bool) string {
-	if !login {
-		return `{"foo":"oops_wrong_msg_type"}`
-	}
-	return fmt.Sprintf(
-		`{"user_id":"user-%d","app_version":"2.%d","device_type":"ios","ip":"%s%d.%d","locale":"RU","device_id":"device-%d"}`,
-		n, n%100, canary, n/250%250, n%250, n%500)
 }
 
 // feed sends messages at about this many a second until the result is called.
@@ -192,7 +180,8 @@ func (r *rig) drained() bool { return r.sqs.Counts(queueName).Total() == 0 }
 func (r *rig) stored() int {
 	r.Helper()
 	var n int
-	if err := r.admin.Get(&n, `SELECT (SELECT count(*) FROM cloakroom_data.user_logins) + (SELECT count(*) FROM cloakroom.rejections)`); err != nil {
+	if err := r.admin.Get(&n, `SELECT (SELECT count(*) FROM cloakroom_data.user_logins)
+		+ (SELECT count(*) FROM cloakroom_data.orders) + (SELECT count(*) FROM cloakroom.rejections)`); err != nil {
 		r.Fatal(err)
 	}
 	return n

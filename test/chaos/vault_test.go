@@ -43,7 +43,7 @@ func TestRestoreUnderTheDaemon(t *testing.T) {
 	r.send(300)
 	r.eventually("the first are stored", 20*time.Second, r.drained)
 	// The restore takes these away: they were stored, and deleted from the queue, after the backup.
-	r.sent = map[string]bool{}
+	r.sent = map[string]event{}
 
 	r.restore(old)
 	if n := r.stored(); n != 0 {
