@@ -177,17 +177,60 @@ func (c *chaos) plan(places map[string]int) []orders {
 	return plan
 }
 
-// chaos is a vault whose rotators are killed.
+// visits is a dataset beside login that has what login has not: an id, a time, a partition a day, several indexes of a
+// member, one that is sealed alone, values that may be NULL and values that mean none.
+const visits = `
+dataset: visit
+table: visits
+subject: who
+id: number
+time: at
+partition: day
+members:
+  - {name: who, type: text, max: 64, required: true}
+  - {name: number, type: text, max: 64, required: true}
+  - {name: at, type: timestamp, required: true}
+  - {name: address, type: ip, required: true, protect: {index: [exact, prefix/24], reveal: network}}
+  - {name: mail, type: text, max: 64, protect: {normalise: [trim, casefold], index: [exact, domain], nothing: [none]}}
+  - {name: note, type: json, protect: {index: []}}
+`
+
+// visit is the visit of login n's user, two of three days apart, some months ago.
+func visit(n, months int) *etl.Message {
+	at := etltest.Today().AddDate(0, 0, -n%3)
+	if months > 0 {
+		at = keys.MonthOf(etltest.Today()).AddDate(0, -months, 3+n%2)
+	}
+	mail := []string{`"mail":"A@example.org",`, `"mail":"none",`, ``}[n%3]
+	return etltest.Message(1_000_000+n, fmt.Sprintf(`{"who":"user-%d","number":"v-%[1]d","at":%q,"address":"10.2.%d.%d",%s"note":[%[1]d]}`,
+		n, at.Format(time.RFC3339), n>>8&255, n&255, mail))
+}
+
+// addVisits makes the dataset visit in a vault, and a writer of it.
+func addVisits(t *testing.T, env *keystest.Env) *etl.Writer {
+	t.Helper()
+	if _, err := keys.ApplyDataset(t.Context(), env.URL(""), parse(t, visits)); err != nil {
+		t.Fatal(err)
+	}
+	w, err := etl.NewWriter(t.Context(), env.Vault(t, env.As(t, "visits", "ingest")), []string{"visit"}, keys.Caps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// chaos is a vault whose rotators are killed. Its two datasets have the same people, and as many rows of each.
 type chaos struct {
 	*fixture
+	visits    *etl.Writer
 	url       string // of the rotators that are killed
 	keks      [2]string
 	to        string // the KEK of the last rewrap that converge ran
 	seed      uint64
 	random    *rand.Rand
-	stored    int // rows of this month: user-0 and so on
+	stored    int // rows of each dataset, of this month: user-0 and so on
 	forgotten int // of them: user-100 and so on
-	old       int // rows of a month to shred
+	old       int // rows of each dataset, of a month to shred
 	pending   []uuid.UUID
 }
 
@@ -204,6 +247,8 @@ func newChaos(t *testing.T) *chaos {
 	c.random = rand.New(rand.NewPCG(c.seed, 0))
 	env.KEK = c.keks[0] + "," + c.keks[1]
 	c.fixture = fixtureOf(t, env, 120)
+	c.visits = addVisits(t, env)
+	c.ingestVisits(t, 0, 120, 0)
 	c.to = c.keks[0] // the writer's
 	c.stored, c.url = 120, c.As(t, "killed", "rotator")
 	return c
@@ -212,7 +257,19 @@ func newChaos(t *testing.T) *chaos {
 func (c *chaos) add(t *testing.T, n int) {
 	t.Helper()
 	c.ingest(t, etltest.Logins(c.stored, c.stored+n))
+	c.ingestVisits(t, c.stored, c.stored+n, 0)
 	c.stored += n
+}
+
+func (c *chaos) ingestVisits(t *testing.T, first, end, months int) {
+	t.Helper()
+	var messages []*etl.Message
+	for n := first; n < end; n++ {
+		messages = append(messages, visit(n, months))
+	}
+	if s := etltest.Run(t, c.visits, etltest.NewSource(messages), etl.Options{}); s.Stored != int64(end-first) {
+		t.Fatalf("%+v, want %d visits stored", s, end-first)
+	}
 }
 
 // prepare gives a step something to do.
@@ -222,6 +279,7 @@ func (c *chaos) prepare(t *testing.T, o *orders) {
 	case "shred":
 		c.old++
 		c.ingest(t, []*etl.Message{old(100000+c.old, 2)})
+		c.ingestVisits(t, 100000+c.old, 100001+c.old, 2)
 	case "rewrap":
 		o.To = c.otherKEK()
 	case "forget":
@@ -315,15 +373,21 @@ func (c *chaos) converge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Opened != c.stored-c.forgotten || got.Erased != c.forgotten+c.old || got.FailureCount > 0 || got.RejectionsOpened != got.Rejections {
-		t.Fatalf("seed %d: verification: %+v, want %d rows open, %d erased", c.seed, got, c.stored-c.forgotten,
-			c.forgotten+c.old)
+	if open, erased := 2*(c.stored-c.forgotten), 2*(c.forgotten+c.old); got.Opened != open || got.Erased != erased ||
+		got.FailureCount > 0 || got.RejectionsOpened != got.Rejections {
+		t.Fatalf("seed %d: verification: %+v, want %d rows open, %d erased", c.seed, got, open, erased)
 	}
 	for what, query := range map[string]string{
 		"CHECKs are not proven of every row": `SELECT count(*) FROM pg_constraint
 			WHERE connamespace = 'cloakroom_data'::regnamespace AND NOT convalidated`,
-		"rotations have not ended":           `SELECT count(*) FROM cloakroom.rotations WHERE state = 'running'`,
-		"rows need a key that is gone":       `SELECT count(*) FROM cloakroom_data.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
+		"rotations have not ended":       `SELECT count(*) FROM cloakroom.rotations WHERE state = 'running'`,
+		"rows need a key that is gone":   `SELECT count(*) FROM cloakroom_data.user_logins u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
+		"visits need a key that is gone": `SELECT count(*) FROM cloakroom_data.visits u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
+		"visits show what is gone": `SELECT count(*) FROM cloakroom_data.visits
+			WHERE data_key IS NULL AND (address__network IS NOT NULL OR sealed_note IS NOT NULL)`,
+		"datasets have not as many rows open as the other": `SELECT count(*) FROM (SELECT
+			(SELECT count(data_key) FROM cloakroom_data.visits), (SELECT count(data_key) FROM cloakroom_data.user_logins)) AS n(a, b)
+			WHERE a <> b`,
 		"rejections need a key that is gone": `SELECT count(*) FROM cloakroom.rejections u JOIN cloakroom.data_keys k ON k.id = u.data_key WHERE k.state IN ('retired', 'shredded')`,
 		"requests to forget have not ended":  `SELECT count(*) FROM cloakroom.requests WHERE purpose = 'forget' AND state <> 'closed'`,
 		"people are not in the log as forgotten exactly once": `SELECT count(*) FROM cloakroom.requests r WHERE purpose = 'forget' AND 1 <> (
