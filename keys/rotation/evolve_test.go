@@ -79,6 +79,23 @@ members:
   - {name: tags, type: json, max: 400, protect: {index: []}}
 `
 
+// forms are the kinds of datasets: told apart by their messages, in months; or by an id and a time of their own, in days.
+var forms = map[string]func(definition string) string{
+	"message and months": func(definition string) string { return definition },
+	"id and days": func(definition string) string {
+		return strings.Replace(definition, "subject: customer\nmembers:", "subject: customer\nid: number\ntime: at\npartition: day\nmembers:"+`
+  - {name: number, type: text, max: 40, required: true}
+  - {name: at, type: timestamp, required: true}`, 1)
+	},
+}
+
+// shopBegan is when the first event was; each is a second later than the one before, and of one of three days.
+var shopBegan = etltest.Today()
+
+func shopTime(n int) time.Time {
+	return shopBegan.AddDate(0, 0, -n%3).Add(time.Duration(n) * time.Second)
+}
+
 // canary is in clear before a change, and must be nowhere after it.
 const canary = "+49 170 5550199"
 
@@ -90,7 +107,7 @@ func shopEvent(n int) string {
 	case n%5 == 0:
 		phone = canary
 	}
-	text := fmt.Sprintf(`"customer":"c%d","note":"n\\%d","phone":%q,"email":"U%d@Example.org","card":"4000 0000 0000 %04d"`, n%3, n, phone, n%4, n)
+	text := fmt.Sprintf(`"number":"s-%d","at":%q,`, n, shopTime(n).Format(time.RFC3339)) + fmt.Sprintf(`"customer":"c%d","note":"n\\%d","phone":%q,"email":"U%d@Example.org","card":"4000 0000 0000 %04d"`, n%3, n, phone, n%4, n)
 	if n%4 != 0 {
 		text += fmt.Sprintf(`,"amount":%d.50,"items":%d,"gift":%t,"born":"19%02d-02-03","seen":"2026-01-02T03:04:05.%06dZ","home":"10.1.%d.9",
 			"badge":"6F9619FF-8B86-D011-B42D-%012d","app":"1.2.%d-x","tags":{"a":[%d]}`, n, n, n%2 == 0, n%90+10, n, n%200, n, n, n)
@@ -141,10 +158,20 @@ func (s *shop) begin(t *testing.T, url, text string) *shop {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	s.days = []time.Time{today, keys.MonthOf(today).AddDate(0, -4, 0)}
 	// A month that is older than what may be stored, and has no data key.
-	if _, err := s.super.Exec(`SELECT cloakroom.make_partition('shop', $1)`, s.days[1]); err != nil {
-		t.Fatal(err)
+	for _, day := range []time.Time{s.days[1], shopTime(1), shopTime(2)} {
+		if _, err := s.super.Exec(`SELECT cloakroom.make_partition('shop', $1)`, day); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return s
+}
+
+// rowOf is the id of an event's row.
+func (s *shop) rowOf(d *dataset.Dataset, n int, e *dataset.Event) uuid.UUID {
+	if d.ID != "" {
+		return e.Row
+	}
+	return s.id(n)
 }
 
 // fill stores events under the definition that is in force.
@@ -186,14 +213,14 @@ func (s *shop) fill(t *testing.T, n int) {
 		if rejection != (dataset.Rejection{}) {
 			t.Fatalf("%s: %+v", shopEvent(number), rejection)
 		}
-		sent := s.days[0].Add(time.Duration(number) * time.Second)
+		sent := shopTime(number)
 		var key *keys.SealingKey
 		if older && number%3 == 0 {
 			sent = s.days[1].Add(time.Duration(number) * time.Second)
 		} else if key, err = issuer.Acquire(t.Context(), sent, 100, 100000); err != nil {
 			t.Fatal(err)
 		}
-		row := keys.Row{ID: s.id(number), Date: sent, Subject: string(event.Subject)}
+		row := keys.Row{ID: s.rowOf(d, number, event), Date: sent, Subject: string(event.Subject)}
 		sealed := func(m int) bool { return key != nil && event.Values[m].Kind != 0 && !event.Values[m].Null }
 		var names, marks []string
 		var values []any
@@ -204,6 +231,10 @@ func (s *shop) fill(t *testing.T, n int) {
 				v = sent
 			case dataset.RoleRow:
 				v = row.ID
+			case dataset.RoleMessage:
+				v = s.id(number)
+			case dataset.RoleSending:
+				v = time.Now()
 			case dataset.RoleDate:
 				v = sent.Format(time.DateOnly)
 			case dataset.RoleClear:
@@ -301,7 +332,7 @@ func (s *shop) check(t *testing.T) {
 	for n := range s.rows {
 		event, _ := decoder.Decode([]byte(shopEvent(n)))
 		stored := map[string]any{}
-		row := keys.Row{ID: s.id(n)}
+		row := keys.Row{ID: s.rowOf(d, n, event)}
 		if err := s.super.QueryRowx(`SELECT * FROM cloakroom_data.shops WHERE row_id = $1`, row.ID).MapScan(stored); err != nil {
 			t.Fatal(err)
 		}
@@ -403,9 +434,10 @@ func (s *shop) shape(t *testing.T, text string) {
 // nobody may store into any more, too.
 func TestEvolve(t *testing.T) {
 	t.Parallel()
-	for name, asOwner := range map[string]bool{"as rotator": false, "with the owner's login": true} {
+	for name, asOwner := range map[string]bool{"message and months": true, "id and days": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			shopBefore, shopAfter := forms[name](shopBefore), forms[name](shopAfter)
 			s := newShop(t, shopBefore)
 			s.fill(t, 200)
 			s.super.MustExec(`CREATE ROLE "` + s.Name() + `_reader"; GRANT SELECT (note) ON public.shops TO "` + s.Name() + `_reader"`)
@@ -517,92 +549,104 @@ func TestEvolveRefused(t *testing.T) {
 // A run that is cut off before or after any statement or commit is finished by the next.
 func TestEvolveKilledAnywhere(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, shopBefore)
-	s.fill(t, 60)
-	s.apply(t, shopAfter)
-	places := 0
-	for stop := 1; ; stop += 3 {
-		ctx, cancel := context.WithCancel(t.Context())
-		at := 0
-		o := rotation.Options{Workers: 1, BatchRows: 25, Owner: s.owner}.WithHook(func(string) {
-			if at++; at == stop {
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shopBefore, shopAfter := form(shopBefore), form(shopAfter)
+			s := newShop(t, shopBefore)
+			s.fill(t, 60)
+			s.apply(t, shopAfter)
+			places := 0
+			for stop := 1; ; stop += 3 {
+				ctx, cancel := context.WithCancel(t.Context())
+				at := 0
+				o := rotation.Options{Workers: 1, BatchRows: 25, Owner: s.owner}.WithHook(func(string) {
+					if at++; at == stop {
+						cancel()
+					}
+				})
+				_, err := rotation.Evolve(ctx, s.vault, quiet(o))
+				cut := ctx.Err() != nil
 				cancel()
+				if !cut {
+					if err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+				places++
+				if stop > 400 {
+					t.Fatal("it does not end")
+				}
+				if stop%2 == 0 {
+					s.fill(t, 1) // as a daemon does between two steps
+				}
 			}
+			if places < 10 {
+				t.Errorf("it was cut off at %d places", places)
+			}
+			s.shape(t, shopAfter)
+			s.check(t)
 		})
-		_, err := rotation.Evolve(ctx, s.vault, quiet(o))
-		cut := ctx.Err() != nil
-		cancel()
-		if !cut {
-			if err != nil {
-				t.Fatal(err)
-			}
-			break
-		}
-		places++
-		if stop > 400 {
-			t.Fatal("it does not end")
-		}
-		if stop%2 == 0 {
-			s.fill(t, 1) // as a daemon does between two steps
-		}
 	}
-	if places < 10 {
-		t.Errorf("it was cut off at %d places", places)
-	}
-	s.shape(t, shopAfter)
-	s.check(t)
 }
 
 // A dataset is changed by two rotators at once while a daemon stores events. Its epoch is raised under it: it reads the new
 // definition and goes on. No event is lost, and none is left in clear.
 func TestEvolveUnderLoad(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, shopBefore)
-	s.id = func(n int) uuid.UUID { return etltest.Message(n, "").ID }
-	ingest := s.Env.Vault(t, s.As(t, "ingest", "ingest"))
-	writer, err := etl.NewWriter(t.Context(), ingest, []string{"shop"}, keys.Caps{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := func(n int) {
-		var messages []*etl.Message
-		for range n {
-			messages = append(messages, etltest.Message(s.rows, shopEvent(s.rows)))
-			s.rows++
-		}
-		etltest.Run(t, writer, etltest.NewSource(messages), etl.Options{BatchDelay: time.Millisecond})
-	}
-	store(300)
-	s.apply(t, shopAfter)
-	other := s.Env.Vault(t, s.As(t, "rotator2", "rotator"))
-	var group errgroup.Group
-	for _, v := range []*keys.Vault{s.vault, other} {
-		group.Go(func() error {
-			_, err := rotation.Evolve(t.Context(), v, quiet(rotation.Options{BatchRows: 20, Rest: -1}))
-			return err
-		})
-	}
-	done := make(chan error, 1)
-	go func() { done <- group.Wait() }()
-	batches := 0
-	for running := true; running; batches++ {
-		store(10)
-		select {
-		case err := <-done:
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shopBefore, shopAfter := form(shopBefore), form(shopAfter)
+			s := newShop(t, shopBefore)
+			s.id = func(n int) uuid.UUID { return etltest.Message(n, "").ID }
+			ingest := s.Env.Vault(t, s.As(t, "ingest", "ingest"))
+			writer, err := etl.NewWriter(t.Context(), ingest, []string{"shop"}, keys.Caps{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			running = false
-		default:
-		}
+			store := func(n int) {
+				var messages []*etl.Message
+				for range n {
+					messages = append(messages, etltest.Message(s.rows, shopEvent(s.rows)))
+					s.rows++
+				}
+				etltest.Run(t, writer, etltest.NewSource(messages), etl.Options{BatchDelay: time.Millisecond})
+			}
+			store(300)
+			s.apply(t, shopAfter)
+			other := s.Env.Vault(t, s.As(t, "rotator2", "rotator"))
+			var group errgroup.Group
+			for _, v := range []*keys.Vault{s.vault, other} {
+				group.Go(func() error {
+					_, err := rotation.Evolve(t.Context(), v, quiet(rotation.Options{BatchRows: 20, Rest: -1}))
+					return err
+				})
+			}
+			done := make(chan error, 1)
+			go func() { done <- group.Wait() }()
+			batches := 0
+			for running := true; running; batches++ {
+				store(10)
+				select {
+				case err := <-done:
+					if err != nil {
+						t.Fatal(err)
+					}
+					running = false
+				default:
+				}
+			}
+			store(10)
+			if batches < 3 {
+				t.Errorf("%d batches were stored meanwhile: the test does not try what it means to", batches)
+			}
+			t.Logf("%d batches meanwhile", batches)
+			s.shape(t, shopAfter)
+			s.check(t)
+		})
 	}
-	store(10)
-	if batches < 3 {
-		t.Errorf("%d batches were stored meanwhile: the test does not try what it means to", batches)
-	}
-	t.Logf("%d batches meanwhile", batches)
-	s.shape(t, shopAfter)
-	s.check(t)
 }
 
 // What was in clear is not in the server's files once it is sealed and the operator's steps are done, but for what is listed.
