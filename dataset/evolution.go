@@ -47,6 +47,9 @@ type Step struct {
 	phase int
 }
 
+// JudgeTitle is the title of the step at which a change may wait for a person.
+const JudgeTitle = "judge what the new indexes give away, and stop if it is too much"
+
 // Change is one difference between two definitions.
 type Change struct {
 	Code   string // add_member, widen, add_index, protect, …

@@ -138,8 +138,7 @@ func (p *planner) makeIndexes(indexes []Index) {
 func (p *planner) judge(indexes []Index) {
 	for _, ix := range indexes {
 		p.steps = append(p.steps, Step{
-			By: ByRotation, Title: "judge what the new indexes give away, and stop if it is too much",
-			Judged: []string{ix.TokenColumn(p.version)}, phase: phaseJudge,
+			By: ByRotation, Title: JudgeTitle, Judged: []string{ix.TokenColumn(p.version)}, phase: phaseJudge,
 		})
 	}
 }

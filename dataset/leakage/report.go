@@ -116,13 +116,13 @@ func judge(ix Index) (Verdict, string) {
 	case TooFewRows(ix.Rows, ix.Halves):
 		return TooFew, fmt.Sprintf("too few rows to judge: look again when a month has %d", MinRows)
 	case ix.GivesAway > MaxGivesAway:
-		what := "how often a token occurs tells whose value it is"
+		what := "how often a token occurs tells which value it is"
 		if ix.Tokens < 1000 {
-			return TooMuch, fmt.Sprintf("%s, and there are only %d: leave the index out (index: [])", what, ix.Tokens)
+			return TooMuch, fmt.Sprintf("%s, and there are only %d: leave the index out", what, ix.Tokens)
 		}
-		return TooMuch, what + " in too many rows: leave the index out (index: []), or index a part with more even counts"
+		return TooMuch, what + " too often: leave the index out, or index a part that is spread more evenly"
 	case ix.WithClear > MaxGivesAway:
-		return Beside, "alone it gives away little, beside the clear columns too much: protect those, or leave it out"
+		return Beside, "little alone, too much beside the clear columns: protect those, or leave the index out"
 	}
 	return OK, "how often tokens occur tells little"
 }

@@ -105,9 +105,8 @@ func (p *picture) panel(ix *Index) {
 	p.text(plotLeft+plotWidth/2, plotTop+plotHeight+33, "dim", "middle", "rank of the token")
 	p.printf(`<text class="dim" text-anchor="middle" transform="translate(14 %g) rotate(-90)">rows</text>`,
 		plotTop+plotHeight/2)
-	for class, curve := range map[string][]point{"known": known, "month": month} {
-		p.curve(class, curve, at)
-	}
+	p.curve("known", known, at)
+	p.curve("month", month, at)
 }
 
 // curve draws points, leaving out those that would fall on the one before.
@@ -160,7 +159,7 @@ func Percent(share float64) string {
 		return "< 0.01 %"
 	case p < 1:
 		return fmt.Sprintf("%.2f %%", p)
-	case p < 10:
+	case p < 10 && p != math.Round(p):
 		return fmt.Sprintf("%.1f %%", p)
 	default:
 		return fmt.Sprintf("%.0f %%", p)

@@ -18,19 +18,27 @@ import (
 )
 
 func newDatasetPlanCommand(vault *cli.VaultFlags) *cobra.Command {
+	var sample string
 	cmd := &cobra.Command{
 		Use:   "plan FILE",
 		Short: "Say what applying a dataset would change, step by step",
 		Long: `Say what applying a dataset would change: each change and what it means for the rows that are
 there, each step with its SQL and who takes it, and where old values remain. Nothing is changed. It
-fails if a change cannot be made, and says why.`,
-		Example: "  keys dataset plan orders.yaml",
+fails if a change cannot be made, and says why.
+
+With --from it needs no database: it says what the indexes would give away, as keys dataset leakage
+does, from a sample of events. One half of them is what is known, and the other is attacked.`,
+		Example: "  keys dataset plan orders.yaml\n  keys dataset plan orders.yaml --from sample.jsonl",
 		Args:    cli.Args("FILE"),
 	}
+	cli.Of(cmd).String(&sample, "from", "", "FILE of events, one JSON text a line, to measure what indexes give away")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		d, err := lintFile(cmd, args[0])
 		if err != nil {
 			return err
+		}
+		if sample != "" {
+			return printSample(cmd, d, sample)
 		}
 		v, closeVault, err := vault.Open(cmd.Context(), cli.VaultConfig{Program: "keys", NoKEK: true})
 		if err != nil {

@@ -102,6 +102,34 @@ func againstPublic(cmd *cobra.Command, v *keys.Vault, d *dataset.Dataset, month 
 	return v.LeakageAgainst(cmd.Context(), d, member, values, month, rate)
 }
 
+// printSample prints what a dataset's indexes give away in a sample.
+func printSample(cmd *cobra.Command, d *dataset.Dataset, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("reading --from: %w", err)
+	}
+	defer f.Close()
+	rate, err := leakage.TokenRate(rateTime)
+	if err != nil {
+		return err
+	}
+	report, rejected, err := leakage.Sample(d, f, rate)
+	if err != nil {
+		return fmt.Errorf("reading --from %s: %w", path, err)
+	}
+	if rejected > 0 {
+		cli.Note(cmd, "%s of %s would be rejected, and %s left out", cli.Count(rejected, "event"), path, isAre(rejected))
+	}
+	return printLeakage(cmd.OutOrStdout(), report)
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
 func writePicture(path string, r *leakage.Report) error {
 	if path == "" {
 		return nil
@@ -160,7 +188,7 @@ func explain(w io.Writer, r *leakage.Report) {
 	case len(r.Clear) > 0:
 		cli.Printf(w, "WITH CLEAR  the same by who looks at %s, too\n", r.Clear)
 	default:
-		cli.Printf(w, "WITH CLEAR  no clear column has few enough values to help\n")
+		cli.Printf(w, "WITH CLEAR  the same: no clear column was looked at\n")
 	}
 	if len(r.Left) > 0 {
 		cli.Printf(w, "            not looked at, for their many values: %s\n", r.Left)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 	"cloakroom/keys/rotation"
 )
@@ -62,7 +63,7 @@ func whatWasDone(r *rotation.Report) []string {
 	if x := r.Reindexed; x != nil && x.To > 0 {
 		say(true, "index key v%d → v%d, %s reindexed", x.From, x.To, cli.Count(x.Rows, "row"))
 	}
-	if e := r.Evolved; e != nil {
+	if e := r.Evolved; e != nil && len(e.Steps) > 0 {
 		say(true, "dataset %s: %s of its change taken, %s written", e.Dataset, cli.Count(len(e.Steps), "step"), cli.Count(e.Rows, "row"))
 	}
 	say(len(r.Shredded) > 0, "%s shredded", keyList(r.Shredded))
@@ -87,6 +88,9 @@ func describeUnfinished(u rotation.Unfinished) string {
 	finishes := "keys " + u.Step
 	if u.Step == "reseal" || u.Step == "reindex" || u.Step == "evolve" {
 		finishes = "keys rotate" // what cron runs; their own commands do, too
+	}
+	if u.Step == "evolve" && u.Phase == dataset.JudgeTitle {
+		return text + ": if keys rotate says that it is too much, apply the file without the index, or use --accept-leakage"
 	}
 	return text + ": " + finishes + " goes on"
 }
