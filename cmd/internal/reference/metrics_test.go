@@ -54,7 +54,7 @@ func metricsOf(t *testing.T, c prometheus.Collector) []metric {
 		switch {
 		case strings.HasSuffix(m.Name, "_total"):
 			m.Type = "counter"
-		case strings.HasSuffix(m.Name, "_ratio"), strings.HasSuffix(m.Name, "_timestamp_seconds"):
+		case strings.HasPrefix(m.Name, "cloakroom_index_"):
 			m.Type = "gauge"
 		}
 		all[m.Name] = m

@@ -26,7 +26,7 @@ type textfile struct {
 
 	rows, keys                             *prometheus.CounterVec
 	lastRun, lastSuccess, seconds, problem *prometheus.GaugeVec
-	givesAway, measured                    *prometheus.GaugeVec // by index
+	givesAway, measured, accepted          *prometheus.GaugeVec // by index
 }
 
 // newTextfile reads what an earlier run left at a path, before anything is done: a wrong name, a
@@ -77,6 +77,7 @@ func makeTextfile(path, command string) *textfile {
 	t.givesAway = byIndex("cloakroom_index_gives_away_ratio",
 		"Share of rows whose value is guessed right by who knows how often each occurs. Absent while rows are too few.")
 	t.measured = byIndex("cloakroom_index_measured_timestamp_seconds", "When that was last measured.")
+	t.accepted = byIndex("cloakroom_index_leakage_accepted", "1 if it was accepted with a reason, whatever it gives away.")
 	return t
 }
 
@@ -87,10 +88,12 @@ var indexLabels = []string{"dataset", "member", "index"}
 func (t *textfile) addLeakage(list []keys.IndexLeakage) {
 	t.givesAway.Reset()
 	t.measured.Reset()
+	t.accepted.Reset()
 	for _, l := range list {
 		if l.MeasuredAt != nil && !leakage.TooFewRows(l.Rows, l.Halves) {
 			t.givesAway.WithLabelValues(l.Dataset, l.Member, l.Index).Set(l.GivesAway)
 			t.measured.WithLabelValues(l.Dataset, l.Member, l.Index).Set(float64(l.MeasuredAt.Unix()))
+			t.accepted.WithLabelValues(l.Dataset, l.Member, l.Index).Set(map[bool]float64{true: 1}[l.Accepted != ""])
 		}
 	}
 }
@@ -124,6 +127,7 @@ func (t *textfile) resume() error {
 	}
 	for name, into := range map[string]*prometheus.GaugeVec{
 		"cloakroom_index_gives_away_ratio": t.givesAway, "cloakroom_index_measured_timestamp_seconds": t.measured,
+		"cloakroom_index_leakage_accepted": t.accepted,
 	} {
 		for _, m := range families[name].GetMetric() {
 			labels := prometheus.Labels{}
