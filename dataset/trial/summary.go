@@ -105,3 +105,6 @@ func sorted(counts map[Drop]*Count) []Count {
 	})
 	return out
 }
+
+// Events is how many outcomes were counted so far.
+func (c *Counter) Events() int64 { return c.sum.Events }

@@ -138,8 +138,27 @@ func (t *Trial) Try(line int64, body []byte) (Outcome, error) {
 		index += len(m.Protect.Indexes)
 		out.Row = append(out.Row, cells...)
 	}
+	t.putLabels(out.Row)
 	t.findSame(&out, e)
 	return out, nil
+}
+
+// putLabels replaces the tokens of an event that would be stored: one that is rejected leaves no label behind.
+func (t *Trial) putLabels(row []Cell) {
+	index := 0
+	for i := range row {
+		switch row[i].Kind {
+		case Null: // of all that a protected member has
+			if m, ok := t.dataset.Member(row[i].Column); ok && m.Protect != nil {
+				index += len(m.Protect.Indexes)
+			}
+		case Token:
+			row[i].Value = t.label(index, row[i].Value)
+			index++
+		case None:
+			index++
+		}
+	}
 }
 
 func rejected(out Outcome, r dataset.Rejection) Outcome {
@@ -197,7 +216,7 @@ func (t *Trial) protected(e *dataset.Event, at, index int) ([]Cell, dataset.Reje
 		if string(token) == dataset.NoToken {
 			cell.Kind = None
 		} else {
-			cell.Value = t.label(index+i, string(token))
+			cell.Value = string(token)
 		}
 		cells = append(cells, cell)
 	}

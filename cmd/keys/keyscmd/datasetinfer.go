@@ -3,7 +3,6 @@ package keyscmd
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"cloakroom/dataset/infer"
 	"cloakroom/internal/cli"
-	"cloakroom/internal/events"
 )
 
 func newDatasetInferCommand() *cobra.Command {
@@ -46,7 +44,7 @@ member was not judged personal proves nothing, so read each line before keys dat
 			return cli.Usage(cmd, errors.New("name the dataset: --name NAME"))
 		}
 		sample := infer.NewSample()
-		lines, err := readSample(cmd, from, func(line int64, body []byte) error {
+		lines, err := cli.ReadEvents(cmd, from, func(line int64, body []byte) error {
 			sample.Add(line, body)
 			return nil
 		})
@@ -75,40 +73,6 @@ func sourceName(from string) string {
 		return "standard input"
 	}
 	return filepath.Base(from)
-}
-
-// readSample hands over a file's events, and returns how many there were.
-func readSample(cmd *cobra.Command, from string, take func(line int64, body []byte) error) (int64, error) {
-	in := cmd.InOrStdin()
-	if from != "-" {
-		file, err := os.Open(from)
-		if err != nil {
-			return 0, err
-		}
-		defer file.Close()
-		in = file
-	}
-	r, err := events.NewReader(in)
-	if err != nil {
-		return 0, fmt.Errorf("reading %s: %w", from, err)
-	}
-	progress := cli.StartProgress(cmd)
-	defer progress.End()
-	for n := int64(0); ; n++ {
-		body, err := r.Next()
-		if err == nil {
-			err = take(r.Line(), body)
-		}
-		switch {
-		case err == io.EOF:
-			return n, nil
-		case err != nil:
-			return n, fmt.Errorf("reading event %d of %s: %w", n+1, from, err)
-		case cmd.Context().Err() != nil:
-			return n, cmd.Context().Err()
-		}
-		progress.Step("reading", "event", n+1, 0)
-	}
 }
 
 func writeDraft(cmd *cobra.Command, out string, draft []byte) error {

@@ -1,0 +1,188 @@
+package ingestcmd
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/dataset"
+	"cloakroom/dataset/trial"
+	"cloakroom/internal/cli"
+)
+
+// listed is how many events are listed, where nothing else is asked for.
+const listed = 5
+
+func newTestCommand() *cobra.Command {
+	var from string
+	var limit int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "test FILE",
+		Short: "Say what would become of each event of a sample under a dataset's file",
+		Long: `Say what would become of each event of a sample under a dataset's file: its row, or the rejection. It
+writes nothing, and needs neither database nor queue nor KEK.
+
+Members in clear are shown, and what a member reveals. A sealed value is not: its length is, and for each
+index a label. Equal tokens have equal labels (t1, t2), so that what would meet can be seen; - is the token
+of a value that means "none". Keys are made for the run and thrown away.
+
+What only the vault knows is not tried: its window of days (bad_date), what it holds already, and what
+Postgres refuses (db_data). It exits with 1 if an event would be rejected.`,
+		Example: `  ingest test order.yaml --from orders.jsonl
+  ingest test order.yaml --from orders.jsonl --json | jq 'select(.outcome == "rejected")'`,
+		Args: cli.Args("FILE"),
+	}
+	f := cli.Of(cmd)
+	f.String(&from, "from", "", "sample: JSON Lines or a JSON array, plain or gzip; - for standard input")
+	f.Int(&limit, "limit", 0, cli.Between(1, 1_000_000_000).OrZero("5; with --json: all"),
+		"most events to list; the summary counts all")
+	f.Bool(&asJSON, "json", "print a JSON object a line: each event, and the summary")
+	f.Require("from")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		text, err := os.ReadFile(args[0])
+		if err != nil {
+			return fmt.Errorf("reading the dataset: %w", err)
+		}
+		d, err := dataset.Parse(text)
+		if err != nil {
+			return fmt.Errorf("%s has mistakes: keys dataset lint lists them: %w", args[0], err)
+		}
+		if limit == 0 && !asJSON {
+			limit = listed
+		}
+		return tryEvents(cmd, d, from, limit, asJSON)
+	}
+	return cmd
+}
+
+func tryEvents(cmd *cobra.Command, d *dataset.Dataset, from string, limit int, asJSON bool) error {
+	t, err := trial.New(d)
+	if err != nil {
+		return err
+	}
+	out, counter := cmd.OutOrStdout(), t.NewCounter()
+	n, err := cli.ReadEvents(cmd, from, func(line int64, body []byte) error {
+		o, err := t.Try(line, body)
+		if err != nil {
+			return err
+		}
+		counter.Add(o)
+		switch {
+		case limit > 0 && counter.Events() > int64(limit):
+			return nil
+		case asJSON:
+			return cli.PrintJSONLine(out, o)
+		}
+		printOutcome(out, o)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sum := counter.Summary()
+	if asJSON {
+		err = cli.PrintJSONLine(out, map[string]any{"summary": sum})
+	} else {
+		if limit > 0 && n > int64(limit) {
+			cli.Printf(out, "and %s more: --limit shows them\n", cli.Count(n-int64(limit), "event"))
+		}
+		err = printTrial(out, sum)
+	}
+	if err == nil && sum.Rejected > 0 {
+		return cli.Exit(cli.ExitOther, nil)
+	}
+	return err
+}
+
+// printOutcome writes one event: a line that says what becomes of it, and one a member.
+func printOutcome(w io.Writer, o trial.Outcome) {
+	switch o.Outcome {
+	case trial.Rejected:
+		cli.Printf(w, "line %d: REJECTED: %s\n", o.Line, reasonOf(o.Reason, o.Member))
+		return
+	case trial.Duplicate:
+		cli.Printf(w, "line %d: duplicate of line %d, and not stored again\n", o.Line, o.SameAs)
+		return
+	}
+	cli.Printf(w, "line %d: stored\n", o.Line)
+	sealed := ""
+	for i, cell := range o.Row {
+		begin := fmt.Sprintf("\n  %-18s ", cell.Column)
+		switch {
+		case cell.Kind == trial.Sealed:
+			sealed = cell.Column
+		case cell.Kind == trial.Token, cell.Kind == trial.None,
+			sealed != "" && strings.HasPrefix(cell.Column, sealed+"__"): // what is shown of the sealed value
+			begin = "; " + cell.Column + " "
+		}
+		if i == 0 {
+			begin = begin[1:]
+		}
+		_, _ = io.WriteString(w, begin)
+		cli.Printf(w, "%s", cellText(cell))
+	}
+	cli.Printf(w, "\n")
+	for _, drop := range o.Dropped {
+		cli.Printf(w, "  dropped: %s, because it cannot be read: %s\n", drop.Member, string(drop.Reason))
+	}
+}
+
+func reasonOf(reason dataset.Reason, member string) string {
+	if member == "" {
+		return string(reason)
+	}
+	return member + ": " + string(reason)
+}
+
+// widest is how much of a clear value is shown.
+const widest = 200
+
+func cellText(cell trial.Cell) string {
+	switch cell.Kind {
+	case trial.Null:
+		return "NULL"
+	case trial.Sealed:
+		return fmt.Sprintf("sealed, %d bytes", cell.Bytes)
+	case trial.None:
+		return "-"
+	}
+	if runes := []rune(cell.Value); len(runes) > widest {
+		return string(runes[:widest]) + "…"
+	}
+	return cell.Value
+}
+
+func printTrial(w io.Writer, s trial.Summary) error {
+	cli.Printf(w, "\n%s: %d would be stored, %s, %d rejected\n", cli.Count(s.Events, "event"), s.Stored,
+		cli.Count(s.Duplicates, "duplicate"), s.Rejected)
+	table := cli.NewTable("WHAT", "MEMBER", "REASON", "COUNT", "FIRST LINE")
+	for _, c := range s.Rejections {
+		member := "-"
+		if c.Member != "" {
+			member = c.Member
+		}
+		table.Row("rejected", member, string(c.Reason), c.N, c.Line)
+	}
+	for _, c := range s.Dropped {
+		table.Row("dropped", c.Member, string(c.Reason), c.N, c.Line)
+	}
+	if len(s.Rejections)+len(s.Dropped) > 0 {
+		cli.Printf(w, "\n")
+		if err := table.Print(w); err != nil {
+			return err
+		}
+	}
+	if len(s.Indexes) == 0 {
+		return nil
+	}
+	cli.Printf(w, "\n")
+	table = cli.NewTable("INDEX", "VALUES", "DIFFERENT", "MEAN NONE")
+	for _, ix := range s.Indexes {
+		table.Row(ix.Column, ix.Values, ix.Different, ix.None)
+	}
+	return table.Print(w)
+}
