@@ -1,11 +1,54 @@
 package etl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
+
+// Detail counts the events of one dataset that have one reason at one member.
+type Detail struct {
+	Dataset string `json:"dataset"`
+	Outcome string `json:"outcome"` // rejected; or dropped, of an optional member that is NULL in a stored row
+	Reason  Reason `json:"reason"`
+	Member  string `json:"member,omitempty"` // empty: the event as a whole
+	Events  int64  `json:"events"`
+}
+
+// details counts by all of a Detail but its count.
+type details map[Detail]int64
+
+func (d details) add(j *judgement) {
+	if j.ignored {
+		return
+	}
+	of := Detail{Dataset: j.definition.Name, Outcome: "rejected", Reason: j.Reason, Member: j.Member}
+	if j.Reason != "" {
+		d[of]++
+		return
+	}
+	for _, drop := range j.event.Dropped {
+		of.Outcome, of.Reason, of.Member = "dropped", drop.Reason, j.definition.Members[drop.Member].Name
+		d[of]++
+	}
+}
+
+// list gives the details, rejections first and the most frequent of them before the others.
+func (d details) list() []Detail {
+	var out []Detail
+	for of, n := range d {
+		of.Events = n
+		out = append(out, of)
+	}
+	slices.SortFunc(out, func(a, b Detail) int {
+		return cmp.Or(cmp.Compare(b.Outcome, a.Outcome), cmp.Compare(b.Events, a.Events), cmp.Compare(a.Dataset, b.Dataset),
+			cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Member, b.Member))
+	})
+	return out
+}
 
 // DryRun decodes events, makes their tokens and counts what would become of them, until each input
 // ends. It seals, writes and deletes nothing. Duplicates count as stored: only the database could
@@ -21,15 +64,15 @@ func DryRun(ctx context.Context, w *Writer, inputs []Input) (Summary, error) {
 	if err := p.use(w.current()); err != nil {
 		return newSummary(), err
 	}
-	began := time.Now()
+	began, found := time.Now(), details{}
 	for _, l := range r.lanes {
-		if err := l.judgeAll(ctx, p); err != nil {
+		if err := l.judgeAll(ctx, p, found); err != nil {
 			return r.finished(began), l.named(err)
 		}
 	}
 	s := r.finished(began)
 	// Nothing is committed and nothing is to be said of it.
-	s.Abandoned = 0
+	s.Abandoned, s.Details = 0, found.list()
 	for i := range s.Queues {
 		s.Queues[i].Abandoned = 0
 	}
@@ -37,7 +80,7 @@ func DryRun(ctx context.Context, w *Writer, inputs []Input) (Summary, error) {
 }
 
 // judgeAll judges the events of one input.
-func (l *lane) judgeAll(ctx context.Context, p *Protector) error {
+func (l *lane) judgeAll(ctx context.Context, p *Protector, found details) error {
 	for {
 		messages, err := l.Source.Receive(ctx)
 		l.count(func(s *Summary) { s.Received += int64(len(messages)) })
@@ -47,6 +90,7 @@ func (l *lane) judgeAll(ctx context.Context, p *Protector) error {
 			if err != nil {
 				return err
 			}
+			found.add(j)
 			c := j.counts()
 			l.count(func(s *Summary) { s.add(&c) })
 		}

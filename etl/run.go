@@ -69,6 +69,8 @@ type Summary struct {
 	Seconds        float64 `json:"seconds"`
 	// Queues are the same counts for each input, if there are several.
 	Queues []InputSummary `json:"queues,omitempty"`
+	// Details are the rejections and the dropped members by dataset, reason and member. Only DryRun fills them.
+	Details []Detail `json:"details,omitempty"`
 }
 
 // InputSummary is what a run did with one of several inputs.

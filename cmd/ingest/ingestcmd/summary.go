@@ -1,6 +1,7 @@
 package ingestcmd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -117,7 +118,21 @@ func printSummary(w io.Writer, s *settings, done etl.Summary) error {
 			return err
 		}
 	}
-	return nil
+	return printDetails(w, done.Details)
+}
+
+// printDetails says what a dry run would reject or leave out, and where. What events hold is not shown: a queue is not
+// the sample of one author, as that of ingest test is.
+func printDetails(w io.Writer, details []etl.Detail) error {
+	if len(details) == 0 {
+		return nil
+	}
+	cli.Printf(w, "\n")
+	table := cli.NewTable("WHAT", "DATASET", "MEMBER", "REASON", "EVENTS")
+	for _, d := range details {
+		table.Row(d.Outcome, d.Dataset, cmp.Or(d.Member, "-"), string(d.Reason), d.Events)
+	}
+	return table.Print(w)
 }
 
 func summaryLine(s *settings, done *etl.Summary) string {
