@@ -172,6 +172,17 @@ func TestGate(t *testing.T) {
 			t.Errorf("the reason %.3q: %v", reason, err)
 		}
 	}
+	// No function of another step ends it.
+	for _, call := range []string{"evolve_step(r.id, s.step)", "finish_fill(r.id, s.step)", "finish_evolve_indexes(r.id, s.step)",
+		"evolve_step(r.id, s.step + 1)", "accept_leakage(r.id, s.step + 1, 'x')", "judge_evolution(r.id, s.step + 1)"} {
+		_, _ = g.vault.DB.Exec(`SELECT cloakroom.` + call + ` FROM cloakroom.rotation_running('evolve') AS r,
+			cloakroom.evolution_state(r.id) AS s`)
+		var by string
+		if err := g.vault.DB.Get(&by, `SELECT s.run_by FROM cloakroom.rotation_running('evolve') AS r,
+			cloakroom.evolution_state(r.id) AS s`); err != nil || by != "gate" {
+			t.Fatalf("after %s the next step is %q, %v", call, by, err)
+		}
+	}
 	if n := len(g.leaves(t, "dataset.leakage")); n != 0 {
 		t.Errorf("%d entries before it was accepted", n)
 	}

@@ -217,7 +217,9 @@ GRANT EXECUTE ON FUNCTION cloakroom.evolve_index(bigint, text, text, boolean) TO
 CREATE OR REPLACE FUNCTION cloakroom.finish_evolve_indexes(p_rotation bigint, p_step integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  e cloakroom.evolutions := cloakroom.evolving(p_rotation, p_step);
+  -- Of this kind of step alone: it must not end the gate.
+  e cloakroom.evolutions := cloakroom.evolving(p_rotation, (
+    SELECT s.step FROM cloakroom.evolution_state(p_rotation) AS s WHERE s.run_by = 'index' AND s.step = p_step));
   left_over bigint;
 BEGIN
   IF e.rotation IS NULL THEN
