@@ -42,7 +42,8 @@ BEGIN
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.judge_evolution(bigint, integer) IS
-  'measures the new indexes of a change; on to the next step, unless one gives away more than 5 % of 10,000 rows or more';
+  'measures the new indexes of a change; on to the next step, unless one gives away more than 5 % of 10,000 rows or '
+  'more';
 GRANT EXECUTE ON FUNCTION cloakroom.judge_evolution(bigint, integer) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.accept_leakage(p_rotation bigint, p_step integer, p_reason text) RETURNS void

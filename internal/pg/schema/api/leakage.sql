@@ -15,8 +15,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM h JOIN a USING (n) JOIN b USING (m)
 $$;
 COMMENT ON FUNCTION cloakroom.rank_matching(bigint[], bigint[], bigint[]) IS
-  'expected rows whose value is guessed right if tokens and values are sorted by count, ties at random: how many tokens '
-  'have a pair of counts, in the month and in what is known';
+  'expected rows whose value is guessed right if tokens and values are sorted by count, ties at random: p_tokens '
+  'tokens have p_rows rows in the month and p_known in what is known';
 
 CREATE OR REPLACE FUNCTION cloakroom.shown_column(p_dataset text, p_member text, p_index text) RETURNS name
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -24,7 +24,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT c.column_name FROM cloakroom.token_columns(p_dataset, cloakroom.live_versions()) AS c
    WHERE c.member = p_member AND c.index_name = p_index ORDER BY c.version LIMIT 1
 $$;
-COMMENT ON FUNCTION cloakroom.shown_column(text, text, text) IS 'the token column of an index that analysts see; or NULL';
+COMMENT ON FUNCTION cloakroom.shown_column(text, text, text) IS
+  'the token column of an index that analysts see; or NULL';
 
 CREATE OR REPLACE FUNCTION cloakroom.require_shown(p_dataset text, p_columns name[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -88,7 +89,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('u.create_date >= %L AND u.create_date < %L',
                 CASE WHEN p_halves THEN p_month ELSE (p_month - interval '1 month')::date END,
                 (p_month + interval '1 month')::date),
-         CASE WHEN p_halves THEN 'get_byte(uuid_send(u.row_id), 15) & 1 = 0' ELSE format('u.create_date < %L', p_month) END
+         CASE WHEN p_halves THEN 'get_byte(uuid_send(u.row_id), 15) & 1 = 0'
+              ELSE format('u.create_date < %L', p_month) END
 $$;
 COMMENT ON FUNCTION cloakroom.span_condition(date, boolean) IS
   'conditions on a row u: that it is looked at, and that it is what the attacker knows';
@@ -154,7 +156,8 @@ BEGIN
   PERFORM cloakroom.require_shown(p_dataset, p_columns);
   FOREACH column_name IN ARRAY p_columns LOOP
     EXECUTE format('SELECT count(DISTINCT s.v) FROM (
-                      SELECT u.%I::text AS v FROM %s u WHERE u.create_date >= %L AND u.create_date < %L LIMIT 100000) AS s',
+                      SELECT u.%I::text AS v FROM %s u WHERE u.create_date >= %L AND u.create_date < %L
+                       LIMIT 100000) AS s',
       column_name, cloakroom.row_table(p_dataset), p_month, (p_month + interval '1 month')::date)
       INTO STRICT leakage_values."values";
     RETURN NEXT;

@@ -20,15 +20,16 @@ BEGIN
       SELECT %1$s, count(*) FILTER (WHERE NOT (%2$s)) AS n, count(*) FILTER (WHERE %2$s) AS m
         FROM %3$s u WHERE %4$s AND u.%5$I IS NOT NULL GROUP BY %6$s),
     a AS MATERIALIZED (SELECT %7$s, sum(h.n)::bigint AS n, sum(h.m)::bigint AS m FROM h WHERE t1 <> '-' GROUP BY %7$s)
-    SELECT 'nothing', ARRAY[coalesce(sum(h.n), 0)::bigint], ARRAY[coalesce(sum(h.m), 0)::bigint], NULL::bigint[], false, false
-      FROM h WHERE t1 = '-'
+    SELECT 'nothing', ARRAY[coalesce(sum(h.n), 0)::bigint], ARRAY[coalesce(sum(h.m), 0)::bigint], NULL::bigint[],
+           false, false FROM h WHERE t1 = '-'
     UNION ALL
     SELECT 'alone', array_agg(p.n), array_agg(p.m), array_agg(p.k), false, false
       FROM (SELECT a.n, a.m, count(*) AS k FROM a GROUP BY 1, 2) AS p$q$
     || CASE WHEN cells IS NULL THEN '' ELSE $q$
     UNION ALL
     SELECT 'cell', array_agg(p.n), array_agg(p.m), array_agg(p.k), false, false
-      FROM (SELECT %8$s, h.n, h.m, count(*) AS k FROM h WHERE t1 <> '-' GROUP BY %8$s, h.n, h.m) AS p GROUP BY %8$s$q$ END
+      FROM (SELECT %8$s, h.n, h.m, count(*) AS k FROM h WHERE t1 <> '-' GROUP BY %8$s, h.n, h.m) AS p
+     GROUP BY %8$s$q$ END
     || CASE WHEN cells IS NULL OR p_heads = 0 THEN '' ELSE $q$
     UNION ALL (
     -- Of tokens with one count, which are taken is chance, and another chance on either side.
@@ -40,12 +41,13 @@ BEGIN
       FROM (SELECT t1, h.n, h.m, z.is_token, z.is_value, dense_rank() OVER (ORDER BY %8$s) AS cell
               FROM h JOIN z USING (t1)) AS p
      GROUP BY p.t1, p.is_token, p.is_value ORDER BY hashtextextended(p.t1, 3))$q$ END,
-    selected, span.known, cloakroom.row_table(p_dataset), span.rows, p_columns[1], concat_ws(', ', tokens, cells), tokens,
-    cells) USING p_heads;
+    selected, span.known, cloakroom.row_table(p_dataset), span.rows, p_columns[1], concat_ws(', ', tokens, cells),
+    tokens, cells) USING p_heads;
 END $$;
 COMMENT ON FUNCTION cloakroom.leakage_counts(text, name[], name[], date, boolean, integer) IS
   'of tuples of token columns: how many mean nothing; how many have counts n in the month and m in what is known (k of '
-  'them), alone and within each cell of the columns beside; and of the p_heads most frequent the counts in each cell (k)';
+  'them), alone and within each cell of the columns beside; and of the p_heads most frequent the counts in each cell '
+  '(k)';
 GRANT EXECUTE ON FUNCTION cloakroom.leakage_counts(text, name[], name[], date, boolean, integer) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.leakage_pairs(p_dataset text, p_column name, p_month date, p_users integer)
@@ -66,11 +68,14 @@ BEGIN
   END IF;
   -- The order of a hash of a fixed seed is a draw that is the same again.
   EXECUTE format('SELECT array_agg(s.name) FROM (
-                    SELECT u.%1$I::text AS name FROM %2$s GROUP BY 1 ORDER BY hashtextextended(u.%1$I::text, 2015) LIMIT $1) AS s',
+                    SELECT u.%1$I::text AS name FROM %2$s GROUP BY 1
+                     ORDER BY hashtextextended(u.%1$I::text, 2015) LIMIT $1) AS s',
                  d.subject, part) INTO STRICT subjects USING p_users;
-  EXECUTE format('SELECT array_agg(p.s ORDER BY p.s, p.r), array_agg(p.t ORDER BY p.s, p.r), array_agg(p.d ORDER BY p.s, p.r)
+  EXECUTE format('SELECT array_agg(p.s ORDER BY p.s, p.r), array_agg(p.t ORDER BY p.s, p.r),
+                         array_agg(p.d ORDER BY p.s, p.r)
                     FROM (SELECT q.s, q.t, q.d,
-                                 row_number() OVER (PARTITION BY q.s ORDER BY hashtextextended(q.s || q.t || q.d, 4)) AS r
+                                 row_number() OVER (PARTITION BY q.s
+                                                    ORDER BY hashtextextended(q.s || q.t || q.d, 4)) AS r
                             FROM (SELECT DISTINCT u.%I::text AS s, u.%I::text AS t, u.create_date AS d
                                     FROM %s AND u.%1$I::text = ANY ($1)) AS q) AS p
                    WHERE p.r <= 4', d.subject, p_column, part) INTO STRICT of_subjects, tokens, days USING subjects;

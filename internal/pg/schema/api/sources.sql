@@ -1,5 +1,5 @@
--- Files and objects that were ingested. A name gives the events their ids, so a second run stores nothing twice; how far
--- it has come spares that run the events.
+-- Files and objects that were ingested. A name gives the events their ids, so a second run stores nothing twice; how
+-- far it has come spares that run the events.
 
 CREATE OR REPLACE FUNCTION cloakroom.fix_source(p_name text, p_dataset text, p_date date) RETURNS date
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -41,8 +41,8 @@ BEGIN
                  FROM cloakroom.sources AS s WHERE s.name = ANY (p_names);
 END $$;
 COMMENT ON FUNCTION cloakroom.fix_sources(text, text[], date[]) IS
-  'records sources of a dataset and their dates; returns the dates that the first run fixed, whether a source was there '
-  'before, and how far it has come';
+  'records sources of a dataset and their dates; returns the dates that the first run fixed, whether a source was '
+  'there before, and how far it has come';
 GRANT EXECUTE ON FUNCTION cloakroom.fix_sources(text, text[], date[]) TO cloakroom_ingest;
 
 CREATE OR REPLACE FUNCTION cloakroom.note_sources(

@@ -111,8 +111,8 @@ BEGIN
         ORDER BY 1;
 END $$;
 COMMENT ON FUNCTION cloakroom.layout_problems() IS
-  'what is wrong with columns, indexes and views, a reindex or a change under way allowed for; unreadable: rows cannot be read '
-  'without it';
+  'what is wrong with columns, indexes and views, a reindex or a change under way allowed for; unreadable: rows '
+  'cannot be read without it';
 GRANT EXECUTE ON FUNCTION cloakroom.layout_problems() TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.bare_query(p_query text) RETURNS text
