@@ -109,7 +109,7 @@ func (c *Client) GetFrom(ctx context.Context, r Ref, offset int64) (io.ReadClose
 		info := Info{Key: r.Key, Version: r.Version, ETag: r.ETag, Size: offset}
 		return io.NopCloser(strings.NewReader("")), info, nil
 	default:
-		w.cancel()
+		defer w.cancel() // after explain has looked at how the call ended
 		return nil, Info{}, explain("reading an object of "+r.Bucket, action, ctx, err)
 	}
 	info := Info{

@@ -56,7 +56,7 @@ func (r *rig) environment(accessKey, databaseURL string) []string {
 		"CLOAKROOM_SQS_CLIENT=" + cmp.Or(os.Getenv("CLOAKROOM_SQS_CLIENT"),
 			queue.ClientDirect), // make chaos runs over both
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=a secret of sixteen and more",
-		"AWS_ENDPOINT_URL_SQS=http://" + r.sqsAt, "AWS_ENDPOINT_URL_KMS=http://" + r.kmsAt,
+		"AWS_ENDPOINT_URL_S3=" + r.s3.URL(), "AWS_ENDPOINT_URL_SQS=http://" + r.sqsAt, "AWS_ENDPOINT_URL_KMS=http://" + r.kmsAt,
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"cloakroom/internal/pg/pgtest"
 	"cloakroom/internal/sandbox/kmsserver"
 	"cloakroom/internal/sandbox/pgserver"
+	"cloakroom/internal/sandbox/s3server"
 	"cloakroom/internal/sandbox/sqsserver"
 )
 
@@ -32,6 +33,7 @@ type rig struct {
 	postgres *pgserver.Server
 	sqs      *sqsserver.Server
 	kms      *kmsserver.Server
+	s3       *s3server.Server
 	admin    *sqlx.DB // superuser, past the proxy
 
 	toPostgres, toSQS, toKMS *toxiproxy.Proxy
@@ -50,7 +52,8 @@ func newRig(t *testing.T, settings map[string]string) *rig {
 	policies["admin"] = kmsserver.Administrator()
 	r.kms = kmsserver.New(kmsserver.Config{Policies: policies})
 	r.sqs = sqsserver.New(sqsserver.Config{CallLog: 100_000})
-	for _, start := range []func() error{r.kms.Start, r.sqs.Start} {
+	r.s3 = s3server.New(s3server.Config{Policies: s3server.Roles()})
+	for _, start := range []func() error{r.kms.Start, r.sqs.Start, r.s3.Start} {
 		if err := start(); err != nil {
 			t.Fatal(err)
 		}
@@ -58,6 +61,7 @@ func newRig(t *testing.T, settings map[string]string) *rig {
 	t.Cleanup(func() {
 		r.kms.Close()
 		r.sqs.Close()
+		r.s3.Close()
 	})
 	r.createQueues()
 

@@ -77,6 +77,16 @@ func (s *Server) Delete(bucket, key string) error {
 	return nil
 }
 
+// ETag is an object's, without quotes; empty: there is none.
+func (s *Server) ETag(bucket, key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.buckets[bucket]; b != nil && len(b.objects[key]) > 0 {
+		return strings.Trim(b.objects[key][0].etag, `"`)
+	}
+	return ""
+}
+
 // Keys are those of the objects that are there, sorted.
 func (s *Server) Keys(bucket string) []string {
 	s.mu.Lock()
