@@ -142,7 +142,9 @@ COMMENT ON FUNCTION cloakroom.erasure(text) IS 'the SET list that erases a row o
 
 CREATE OR REPLACE FUNCTION cloakroom.subject_of(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(format('u.%I::text', subject), 'NULL::text') FROM cloakroom.datasets WHERE name = p_dataset
+  -- format refuses a NULL identifier.
+  SELECT CASE WHEN subject IS NULL THEN 'NULL::text' ELSE format('u.%I::text', subject) END
+    FROM cloakroom.datasets WHERE name = p_dataset
 $$;
 COMMENT ON FUNCTION cloakroom.subject_of(text) IS 'the expression for whose a row u is';
 
