@@ -84,6 +84,11 @@ func (l *lane) judgeAll(ctx context.Context, p *Protector, found details) error 
 	for {
 		messages, err := l.Source.Receive(ctx)
 		l.count(func(s *Summary) { s.Received += int64(len(messages)) })
+		if l.Unwrap != nil {
+			if err := l.unpackNow(ctx, messages); err != nil {
+				return err
+			}
+		}
 		p.assign(&l.Input, messages)
 		for _, m := range messages {
 			j, err := p.judge(&l.Input, m)
@@ -101,6 +106,19 @@ func (l *lane) judgeAll(ctx context.Context, p *Protector, found details) error 
 			return err
 		}
 	}
+}
+
+// unpackNow opens envelopes one after the other, and waits for no outage.
+func (l *lane) unpackNow(ctx context.Context, messages []*Message) error {
+	u := l.newUnpacker()
+	state := l.writer.current()
+	for _, m := range messages {
+		o := u.opener.Open(m.Body, state.guard(&l.Input, m))
+		if _, err := u.resume(ctx, state, m, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // counts is what would become of the event.

@@ -3,6 +3,8 @@ package etl
 import (
 	"errors"
 	"fmt"
+
+	"golang.org/x/time/rate"
 )
 
 // Input is a source, and what is known of its events before they are read.
@@ -14,6 +16,7 @@ type Input struct {
 	// whose the rejections are of events that name no dataset.
 	Dataset string
 	Route   Route
+	Unwrap  *Unwrap // nil: each body is an event
 }
 
 // Input is a source of which events are the writer's default dataset's, or told apart by the writer's route.
@@ -24,7 +27,9 @@ func (w *Writer) Input(source Source) Input { return Input{Source: source, Route
 type lane struct {
 	*run
 	Input
-	done Summary // of this input alone; run.mu guards it
+	done         Summary // of this input alone; run.mu guards it
+	fetchOutages outages // of S3: another input's waiting, or the database's, is none of it
+	envelopes    rate.Sometimes
 }
 
 // parcel is a batch of messages of one input.
@@ -57,6 +62,9 @@ func (w *Writer) checkInputs(inputs []Input) error {
 	for i := range inputs {
 		if name := inputs[i].Dataset; name != "" && w.current().find(name) == nil {
 			return fmt.Errorf("%s: this vault has no dataset %s, or the writer does not write it", inputs[i].Name, name)
+		}
+		if u := inputs[i].Unwrap; u != nil && len(u.Buckets) > 0 && u.Objects == nil {
+			return fmt.Errorf("%s: there are buckets, and nothing to read them with", inputs[i].Name)
 		}
 	}
 	return nil

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"cloakroom/dataset"
+	"cloakroom/etl/unwrap"
 )
 
 // Message is one event as a source hands it over.
@@ -25,10 +28,23 @@ type Message struct {
 
 	// Handle belongs to the source; the pipeline carries it.
 	Handle any
+
+	event    []byte            // what the envelopes of Body hold; nil: Body is the event
+	fault    dataset.Rejection // why they could not be opened
+	object   *unwrap.Pointer   // where the event lay in S3
+	rejected bool              // it is a rejection in the batch that was protected last
+}
+
+// text is the event.
+func (m *Message) text() []byte {
+	if m.event != nil {
+		return m.event
+	}
+	return m.Body
 }
 
 // size is how many bytes of it are held in memory.
-func (m *Message) size() int { return len(m.Body) }
+func (m *Message) size() int { return len(m.Body) + len(m.event) }
 
 // namespace is where cloakroom's UUIDv5 ids live (RFC 9562, section 5.5). Changing it would store
 // every file again.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"cloakroom/internal/objects"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/retry"
 	"cloakroom/keys/kek"
@@ -115,4 +116,6 @@ func (o *outage) end() {
 
 // passes reports a failure that may pass by itself. Others (a missing grant, a disabled KEK) need
 // an operator: a daemon holds on for them too, a command says so at once.
-func passes(err error) bool { return pg.IsUnavailable(err) || errors.Is(err, kek.ErrUnavailable) }
+func passes(err error) bool {
+	return pg.IsUnavailable(err) || errors.Is(err, kek.ErrUnavailable) || errors.Is(err, objects.ErrUnavailable)
+}

@@ -96,7 +96,7 @@ func (p *Protector) assign(in *Input, messages []*Message) {
 	}
 	for _, m := range messages {
 		switch {
-		case m.Dataset != "":
+		case m.Dataset != "", m.fault.Reason != "":
 		case in.Route == (Route{}):
 			m.Dataset = in.Dataset
 		default:
@@ -142,6 +142,7 @@ func (p *Protector) add(
 	if j.Reason == "" && refused == rowRefused || refused == rejectionRefused {
 		j.Rejection = dataset.Rejection{Reason: DBData}
 	}
+	m.rejected = j.Reason != ""
 	into := b.part(j.datasetState)
 	if j.Reason != "" {
 		return p.reject(ctx, into, m, rest, j, refused)
@@ -164,16 +165,23 @@ func (p *Protector) judge(in *Input, m *Message) (*judgement, error) {
 	j := &p.judged
 	*j = judgement{sent: &p.sent, at: m.Sent}
 	d := p.state.standard
-	if m.Dataset != "" || in.Route != (Route{}) {
+	switch {
+	case m.fault.Reason != "":
+		d = p.standard(in)
+	case m.Dataset != "" || in.Route != (Route{}):
 		if d = p.state.find(m.Dataset); d == nil {
 			j.plan = p.plans[p.standard(in).place]
 			j.Rejection = dataset.Rejection{Reason: UnknownDataset, Member: in.Route.Member}
+			p.lookAgain(in, m, j)
 			return j, nil
 		}
 	}
 	j.plan = p.plans[d.place]
-	j.event, j.Rejection = j.decoder.Decode(m.Body)
+	if j.Rejection = m.fault; j.Reason == "" {
+		j.event, j.Rejection = j.decoder.Decode(m.text())
+	}
 	if j.Reason != "" {
+		p.lookAgain(in, m, j)
 		return j, nil
 	}
 	if j.ownTime {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"cloakroom/dataset"
+	"cloakroom/etl/unwrap"
 )
 
 // Reason is why an event could not be stored. The codes are stable: docs/rejections.md lists them, and a replay after a
@@ -33,7 +34,18 @@ const (
 	DBData         Reason = "db_data"         // the database refused the row (pg.IsDataError)
 )
 
+// The reason codes of taking an event out of its envelope. The first names the setting that is missing as its member.
+const (
+	Enveloped     Reason = "enveloped"        // an envelope, of which the queue's settings do not say
+	BadEnvelope          = unwrap.BadEnvelope // not the envelope that the queue's settings say
+	TooLarge             = unwrap.TooLarge    // larger than max-body once it is unpacked
+	ForeignBucket Reason = "foreign_bucket"   // a pointer into a bucket that the queue's settings do not name
+	ObjectMissing Reason = "object_missing"   // the object to which a pointer points is not there
+)
+
 // Reasons are all reason codes.
 func Reasons() []Reason {
-	return slices.Concat(dataset.Reasons(), []Reason{BadDate, UnknownDataset, DBData})
+	return slices.Concat(dataset.Reasons(), []Reason{
+		BadDate, UnknownDataset, DBData, Enveloped, BadEnvelope, TooLarge, ForeignBucket, ObjectMissing,
+	})
 }

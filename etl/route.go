@@ -50,7 +50,7 @@ func (r *router) dataset(s *writerState, standard *datasetState, m *Message) *da
 	name := m.Attribute
 	if r.Member != "" {
 		var readable bool
-		if name, readable = r.member(m.Body); !readable {
+		if name, readable = r.member(m.text()); !readable {
 			return standard
 		}
 	}

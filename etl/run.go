@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // Options tune a run. Zero fields take the defaults named beside them.
@@ -150,7 +151,9 @@ func newRun(w *Writer, inputs []Input, o Options) (*run, error) {
 	}
 	r := &run{Options: o.withDefaults(), writer: w, summary: newSummary()}
 	for _, in := range inputs {
-		r.lanes = append(r.lanes, &lane{run: r, Input: in, done: newSummary()})
+		r.lanes = append(r.lanes, &lane{
+			run: r, Input: in, done: newSummary(), envelopes: rate.Sometimes{Interval: LogEvery},
+		})
 	}
 	return r, nil
 }
@@ -182,7 +185,7 @@ func (r *run) run(ctx context.Context) error {
 	protected := make(chan sealedParcel, r.Loaders)
 
 	// A source that fails ends receiving from it, not the stages: what it handed over before is committed.
-	sourceErrs := make([]error, len(r.lanes))
+	sourceErrs, unwrapErrs := make([]error, len(r.lanes)), make([]error, len(r.lanes))
 	var collectors errgroup.Group
 	for i, l := range r.lanes {
 		received := make(chan []*Message, r.Receivers)
@@ -193,7 +196,16 @@ func (r *run) run(ctx context.Context) error {
 			sourceErrs[i] = l.named(l.receiveAll(own, stop, work, received))
 			return nil
 		})
-		collectors.Go(func() error { return l.collect(work, received, batches) })
+		opened := received
+		if l.Unwrap != nil {
+			opened = make(chan []*Message)
+			stages.Go(func() error {
+				defer close(opened)
+				unwrapErrs[i] = l.named(l.unpack(work, stop, received, opened))
+				return nil
+			})
+		}
+		collectors.Go(func() error { return l.collect(work, opened, batches) })
 	}
 	stages.Go(func() error {
 		defer close(batches)
@@ -213,7 +225,7 @@ func (r *run) run(ctx context.Context) error {
 	if err := stages.Wait(); err != nil {
 		return err
 	}
-	return errors.Join(sourceErrs...)
+	return errors.Join(append(sourceErrs, unwrapErrs...)...)
 }
 
 // afterGrace is a context that outlives ctx by grace, in which what was begun is finished.
@@ -264,6 +276,12 @@ func (r *run) load(ctx context.Context, in <-chan sealedParcel) error {
 // committed counts a batch and tells the source.
 func (l *lane) committed(messages []*Message, took time.Duration, c Counts) {
 	l.count(func(s *Summary) { s.add(&c) })
+	if c.Rejections[Enveloped] > 0 {
+		l.envelopes.Do(func() {
+			l.Log.Warn("messages are rejected because they are envelopes: ingest rejections names the setting that opens "+
+				"them", "messages", c.Rejections[Enveloped], "queue", l.Name)
+		})
+	}
 	if l.Observe != nil {
 		l.Observe.BatchCommitted(l.Name, messages, took, c)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"cloakroom/dataset"
+	"cloakroom/etl/unwrap"
 	"cloakroom/keys"
 )
 
@@ -41,6 +42,7 @@ type writerState struct {
 type datasetState struct {
 	definition     *dataset.Dataset
 	place          int // among the state's datasets
+	guard          unwrap.Guard
 	index          []keys.IndexKey
 	issuer         *keys.Issuer
 	copyRows       string // the statement, with the columns as writeRow writes them
@@ -184,7 +186,7 @@ func (w *Writer) readDataset(ctx context.Context, s keys.Settings, d *dataset.Da
 		columns = append(columns, c.Name)
 	}
 	return &datasetState{
-		definition: d, index: index, issuer: issuer,
+		definition: d, index: index, issuer: issuer, guard: guardOf(d),
 		copyRows:       copyStatement("stage_"+d.Name, columns),
 		copyRejections: copyStatement("stage_rejections_"+d.Name, rejectionColumns),
 	}, nil

@@ -33,6 +33,9 @@ type SQSOptions struct {
 	// MaxOutage is how long the queue may be away before Receive fails; 0: no limit.
 	MaxOutage time.Duration
 	Log       *slog.Logger // slog.Default
+	// Objects deletes the object in which an event lay, once its row is committed and its message deleted; nil: objects
+	// are kept.
+	Objects ObjectDeleter
 }
 
 // SQS is a source that reads a queue, and deletes what is committed.
@@ -40,7 +43,8 @@ type SQS struct {
 	SQSOptions
 	queue    *queue.Queue
 	consumer *queue.Consumer
-	undated  sync.Once // says that the server sends no SentTimestamp
+	objects  *deletions // nil: objects are kept
+	undated  sync.Once  // says that the server sends no SentTimestamp
 
 	mu      sync.Mutex
 	empties int       // polls in a row that brought nothing
@@ -66,8 +70,18 @@ var ErrNotDrained = errors.New("messages are left that another process holds")
 func NewSQS(q *queue.Queue, o SQSOptions) *SQS {
 	o.OnceWait = cmp.Or(o.OnceWait, q.Visibility())
 	o.Log = cmp.Or(o.Log, slog.Default())
-	return &SQS{SQSOptions: o, queue: q, consumer: q.Consume(o.Log), polled: time.Now()}
+	s := &SQS{SQSOptions: o, queue: q, consumer: q.Consume(o.Log), polled: time.Now()}
+	if o.Objects != nil {
+		s.objects = newDeletions(o.Objects, o.Log)
+	}
+	return s
 }
+
+// Between two tries while the queue or S3 is away.
+const (
+	pauseFirst = 200 * time.Millisecond
+	pauseMax   = 15 * time.Second
+)
 
 // oncePoll is how long a poll of Once waits.
 const oncePoll = time.Second
@@ -170,6 +184,10 @@ func (s *SQS) Committed(messages []*etl.Message) {
 	done := make([]*queue.Message, len(messages))
 	for i, m := range messages {
 		done[i] = m.Handle.(*queue.Message)
+		if at := m.Object(); at != nil && s.objects != nil {
+			// After the message, never before it: a message whose object is gone would come back as a rejection.
+			done[i].Deleted = func() { s.objects.add(*at) }
+		}
 	}
 	s.consumer.Done(done)
 }
@@ -180,6 +198,9 @@ func (s *SQS) Held() int { return s.consumer.Held() }
 // Close deletes what is committed and makes the rest visible at once.
 func (s *SQS) Close(ctx context.Context) {
 	undeleted, released := s.consumer.Close(ctx)
+	if s.objects != nil {
+		s.objects.close(ctx)
+	}
 	if undeleted > 0 {
 		s.Log.Warn("some committed messages could not be deleted: they come back and are dropped as duplicates",
 			"messages", undeleted)
@@ -279,7 +300,7 @@ func (s *SQS) failed(ctx context.Context, err error) error {
 	if s.away == nil {
 		s.away = &outage{
 			began: time.Now(), log: rate.Sometimes{Interval: etl.LogEvery},
-			pacer: retry.Pauses{First: 200 * time.Millisecond, Max: 15 * time.Second}.Pacer(),
+			pacer: retry.Pauses{First: pauseFirst, Max: pauseMax}.Pacer(),
 		}
 	}
 	away := s.away

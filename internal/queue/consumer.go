@@ -43,7 +43,8 @@ type hold struct {
 	expires  time.Time // when it becomes visible to others, as far as we know
 	lost     bool      // the handle is no longer valid: nothing can be extended until the message is received again
 	deleting bool
-	attempts int // deletes of this very message that SQS refused
+	deleted  func() // Message.Deleted
+	attempts int    // deletes of this very message that SQS refused
 }
 
 // Consume starts a consumer: a heartbeat, and Config.Deleters deleters.
@@ -169,7 +170,7 @@ func (c *Consumer) Done(messages []*Message) {
 		if h == nil || h.deleting {
 			continue // a second delivery of a message that is deleted by now, or will be
 		}
-		h.deleting = true
+		h.deleting, h.deleted = true, m.Deleted
 		c.deleting++
 		c.done = append(c.done, h)
 	}

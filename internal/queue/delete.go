@@ -95,6 +95,9 @@ func (c *Consumer) deleteHolds(ctx context.Context, batch []*hold) bool {
 			c.deleteAgain(h)
 		case !isRefused:
 			c.drop(h)
+			if h.deleted != nil {
+				h.deleted()
+			}
 		case f.gone, h.attempts+1 >= maxDeleteAttempts:
 			c.log.Warn("a committed message cannot be deleted: if it comes back it is dropped as a duplicate",
 				"message_id", h.id, "code", f.code)

@@ -155,6 +155,8 @@ type Message struct {
 	Receives int       // ApproximateReceiveCount; 0 where the server does not say
 	// Attribute is the text of the message attribute that Config names; empty: the message has none.
 	Attribute string
+	// Deleted is called once SQS has deleted the message, by a goroutine that others wait for; may be nil.
+	Deleted func()
 
 	handle string
 }

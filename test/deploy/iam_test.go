@@ -244,8 +244,9 @@ var actions = map[string][]string{
 	"sqs:ChangeMessageVisibilityBatch": {"sqs:ChangeMessageVisibility"},
 	"sqs:SendMessageBatch":             {"sqs:SendMessage"},
 	"kms:ReEncrypt":                    {"kms:ReEncryptFrom", "kms:ReEncryptTo"},
-	"s3:GetObject":                     {"s3:GetObject", "s3:GetObjectVersion"},
-	"s3:ListObjectVersions":            {"s3:ListBucketVersions"},
+	// Without ListBucket, an object that is not there is a refusal.
+	"s3:GetObject":          {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"},
+	"s3:ListObjectVersions": {"s3:ListBucketVersions"},
 }
 
 func TestPoliciesAllowWhatTheCodeCallsAndNoMore(t *testing.T) {

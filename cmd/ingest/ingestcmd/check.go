@@ -9,11 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 
 	"cloakroom/etl"
 	"cloakroom/internal/cli"
+	"cloakroom/internal/objects"
 	"cloakroom/internal/pg"
 	"cloakroom/internal/queue"
 	"cloakroom/keys"
@@ -38,6 +40,7 @@ data key that is reserved and not used. Warnings (warn) do not fail it.`,
 			c := &checker{out: cmd.OutOrStdout()}
 			c.timing(s)
 			c.queues(cmd.Context(), s)
+			c.buckets(cmd.Context(), s)
 			c.vault(cmd.Context(), s)
 			if c.code != 0 {
 				return cli.Exit(c.code, errors.New("some checks failed"))
@@ -102,6 +105,42 @@ func (c *checker) queue(ctx context.Context, s *settings, f feed, of int) {
 			f.where(of), a.MaxReceiveCount, fewReceives)
 	default:
 		c.ok("%s: dead-letter queue after %d receives", f.where(of), a.MaxReceiveCount)
+	}
+}
+
+// buckets looks whether bodies can be read out of S3. It asks for an object that nobody has: S3 says that it is not
+// there only to those who may list the bucket, and refuses all others, which a daemon must take for an outage.
+func (c *checker) buckets(ctx context.Context, s *settings) {
+	feeds, err := s.feeds()
+	if err != nil {
+		return // queues has said it
+	}
+	store, err := openObjects(ctx, feeds)
+	switch {
+	case err != nil:
+		c.fail(err)
+		return
+	case store == nil:
+		return
+	}
+	for _, f := range feeds {
+		for _, bucket := range f.buckets {
+			body, _, err := store.Get(ctx, bucket, "cloakroom-check/"+uuid.NewString(), "")
+			switch {
+			case err == nil:
+				body.Close()
+			case errors.Is(err, objects.ErrDenied):
+				c.fail(f.named(fmt.Errorf("%w; allow s3:ListBucket, too: without it a body that is not there is held as long as "+
+					"one that is refused", err), len(feeds)))
+			case objects.Outage(err):
+				c.fail(f.named(err, len(feeds)))
+			default:
+				c.ok("%s: bodies in the bucket %s can be read", f.where(len(feeds)), bucket)
+			}
+		}
+	}
+	if !s.deleteObjects {
+		c.warn("S3: the bodies of stored events stay there, in clear: set --s3-delete, or give the buckets a lifecycle rule")
 	}
 }
 

@@ -33,6 +33,9 @@ type settings struct {
 	onceWait, maxOutage          time.Duration
 	from, source                 string
 	dataset, route               string
+	unwrap, buckets              []string
+	maxBody                      int64
+	deleteObjects                bool
 	date                         time.Time
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"cloakroom/etl"
 	"cloakroom/etl/source"
+	"cloakroom/internal/objects"
 )
 
 // lambdaVariable is set where the process was started as an AWS Lambda function.
@@ -29,7 +30,8 @@ type function struct {
 	cmd      *cobra.Command
 	settings *settings
 	feeds    []feed
-	writer   *etl.Writer // opened at the first call that succeeds in it
+	objects  *objects.Client // nil: no queue needs it
+	writer   *etl.Writer     // opened at the first call that succeeds in it
 }
 
 // serveLambda takes calls until the runtime ends the process.
@@ -38,7 +40,15 @@ func serveLambda(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
-	handler := &function{cmd: cmd, settings: s, feeds: feeds}
+	store, err := openObjects(cmd.Context(), feeds)
+	if err != nil {
+		return err
+	}
+	if s.deleteObjects {
+		// Lambda deletes the messages after the call, when nobody is left to delete objects.
+		return errors.New("a Lambda function keeps the objects in S3: unset --s3-delete, and give the bucket a lifecycle rule")
+	}
+	handler := &function{cmd: cmd, settings: s, feeds: feeds, objects: store}
 	lambda.StartWithOptions(handler.handle, lambda.WithContext(cmd.Context()))
 	return nil
 }
@@ -99,7 +109,7 @@ func (h *function) ingest(ctx context.Context, f *feed, records *source.SliceSou
 	}
 	o := h.settings.options()
 	o.Receivers, o.Loaders, o.BatchDelay, o.Grace, o.MaxOutage = 1, 1, time.Millisecond, time.Millisecond, 5*time.Second
-	s, err := etl.RunInputs(ctx, h.writer, []etl.Input{f.input(records)}, o)
+	s, err := etl.RunInputs(ctx, h.writer, h.settings.inputs([]feed{*f}, h.objects, records), o)
 	if err == nil && s.Abandoned > 0 {
 		err = errors.New("the call's time ran out: raise the function's timeout")
 	}

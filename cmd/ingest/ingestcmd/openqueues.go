@@ -10,6 +10,7 @@ import (
 	"cloakroom/etl"
 	"cloakroom/etl/metrics"
 	"cloakroom/etl/source"
+	"cloakroom/internal/objects"
 	"cloakroom/internal/queue"
 )
 
@@ -22,6 +23,13 @@ type openQueue struct {
 
 // openQueues are all of them.
 type openQueues []*openQueue
+
+func (all openQueues) feeds() (feeds []feed) {
+	for _, q := range all {
+		feeds = append(feeds, *q.feed)
+	}
+	return feeds
+}
 
 // openQueues prepares the clients. It makes no call.
 func (s *settings) openQueues(ctx context.Context, feeds []feed, m *metrics.Metrics) (openQueues, error) {
@@ -76,15 +84,16 @@ func (all openQueues) consume(o source.SQSOptions, m *metrics.Metrics) {
 	}
 }
 
-func (all openQueues) inputs() (inputs []etl.Input) {
+func (all openQueues) inputs(s *settings, store *objects.Client) []etl.Input {
+	var sources []etl.Source
 	for _, q := range all {
-		inputs = append(inputs, q.input(q.source))
+		sources = append(sources, q.source)
 	}
-	return inputs
+	return s.inputs(all.feeds(), store, sources...)
 }
 
-// sources are what health looks at, by name.
-func (all openQueues) sources() map[string]polled {
+// polled are what health looks at, by name.
+func (all openQueues) polled() map[string]polled {
 	sources := map[string]polled{}
 	for _, q := range all {
 		sources[q.name] = q.source

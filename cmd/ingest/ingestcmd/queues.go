@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"cloakroom/etl"
+	"cloakroom/etl/unwrap"
 	"cloakroom/internal/cli"
+	"cloakroom/internal/objects"
 	"cloakroom/internal/queue"
 	"cloakroom/keys"
 )
@@ -22,6 +24,8 @@ type feed struct {
 	url     string
 	dataset string
 	route   etl.Route
+	unwrap  []unwrap.Kind // empty: each message's body is an event
+	buckets []string
 }
 
 // feedKeys are what an entry of --queue may say behind the URL, and how.
@@ -30,6 +34,17 @@ var feedKeys = map[string]func(f *feed, value string) error{
 	"route": func(f *feed, value string) (err error) {
 		f.route, err = etl.ParseRoute(value)
 		return err
+	},
+	"unwrap": func(f *feed, value string) (err error) {
+		f.unwrap, err = unwrap.ParseLayers(value)
+		return err
+	},
+	"s3-buckets": func(f *feed, value string) error {
+		f.buckets = strings.Split(value, ",")
+		if slices.Contains(f.buckets, "") {
+			return errors.New("s3-buckets: want names with commas between them")
+		}
+		return nil
 	},
 }
 
@@ -61,7 +76,19 @@ func parseFeed(text string) (feed, error) {
 			return f, err
 		}
 	}
-	return f, nil
+	return f, f.check()
+}
+
+// check refuses what would be ignored, and pointers that nothing could follow.
+func (f *feed) check() error {
+	reads := slices.Contains(f.unwrap, unwrap.S3)
+	switch {
+	case reads && len(f.buckets) == 0:
+		return errors.New("unwrap=s3 needs s3-buckets: the buckets into which messages may point")
+	case len(f.buckets) > 0 && !reads && !slices.Contains(f.unwrap, unwrap.Auto):
+		return errors.New("s3-buckets means nothing without unwrap=s3 or unwrap=auto")
+	}
+	return nil
 }
 
 func checkFeed(text string) error {
@@ -70,22 +97,32 @@ func checkFeed(text string) error {
 }
 
 // single is what the flags say without --queue.
-func (s *settings) single() feed {
-	f := feed{url: s.queueURL, dataset: s.dataset}
+func (s *settings) single() (feed, error) {
+	f := feed{url: s.queueURL, dataset: s.dataset, buckets: s.buckets}
 	f.route, _ = etl.ParseRoute(s.route) // the flag's check has read it
 	f.name = queueName(f.url)
-	return f
+	if len(s.unwrap) > 0 {
+		var err error
+		if f.unwrap, err = unwrap.ParseLayers(strings.Join(s.unwrap, ",")); err != nil {
+			return f, fmt.Errorf("reading --unwrap: %w", err)
+		}
+	}
+	return f, f.check()
 }
 
 // feeds are the queues to read.
 func (s *settings) feeds() ([]feed, error) {
 	if len(s.queues) == 0 {
-		return []feed{s.single()}, nil
+		f, err := s.single()
+		return []feed{f}, err
 	}
-	for flag, value := range map[string]string{"queue-url": s.queueURL, "dataset": s.dataset, "route": s.route} {
-		if value != "" {
+	for _, set := range []struct{ flag, value string }{
+		{"queue-url", s.queueURL}, {"dataset", s.dataset}, {"route", s.route}, {"unwrap", strings.Join(s.unwrap, ",")},
+		{"s3-buckets", strings.Join(s.buckets, ",")},
+	} {
+		if set.value != "" {
 			return nil, fmt.Errorf("both --queue and --%s are set: with --queue, each queue says it for itself "+
-				"(URL dataset=NAME route=member:NAME)", flag)
+				"(URL dataset=NAME unwrap=sns)", set.flag)
 		}
 	}
 	if s.maxHeld/len(s.queues) < leastHeld {
@@ -186,20 +223,54 @@ func nameDatasets(ctx context.Context, v *keys.Vault, feeds []feed) error {
 	return nil
 }
 
-// input is a source of this feed.
-func (f feed) input(from etl.Source) etl.Input {
-	return etl.Input{Name: f.name, Source: from, Dataset: f.dataset, Route: f.route}
+// readsObjects reports whether any of the queues reads bodies out of S3.
+func readsObjects(feeds []feed) bool {
+	return slices.ContainsFunc(feeds, func(f feed) bool { return len(f.buckets) > 0 })
+}
+
+// maxFetches is how many bodies are read out of S3 at once, for all queues together.
+const maxFetches = 16
+
+// inputs are sources of these feeds, in their order. store reads bodies out of S3; it may be nil where none does.
+func (s *settings) inputs(feeds []feed, store *objects.Client, sources ...etl.Source) []etl.Input {
+	var inputs []etl.Input
+	for i := range feeds {
+		f := &feeds[i]
+		in := etl.Input{Name: f.name, Source: sources[i], Dataset: f.dataset, Route: f.route}
+		if len(f.unwrap) > 0 {
+			in.Unwrap = &etl.Unwrap{
+				Layers: f.unwrap, MaxBody: int(s.maxBody), Buckets: f.buckets, Fetches: max(2, maxFetches/len(feeds)),
+			}
+			if store != nil {
+				in.Unwrap.Objects = store
+			}
+		}
+		inputs = append(inputs, in)
+	}
+	return inputs
+}
+
+// openObjects prepares the client of S3, if a queue needs it; nil: none does.
+func openObjects(ctx context.Context, feeds []feed) (*objects.Client, error) {
+	if !readsObjects(feeds) {
+		return nil, nil
+	}
+	return objects.Open(ctx)
 }
 
 // describe says what a queue's events are, for logs and ingest check.
 func (f feed) describe(standard string) string {
+	text := "dataset " + cmp.Or(f.dataset, standard)
 	switch {
 	case f.route.Member != "":
-		return "datasets by the member " + f.route.Member
+		text = "datasets by the member " + f.route.Member
 	case f.route.Attribute != "":
-		return "datasets by the message attribute " + f.route.Attribute
+		text = "datasets by the message attribute " + f.route.Attribute
 	}
-	return "dataset " + cmp.Or(f.dataset, standard)
+	if len(f.unwrap) > 0 {
+		text += ", unwrapped from " + unwrap.Format(f.unwrap)
+	}
+	return text
 }
 
 // where names a queue in front of what is said of it, where there are several.
@@ -213,10 +284,31 @@ func (f feed) where(of int) string {
 // queueFlags declares the queues and what their events are.
 func (s *settings) queueFlags(f cli.Flags) {
 	f.String(&s.queueURL, "queue-url", "", "URL of the SQS queue")
-	f.Each(&s.queues, "queue", "a queue, where there are several: URL KEY=VALUE…, with the keys dataset and route, which mean "+
-		"what the flags do; repeat it, or set semicolons between the queues", checkFeed)
+	f.Each(&s.queues, "queue", "a queue, where there are several: URL KEY=VALUE…, with the keys dataset, route, unwrap and "+
+		"s3-buckets, which mean what the flags do; repeat it, or set semicolons between the queues", checkFeed)
 	f.String(&s.dataset, "dataset", "", "the events' dataset; empty: the vault's only one. With --route: the dataset of the "+
 		"rejections of events that name none; empty: the first by name")
 	f.Check(&s.route, "route", "how events of several datasets are told apart: member:NAME or attribute:NAME, whose value is "+
 		"the dataset's name", checkRoute)
+	f.List(&s.unwrap, "unwrap", "what the events are wrapped in: "+kindsHelp()+"; with commas, from the outermost in; empty: "+
+		"a message's body is the event", checkUnwrap)
+	f.List(&s.buckets, "s3-buckets", "the buckets into which messages may point, with --unwrap s3 or auto", nil)
+	f.Size(&s.maxBody, "max-body", unwrap.DefaultMaxBody, cli.Between[int64](1<<10, 16<<20),
+		"most bytes that an unwrapped event may have")
+	f.Bool(&s.deleteObjects, "s3-delete", "delete the object in which an event lay, once its row is committed and its message "+
+		"deleted; else it stays in S3, in clear")
+}
+
+func kindsHelp() string {
+	var names []string
+	for _, k := range unwrap.Kinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
+}
+
+// checkUnwrap wants a kind of envelope.
+func checkUnwrap(text string) error {
+	_, err := unwrap.ParseLayers(text)
+	return err
 }

@@ -20,7 +20,20 @@ var errStopped = errors.New("stopped before the queue was empty: run again, noth
 
 // ingestFile reads a file, once.
 func ingestFile(cmd *cobra.Command, s *settings) error {
-	w, _, closeVault, err := s.openWriter(cmd.Context(), []feed{s.single()})
+	f, err := s.single()
+	if err != nil {
+		return err
+	}
+	f.name = "file"
+	if s.deleteObjects && len(f.buckets) > 0 {
+		return errors.New("--s3-delete does not go with --from: the events' messages are not deleted either")
+	}
+	feeds := []feed{f}
+	store, err := openObjects(cmd.Context(), feeds)
+	if err != nil {
+		return err
+	}
+	w, _, closeVault, err := s.openWriter(cmd.Context(), feeds)
 	if err != nil {
 		return err
 	}
@@ -38,9 +51,7 @@ func ingestFile(cmd *cobra.Command, s *settings) error {
 	defer closeFile()
 	o := s.options()
 	o.Receivers = 1
-	input := s.single().input(file)
-	input.Name = "file"
-	done, err := move(cmd, s, w, []etl.Input{input}, o, func() int { return 0 })
+	done, err := move(cmd, s, w, s.inputs(feeds, store, file), o, func() int { return 0 })
 	return finish(cmd, s, done, err)
 }
 
@@ -54,6 +65,10 @@ func ingestQueues(cmd *cobra.Command, s *settings) error {
 	}
 	m := metrics.New()
 	q, err := s.openQueues(ctx, feeds, m)
+	if err != nil {
+		return err
+	}
+	store, err := openObjects(ctx, feeds)
 	if err != nil {
 		return err
 	}
@@ -74,8 +89,12 @@ func ingestQueues(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	o := s.options()
-	q.consume(source.SQSOptions{Once: s.once, DryRun: s.dryRun, OnceWait: s.onceWait, MaxOutage: o.MaxOutage}, m)
-	h := newHealth(m, v, q.sources())
+	reading := source.SQSOptions{Once: s.once, DryRun: s.dryRun, OnceWait: s.onceWait, MaxOutage: o.MaxOutage}
+	if store != nil && s.deleteObjects {
+		reading.Objects = store
+	}
+	q.consume(reading, m)
+	h := newHealth(m, v, q.polled())
 	o.Observe, o.Holding, o.Resumed = h, h.hold, h.resume
 	stopServing, err := serve(s.httpAddr, m, h)
 	if err != nil {
@@ -89,7 +108,7 @@ func ingestQueues(cmd *cobra.Command, s *settings) error {
 				"loaders", s.loaders)
 		}
 	}
-	done, err := move(cmd, s, w, q.inputs(), o, q.held)
+	done, err := move(cmd, s, w, q.inputs(s, store), o, q.held)
 	q.close(ctx)
 	switch {
 	case ctx.Err() == nil || err != nil:

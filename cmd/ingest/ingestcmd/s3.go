@@ -27,7 +27,17 @@ func ingestS3(cmd *cobra.Command, s *settings) error {
 	case s.source != "":
 		return errors.New("--source does not go with --from s3://…: each object is a source of its own name")
 	}
-	w, _, closeVault, err := s.openWriter(cmd.Context(), []feed{s.single()})
+	f, err := s.single()
+	if err != nil {
+		return err
+	}
+	f.name = "s3"
+	feeds := []feed{f}
+	store, err := openObjects(cmd.Context(), feeds)
+	if err != nil {
+		return err
+	}
+	w, _, closeVault, err := s.openWriter(cmd.Context(), feeds)
 	if err != nil {
 		return err
 	}
@@ -41,7 +51,7 @@ func ingestS3(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	o.Receivers = 1
-	done, err := moveS3(cmd, s, w, from, o)
+	done, err := moveS3(cmd, s, w, from, s.inputs(feeds, store, from), o)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), closeTimeout)
 	defer cancel()
 	from.Close(closing)
@@ -60,7 +70,7 @@ func ingestS3(cmd *cobra.Command, s *settings) error {
 }
 
 func moveS3(
-	cmd *cobra.Command, s *settings, w *etl.Writer, from *source.S3, o etl.Options,
+	cmd *cobra.Command, s *settings, w *etl.Writer, from *source.S3, inputs []etl.Input, o etl.Options,
 ) (etl.Summary, error) {
 	p := &progress{}
 	o.Observe = p
@@ -70,12 +80,10 @@ func moveS3(
 		c := from.Counts()
 		return fmt.Sprintf("%s · %s · %s", p.moved(), cli.Count(c.Read, "object"), cli.Bytes(c.Bytes))
 	})
-	input := s.single().input(from)
-	input.Name = "s3"
 	if s.dryRun {
-		return etl.DryRun(cmd.Context(), w, []etl.Input{input})
+		return etl.DryRun(cmd.Context(), w, inputs)
 	}
-	return etl.RunInputs(cmd.Context(), w, []etl.Input{input}, o)
+	return etl.RunInputs(cmd.Context(), w, inputs, o)
 }
 
 // printS3 prints a summary with what became of the objects.

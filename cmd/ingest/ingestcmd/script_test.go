@@ -44,9 +44,11 @@ type fixture struct {
 const deadLetters = "arn:aws:sqs:us-east-1:000000000000:dead"
 
 func newFixture(t *testing.T) *fixture {
+	policies := s3server.Roles()
+	policies["reader"] = s3server.Policy{"s3:GetObject"} // and may not list
 	w := &fixture{
 		Env: keystest.New(t), sqs: sqsserver.New(sqsserver.Config{}), kms: kmsserver.New(kmsserver.Config{}),
-		s3: s3server.New(s3server.Config{Policies: s3server.Roles()}),
+		s3: s3server.New(s3server.Config{Policies: policies}),
 	}
 	if err := errors.Join(w.sqs.Start(), w.kms.Start(), w.s3.Start()); err != nil {
 		t.Fatal(err)
@@ -73,7 +75,7 @@ func newFixture(t *testing.T) *fixture {
 // TestScripts runs the real command: INGEST is the DATABASE_URL of a login that may ingest, NOBODY of one that may
 // nothing, BOTH of one that reads tokens as well, SUPER the superuser's. QUEUES is where the queues logins (five receives
 // before the dead-letter queue), hasty (three) and plain (no such queue) stand, KMS a KMS without a key, S3 an S3
-// with the buckets archive, which keeps versions, and plain, and BUSY an address
+// with the buckets archive, which keeps versions, and plain, of which the access key reader may read objects, and BUSY an address
 // on which something listens.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -102,7 +104,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 					"exits": exits, "writefile": writeFile, "sql": w.sql, "statement": w.statement, "send": w.send, "queued": w.queued, "dataset": w.dataset,
-					"object": w.object,
+					"object": w.object, "objects": w.objects,
 				},
 			})
 		})
@@ -162,6 +164,13 @@ func (w *fixture) statement(ts *testscript.TestScript, _ bool, args []string) {
 func (w *fixture) send(ts *testscript.TestScript, _ bool, args []string) {
 	for line := range strings.Lines(ts.ReadFile(args[1])) {
 		ts.Check(w.sqs.Put(args[0], sqsserver.Message{Body: strings.TrimSpace(line)}))
+	}
+}
+
+// objects BUCKET N wants that many objects.
+func (w *fixture) objects(ts *testscript.TestScript, _ bool, args []string) {
+	if keys := w.s3.Keys(args[0]); strconv.Itoa(len(keys)) != args[1] {
+		ts.Fatalf("bucket %s holds %v, want %s", args[0], keys, args[1])
 	}
 }
 

@@ -123,7 +123,9 @@ func programOf(commands []cli.Command) program {
 func reasons(t *testing.T) []described {
 	t.Helper()
 	meanings := map[string]string{}
-	for _, c := range append(constants(t, "../../../dataset"), constants(t, "../../../etl")...) {
+	for _, c := range slices.Concat(
+		constants(t, "../../../dataset"), constants(t, "../../../etl/unwrap"), constants(t, "../../../etl"),
+	) {
 		meanings[c.Name] = c.Meaning
 	}
 	var all []described

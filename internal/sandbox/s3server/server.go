@@ -46,6 +46,7 @@ func Roles() map[string]Policy {
 		"ingest": {
 			"s3:GetObject",
 			"s3:GetObjectVersion",
+			"s3:ListBucket",
 			"s3:ListBucketVersions",
 			"s3:DeleteObject",
 		},
@@ -179,6 +180,10 @@ func (s *Server) serve(r *request) error {
 	if !s.allows(r, op) {
 		return ErrAccessDenied
 	}
+	if !s.allows(r, operations["ListObjectsV2"]) {
+		// Who may not list a bucket is not told which objects it has not.
+		op.do = hideMissing(op.do)
+	}
 	fault, faulty := s.faults.Meet(name, r.bucket+"/"+r.key)
 	if !faulty {
 		return op.do(s, r)
@@ -200,6 +205,17 @@ func (s *Server) serve(r *request) error {
 		}
 	}
 	return err
+}
+
+// hideMissing answers that an object is refused where it is not there.
+func hideMissing(do func(*Server, *request) error) func(*Server, *request) error {
+	return func(s *Server, r *request) error {
+		err := do(s, r)
+		if errors.Is(err, ErrNoSuchKey) {
+			return ErrAccessDenied
+		}
+		return err
+	}
 }
 
 func (s *Server) allows(r *request, op operation) bool {
