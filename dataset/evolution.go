@@ -40,8 +40,8 @@ type Step struct {
 	Apart bool
 	// Indexes are token columns whose index is made on each partition, by PartitionIndexSQL.
 	Indexes []string
-	// Judged are token columns of new indexes. Unless each gives away little, the change waits here: the rows have their
-	// tokens, and no view shows them yet.
+	// Judged are token columns of new indexes. Unless each gives away little, the change waits here: the rows have
+	// their tokens, and no view shows them yet.
 	Judged []string
 
 	phase int
@@ -110,9 +110,9 @@ func Plan(old, new *Dataset, version uint32) Evolution {
 	return e
 }
 
-// Retreat is the way out of a change from old to stopped that waits to be judged, for an index that gives away too much.
-// new is stopped without some of the indexes that it adds: nothing else can be taken back, because rows are as stopped
-// says. It reports false if new is anything else.
+// Retreat is the way out of a change from old to stopped that waits to be judged, for an index that gives away too
+// much. new is stopped without some of the indexes that it adds: nothing else can be taken back, because rows are as
+// stopped says. It reports false if new is anything else.
 func Retreat(old, stopped, new *Dataset, version uint32) (Evolution, bool) {
 	rest, err := ParseCanonical(stopped.Canonical())
 	if err != nil {

@@ -47,7 +47,7 @@ type underWay struct {
 	By         string `db:"run_by"`  // of the next step
 
 	plan *dataset.Evolution
-	// dropped says that plan is another one's, that ends this change: it waits at the gate, and its index is not wanted.
+	// dropped says that this change waits at the gate and its index is not wanted: plan is the way out.
 	dropped bool
 }
 
@@ -84,8 +84,8 @@ func findUnderWay(ctx context.Context, tx *sqlx.Tx, d *dataset.Dataset) (*underW
 	}
 	e, ok := dataset.Retreat(old, stopped, d, at.Version)
 	if !ok {
-		return nil, fmt.Errorf("changing dataset %s: a change of it waits, because a new index gives away too much: apply "+
-			"its file without that index and with nothing else changed, or let it go on: --accept-leakage", d.Name)
+		return nil, fmt.Errorf("changing dataset %s: a change of it waits, because a new index gives away too much: "+
+			"apply its file without that index and with nothing else changed, or let it go on: --accept-leakage", d.Name)
 	}
 	at.plan, at.dropped = &e, true
 	return at, nil
@@ -195,8 +195,8 @@ func beginEvolution(ctx context.Context, tx *sqlx.Tx, old, new *dataset.Dataset,
 	var rotation int64
 	err = tx.GetContext(ctx, &rotation,
 		`SELECT cloakroom.begin_evolution($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		new.Name, version, string(new.Canonical()), string(columns), w.members, w.clear, w.tokens, w.reveals, w.again, judged,
-		append(pq.StringArray{}, Remains(e)...), string(steps))
+		new.Name, version, string(new.Canonical()), string(columns), w.members, w.clear, w.tokens, w.reveals, w.again,
+		judged, append(pq.StringArray{}, Remains(e)...), string(steps))
 	return &e, err
 }
 

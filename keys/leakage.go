@@ -31,7 +31,7 @@ type IndexLeakage struct {
 	GivesAway  float64    `db:"gives_away" json:"gives_away"` // share of rows
 	Verdict    string     `db:"verdict" json:"verdict,omitempty"`
 	MeasuredAt *time.Time `db:"measured_at" json:"measured_at,omitempty"` // nil: never, and all before means nothing
-	Accepted   string     `db:"accepted" json:"accepted,omitempty"`       // why it stays although it gives away too much
+	Accepted   string     `db:"accepted" json:"accepted,omitempty"`       // why it stays although it is too much
 }
 
 // TooMuch reports whether enough rows were measured, and more of them than the policy allows are given away.
@@ -53,13 +53,13 @@ func (v *Vault) IndexLeakages(ctx context.Context) ([]IndexLeakage, error) {
 	return list, nil
 }
 
-// span is the rows that are looked at.
+// span is the rows that are looked at: a month, and as what is known the month before, or one half of the month.
 type span struct {
-	Month  *time.Time `db:"month"`
+	Month  *time.Time `db:"month"` // nil: no row has a token
 	Halves bool       `db:"halves"`
 }
 
-// reader reads the counts of one dataset.
+// leakageReader reads the counts of one dataset.
 type leakageReader struct {
 	v       *Vault
 	d       *dataset.Dataset
@@ -68,7 +68,8 @@ type leakageReader struct {
 	rate    float64
 }
 
-func (v *Vault) leakageReader(ctx context.Context, d *dataset.Dataset, month time.Time, rate float64) (*leakageReader, error) {
+func (v *Vault) leakageReader(ctx context.Context, d *dataset.Dataset, month time.Time, rate float64) (
+	*leakageReader, error) {
 	r := &leakageReader{v: v, d: d, rate: rate}
 	if !month.IsZero() {
 		r.month = &month
@@ -85,7 +86,8 @@ func (v *Vault) leakageReader(ctx context.Context, d *dataset.Dataset, month tim
 // a second or two for a million rows.
 //
 // It takes the rotator's login.
-func (v *Vault) Leakage(ctx context.Context, d *dataset.Dataset, month time.Time, rate float64) (*leakage.Report, error) {
+func (v *Vault) Leakage(ctx context.Context, d *dataset.Dataset, month time.Time, rate float64) (
+	*leakage.Report, error) {
 	r, err := v.leakageReader(ctx, d, month, rate)
 	if err != nil {
 		return nil, err
@@ -135,15 +137,17 @@ func describeSpan(s span) (month, known string) {
 }
 
 func (r *leakageReader) span(ctx context.Context, ix dataset.Index) (s span, err error) {
-	err = r.v.DB.GetContext(ctx, &s, `SELECT month, coalesce(halves, false) AS halves FROM cloakroom.leakage_span($1, $2, $3)`,
-		r.d.Name, ix.TokenColumn(r.version), r.month)
+	err = r.v.DB.GetContext(ctx, &s, `
+		SELECT month, coalesce(halves, false) AS halves FROM cloakroom.leakage_span($1, $2, $3)`, r.d.Name, ix.TokenColumn(r.version), r.month)
 	if err != nil {
 		err = fmt.Errorf("looking for rows of dataset %s: %w", r.d.Name, pg.Redact(err))
 	}
 	return s, err
 }
 
-func (r *leakageReader) chooseClear(ctx context.Context, names []string, month time.Time) (taken, left []string, err error) {
+// chooseClear looks at how many values clear columns have, and takes those with few.
+func (r *leakageReader) chooseClear(ctx context.Context, names []string, month time.Time) (
+	taken, left []string, err error) {
 	var rows []struct {
 		Name   string `db:"column_name"`
 		Values int    `db:"values"`
@@ -192,6 +196,7 @@ func (r *leakageReader) measure(ctx context.Context, ix dataset.Index, s span, c
 			return leakage.Index{}, err
 		}
 		n := len(data.Users)
+		// Users come first, each with its pairs one after the other; then all who have a pair.
 		switch {
 		case holders != nil:
 			data.Holders[pair] = holders
@@ -207,12 +212,13 @@ func (r *leakageReader) measure(ctx context.Context, ix dataset.Index, s span, c
 // counts reads how many tokens have which counts, alone and by cell. Without columns beside there are no cells.
 func (r *leakageReader) counts(ctx context.Context, data *leakage.Data, columns pq.StringArray, beside []string, s span,
 	heads int) error {
-	rows, err := r.v.DB.QueryxContext(ctx, `SELECT * FROM cloakroom.leakage_counts($1, $2, $3, $4, $5, $6)`, r.d.Name, columns,
-		append(pq.StringArray{}, beside...), *s.Month, s.Halves, heads)
+	rows, err := r.v.DB.QueryxContext(ctx, `SELECT * FROM cloakroom.leakage_counts($1, $2, $3, $4, $5, $6)`, r.d.Name,
+		columns, append(pq.StringArray{}, beside...), *s.Month, s.Halves, heads)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
+	// A cell is a row: there may be as many as the coarser tokens of a member, and they are added up as they come.
 	data.Cells = &leakage.Cells{}
 	var sparse []sparseVector
 	for rows.Next() {

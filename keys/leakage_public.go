@@ -19,8 +19,8 @@ import (
 //
 // It makes tokens of the values and asks how often they occur, so it takes the rotator's login and KEK: no other role
 // may have both. With it, a login that makes tokens could look up any value.
-func (v *Vault) LeakageAgainst(ctx context.Context, d *dataset.Dataset, member string, values []leakage.Public, month time.Time,
-	rate float64) (*leakage.Report, error) {
+func (v *Vault) LeakageAgainst(ctx context.Context, d *dataset.Dataset, member string, values []leakage.Public,
+	month time.Time, rate float64) (*leakage.Report, error) {
 	indexes := d.Indexes()
 	var of []string
 	for _, ix := range indexes {
@@ -94,14 +94,15 @@ func (r *leakageReader) against(ctx context.Context, ix dataset.Index, position 
 	if err != nil || s.Month == nil {
 		return leakage.Measure(data, r.rate), "", err
 	}
-	// The month before is not what is known here, so all of the month is attacked. What the rows of the month before
-	// would be known to have is left out.
+	// The file is what is known: all of the month is attacked, and counts of the month before are left out.
 	s.Halves = false
 	column := ix.TokenColumn(r.version)
 	if err := r.counts(ctx, &data, pq.StringArray{column}, nil, s, 0); err != nil {
 		return leakage.Index{}, "", err
 	}
-	pairs := map[[2]int64]int64{} // of rows and known: how many tokens
+	// How many tokens have a pair of rows and known. At first nothing is known of any token, and no value has one; each
+	// token that is found moves from two pairs to one.
+	pairs := map[[2]int64]int64{}
 	for _, c := range data.Histogram {
 		if c.Rows > 0 {
 			pairs[[2]int64{c.Rows, 0}] += c.Tokens
@@ -117,8 +118,8 @@ func (r *leakageReader) against(ctx context.Context, ix dataset.Index, position 
 			Token string `db:"token"`
 			Rows  int64  `db:"rows"`
 		}
-		if err := r.v.DB.SelectContext(ctx, &found, `SELECT * FROM cloakroom.token_rows($1, $2, $3, $4)`, r.d.Name, column,
-			*s.Month, part); err != nil {
+		if err := r.v.DB.SelectContext(ctx, &found, `SELECT * FROM cloakroom.token_rows($1, $2, $3, $4)`, r.d.Name,
+			column, *s.Month, part); err != nil {
 			return leakage.Index{}, "", err
 		}
 		for _, f := range found {

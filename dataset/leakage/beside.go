@@ -61,8 +61,8 @@ func (c *Cells) Guessed() float64 {
 // Vector is one token's counts in each cell. All vectors of an index have the same cells, in one order.
 type Vector struct {
 	Rows, Known []int64
-	// Token says that it is among the [Heads] most frequent of the month, Value that it is among those of what is known.
-	// Of those with one count, random ones are: if both lists took the same, the guess would be too good.
+	// Token says that it is among the [Heads] most frequent of the month, Value that it is among those of what is
+	// known. Of those with one count, random ones are: if both lists took the same, the guess would be too good.
 	Token, Value bool
 }
 

@@ -81,7 +81,8 @@ type Report struct {
 func Measure(data Data, rate float64) Index {
 	ix := Index{
 		Member: data.Index.Member.Name, Index: data.Index.Kind, Column: data.Index.ViewColumn(), Nothing: data.Nothing,
-		Halves: data.Halves, Figures: data.Histogram.Figures(), Unicity: Pinned(data.Users, data.Holders), histogram: data.Histogram,
+		Halves: data.Halves, Figures: data.Histogram.Figures(), Unicity: Pinned(data.Users, data.Holders),
+		histogram: data.Histogram,
 	}
 	alone := RankMatching(data.Histogram)
 	with := alone
@@ -127,8 +128,8 @@ func judge(ix Index) (Verdict, string) {
 	return OK, "how often tokens occur tells little"
 }
 
-// All adds the share of rows that is given away if all tokens of a member, and what it reveals, are taken together: never
-// less than by the one of its indexes that gives most. right are the rows guessed right by each way to do so, of the
+// All adds the share of rows that is given away if all tokens of a member, and what it reveals, are taken together:
+// never less than by the one of its indexes that gives most. right are the rows guessed right by each way to do so, of the
 // rows of its finest index.
 func (r *Report) All(member, finest string, right ...float64) {
 	t := Together{Member: member}
@@ -174,7 +175,8 @@ func ChooseClear(names []string, values map[string]int) (taken, left []string) {
 	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(values[a], values[b]) })
 	cells, in := 1, map[string]bool{}
 	for _, name := range order {
-		if n := values[name] + 1; values[name] > 1 && values[name] <= FewValues && cells*n <= MaxCells { // NULL is one more
+		n := values[name] + 1 // NULL is one more
+		if values[name] > 1 && values[name] <= FewValues && cells*n <= MaxCells {
 			cells *= n
 			in[name] = true
 		}

@@ -78,7 +78,8 @@ func newSampler(d *dataset.Dataset) (*sampler, error) {
 	}
 	tokens, err := dataset.NewTokeniser(d, subkeys)
 	return &sampler{
-		d: d, decoder: dataset.NewDecoder(d), tokens: tokens, half: rand.New(rand.NewPCG(15, 5)), reused: map[string]string{},
+		d: d, decoder: dataset.NewDecoder(d), tokens: tokens, half: rand.New(rand.NewPCG(15, 5)),
+		reused: map[string]string{},
 	}, err
 }
 
@@ -204,7 +205,8 @@ func (s *sampler) together(r *Report, indexes []dataset.Index, m *dataset.Member
 	}
 	var right []float64
 	if len(tokens) > 1 {
-		right = append(right, s.count(symbol, func(row *sampleRow) string { return tuple(row, tokens[1:]) }).Cells.Guessed())
+		coarse := func(row *sampleRow) string { return tuple(row, tokens[1:]) }
+		right = append(right, s.count(symbol, coarse).Cells.Guessed())
 	}
 	if m.Protect.Reveal != "" {
 		at := slices.Index(clear, m.RevealColumn())
@@ -280,7 +282,9 @@ func histogramOf(counts map[string][2]int64) Histogram {
 		h = append(h, Count{n[0], n[1], k})
 	}
 	// Sums of floating-point numbers depend on the order.
-	slices.SortFunc(h, func(a, b Count) int { return cmp.Or(cmp.Compare(b.Rows, a.Rows), cmp.Compare(b.Known, a.Known)) })
+	slices.SortFunc(h, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(b.Rows, a.Rows), cmp.Compare(b.Known, a.Known))
+	})
 	return h
 }
 

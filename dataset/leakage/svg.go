@@ -82,7 +82,8 @@ func (p *picture) panel(ix *Index) {
 	class := map[Verdict]string{OK: "good", TooMuch: "bad", Beside: "bad"}[ix.Verdict]
 	p.text(plotLeft, 20, "name", "", ix.Member+" · "+ix.Index)
 	p.text(plotLeft, 38, cmp.Or(class, "dim"), "",
-		fmt.Sprintf("%s: %s of rows, %s with what is clear beside", ix.Verdict, Percent(ix.GivesAway), Percent(ix.WithClear)))
+		fmt.Sprintf("%s: %s of rows, %s with what is clear beside", ix.Verdict, Percent(ix.GivesAway),
+			Percent(ix.WithClear)))
 	month := ranked(ix.histogram, func(c Count) int64 { return c.Rows })
 	known := ranked(ix.histogram, func(c Count) int64 { return c.Known })
 	right, top := 1.0, 1.0

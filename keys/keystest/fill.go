@@ -66,7 +66,8 @@ func (e *Env) Fill(t testing.TB, v *keys.Vault, name string, n int, event func(i
 		at := sent(i).UTC()
 		key, err := issuer.Acquire(t.Context(), at, 100, 100_000)
 		must(err)
-		row := keys.Row{ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, d.Table, begin+i)), Date: at, Subject: string(ev.Subject)}
+		id := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, d.Table, begin+i))
+		row := keys.Row{ID: id, Date: at, Subject: string(ev.Subject)}
 		values := make([]any, len(columns))
 		for c, column := range columns {
 			if values[c], err = value(d, column, ev, row, key, settings.ID, maker, &scratch); err != nil {

@@ -29,7 +29,8 @@ type OperatorStep struct {
 // Evolve finishes the change of a dataset that keys.ApplyDataset began; without one it does nothing. A vault without a KEK
 // goes as far as it can without keys, and then gives keys.ErrUnfinished.
 //
-// Its errors are those of Rotate, and keys.ErrGivesAway: a new index gives away too much, and the change waits. A view that depends on one of ours stops it: the error names the view.
+// Its errors are those of Rotate, and keys.ErrGivesAway: a new index gives away too much, and the change waits. A view
+// that depends on one of ours stops it: the error names the view.
 func Evolve(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
 	return run(ctx, v, o, func(j *job, r *Report) error { return j.evolve(ctx, r) })
 }

@@ -144,8 +144,8 @@ Needs the login of keys init.`,
 		cli.Printf(cmd.OutOrStdout(), "dataset %s applied, revision %d: analysts read public.%s and public.%s\n",
 			d.Name, applied.Revision, d.Table, d.DuplicatesView())
 		if len(d.Indexes()) > 0 {
-			cli.Printf(cmd.OutOrStdout(), "once it has %s rows: keys dataset leakage %s says what equal tokens give away\n",
-				big(leakage.MinRows), d.Name)
+			cli.Printf(cmd.OutOrStdout(),
+				"once it has %s rows: keys dataset leakage %s says what equal tokens give away\n", big(leakage.MinRows), d.Name)
 		}
 		return nil
 	}
@@ -168,7 +168,8 @@ func printJudged(w io.Writer, judged []keys.IndexLeakage) {
 	for _, l := range judged {
 		what := "gives away " + leakage.Percent(l.GivesAway) + " of " + cli.Count(l.Rows, "row")
 		if l.Verdict == string(leakage.TooFew) {
-			what = fmt.Sprintf("%s are too few to judge it: keys dataset leakage %s says more later", cli.Count(l.Rows, "row"), l.Dataset)
+			what = fmt.Sprintf("%s are too few to judge it: keys dataset leakage %s says more later",
+				cli.Count(l.Rows, "row"), l.Dataset)
 		}
 		cli.Printf(w, "judged       index %s of %s: %s\n", l.Index, l.Member, what)
 	}

@@ -88,8 +88,9 @@ the key, and with counts of tokens it could look up any value, so it cannot run 
 	return cmd
 }
 
-func againstPublic(cmd *cobra.Command, v *keys.Vault, d *dataset.Dataset, month time.Time, rate float64, path, member string) (
-	*leakage.Report, error) {
+// againstPublic measures with a file of public counts as what is known.
+func againstPublic(cmd *cobra.Command, v *keys.Vault, d *dataset.Dataset, month time.Time, rate float64,
+	path, member string) (*leakage.Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading --auxiliary: %w", err)
@@ -118,7 +119,8 @@ func printSample(cmd *cobra.Command, d *dataset.Dataset, path string) error {
 		return fmt.Errorf("reading --from %s: %w", path, err)
 	}
 	if rejected > 0 {
-		cli.Note(cmd, "%s of %s would be rejected, and %s left out", cli.Count(rejected, "event"), path, isAre(rejected))
+		cli.Note(cmd, "%s of %s would be rejected, and %s left out", cli.Count(rejected, "event"), path,
+			isAre(rejected))
 	}
 	return printLeakage(cmd.OutOrStdout(), report)
 }
@@ -130,6 +132,7 @@ func isAre(n int) string {
 	return "are"
 }
 
+// writePicture draws the report into a file. An empty path is none.
 func writePicture(path string, r *leakage.Report) error {
 	if path == "" {
 		return nil
@@ -153,14 +156,17 @@ func printLeakage(w io.Writer, r *leakage.Report) error {
 		return nil
 	}
 	cli.Printf(w, "\n")
-	table := cli.NewTable("INDEX", "ROWS", "TOKENS", "TOP", "BITS", "BY RANK", "GIVES AWAY", "WITH CLEAR", "PINNED 2/4", "KEY HOLDER")
+	table := cli.NewTable("INDEX", "ROWS", "TOKENS", "TOP", "BITS", "BY RANK", "GIVES AWAY", "WITH CLEAR", "PINNED 2/4",
+		"KEY HOLDER")
 	for _, ix := range r.Indexes {
 		pinned := "-"
 		if u := ix.Unicity; u.Users > 0 {
-			pinned = fmt.Sprintf("%.0f/%.0f %%", 100*float64(u.By2)/float64(u.Users), 100*float64(u.By4)/float64(u.Users))
+			all := float64(u.Users)
+			pinned = fmt.Sprintf("%.0f/%.0f %%", 100*float64(u.By2)/all, 100*float64(u.By4)/all)
 		}
-		table.Row(ix.Member+" "+ix.Index, big(ix.Rows), big(ix.Tokens), leakage.Percent(leakage.Share(float64(ix.TopRows), ix.Rows)),
-			fmt.Sprintf("%.1f", ix.MinEntropy), leakage.Percent(leakage.Share(float64(ix.UniqueRows), ix.Rows)),
+		share := func(rows int64) string { return leakage.Percent(leakage.Share(float64(rows), ix.Rows)) }
+		table.Row(ix.Member+" "+ix.Index, big(ix.Rows), big(ix.Tokens), share(ix.TopRows),
+			fmt.Sprintf("%.1f", ix.MinEntropy), share(ix.UniqueRows),
 			leakage.Percent(ix.GivesAway), leakage.Percent(ix.WithClear), pinned, long(ix.Seconds))
 	}
 	if err := table.Print(w); err != nil {
@@ -171,7 +177,8 @@ func printLeakage(w io.Writer, r *leakage.Report) error {
 		cli.Printf(w, "%-9s %s %s: %s\n", strings.ToUpper(short(ix.Verdict)), ix.Member, ix.Index, ix.Advice)
 	}
 	for _, m := range r.Members {
-		cli.Printf(w, "%-9s %s, all that it shows taken together: %s of the rows\n", "TOGETHER", m.Member, leakage.Percent(m.GivesAway))
+		cli.Printf(w, "%-9s %s, all that it shows taken together: %s of the rows\n", "TOGETHER", m.Member,
+			leakage.Percent(m.GivesAway))
 	}
 	cli.Printf(w, "\n")
 	explain(w, r)
@@ -194,12 +201,14 @@ func explain(w io.Writer, r *leakage.Report) {
 		cli.Printf(w, "            not looked at, for their many values: %s\n", r.Left)
 	}
 	cli.Printf(w, "PINNED      people who are the only one with 2, with 4 of their tokens on known days\n")
-	cli.Printf(w, "KEY HOLDER  how long one core takes to try every value with the index key, at %s tokens a second\n", big(int64(r.Rate)))
+	cli.Printf(w, "KEY HOLDER  how long one core takes to try every value with the index key, at %s tokens a second\n",
+		big(int64(r.Rate)))
 	for _, ix := range r.Indexes {
 		cli.Printf(w, "            %s %s: %s\n", ix.Member, ix.Index, ix.Domain)
 	}
 }
 
+// orSample names what was attacked: a sample has no month.
 func orSample(month string) string {
 	if month == "" {
 		return "a sample"
@@ -207,6 +216,7 @@ func orSample(month string) string {
 	return month
 }
 
+// short is a verdict that fits its column.
 func short(v leakage.Verdict) string {
 	switch v {
 	case leakage.TooFew:

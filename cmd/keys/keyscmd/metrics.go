@@ -77,7 +77,8 @@ func makeTextfile(path, command string) *textfile {
 	t.givesAway = byIndex("cloakroom_index_gives_away_ratio",
 		"Share of rows whose value is guessed right by who knows how often each occurs. Absent while rows are too few.")
 	t.measured = byIndex("cloakroom_index_measured_timestamp_seconds", "When that was last measured.")
-	t.accepted = byIndex("cloakroom_index_leakage_accepted", "1 if it was accepted with a reason, whatever it gives away.")
+	t.accepted = byIndex("cloakroom_index_leakage_accepted",
+		"1 if it was accepted with a reason, whatever it gives away.")
 	return t
 }
 
