@@ -85,8 +85,8 @@ func (v *Vault) newDataKey(ctx context.Context, vault Settings, dataset string, 
 	}
 	defer key.Destroy()
 	check := envelope.Check(key.Expose(), id)
-	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_data_key($1, $2, $3, $4, $5, $6, $7)`,
-		id, dataset, month.Format(time.DateOnly), wrapped.KEK, wrapped.KEKID, wrapped.Blob, check[:]); err != nil {
+	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_data_key($1, $2, $3, $4, $5, $6)`,
+		id, dataset, month.Format(time.DateOnly), wrapped.KEKID, wrapped.Blob, check[:]); err != nil {
 		return nil, fmt.Errorf("registering %s: %w", b, pg.Redact(err))
 	}
 	var back struct {

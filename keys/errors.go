@@ -14,6 +14,8 @@ var (
 		"belongs to another key")
 	// ErrNoKey: the vault does not have the data key, or its wrapped bytes are gone.
 	ErrNoKey = errors.New("the vault has no such data key, or it was shredded")
+	// ErrUnknownKEK: the key's row names a KEK that the vault does not know. It is not followed.
+	ErrUnknownKEK = errors.New("the key's row names a KEK that the vault does not know: it was planted, or damaged")
 	// ErrUnfinished: a rotation step has to be run again. What it did is kept.
 	ErrUnfinished = errors.New("not finished")
 	// ErrQuarantined: rows do not open, so a rotation step keeps the key or the column that they
@@ -25,7 +27,7 @@ var (
 // gone, a sealed value that does not open), isData is true and problem names the fault without any
 // value: report it and go on with other rows.
 func DataProblem(err error) (problem string, isData bool) {
-	for _, e := range []error{ErrNoKey, ErrKeyCheck, kek.ErrUnwrap} {
+	for _, e := range []error{ErrNoKey, ErrKeyCheck, ErrUnknownKEK, kek.ErrUnwrap} {
 		if errors.Is(err, e) {
 			return e.Error(), true
 		}

@@ -94,8 +94,8 @@ func (v *Vault) PendingIndexKey(ctx context.Context, s Settings) (version uint32
 	}
 	defer key.Destroy()
 	check := envelope.Check(key.Expose(), version)
-	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_index_key($1, $2, $3, $4, $5)`, version, w.KEK,
-		w.KEKID, w.Blob, check[:]); err != nil {
+	if _, err := v.DB.ExecContext(ctx, `SELECT cloakroom.register_index_key($1, $2, $3, $4)`, version, w.KEKID,
+		w.Blob, check[:]); err != nil {
 		return 0, fmt.Errorf("registering index key v%d: %w", version, pg.Redact(err))
 	}
 	if version, err = v.checkPending(ctx, s); err == nil && version == 0 {

@@ -99,10 +99,12 @@ func (v *Vault) firstIndexKey(ctx context.Context, s Settings) error {
 	}
 	defer key.Destroy()
 	check := envelope.Check(key.Expose(), 1)
-	// If two inits run at once, the first one's key stands.
+	// If two inits run at once, the first one's key and KEK stand.
 	_, err = v.DB.ExecContext(ctx, `
-		INSERT INTO cloakroom.index_keys (version, state, kek, kek_id, wrapped, key_check)
-		VALUES (1, 'live', $1, $2, $3, $4) ON CONFLICT DO NOTHING`, w.KEK, w.KEKID, w.Blob, check[:])
+		WITH first AS (
+		  INSERT INTO cloakroom.index_keys (version, state, kek, kek_id, wrapped, key_check)
+		  VALUES (1, 'live', $1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING kek, kek_id)
+		SELECT cloakroom.add_kek(kek, kek_id) FROM first`, w.KEK, w.KEKID, w.Blob, check[:])
 	if err != nil {
 		return fmt.Errorf("registering the first index key: %w", pg.Redact(err))
 	}

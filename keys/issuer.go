@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
+
+	"cloakroom/internal/pg"
 )
 
 // Issuer hands out data keys for sealing, for one dataset, one per month of create_date at a time. While the KEK or the database is away it
@@ -27,6 +30,7 @@ type monthKeys struct {
 	next    *SealingKey
 	fetch   *fetch    // nil: none is running
 	retry   time.Time // a fetch ahead of need that failed is not tried again before this
+	refused time.Time // until then the vault's refusal of a new key lets the current one pass its age
 	asked   time.Time // when a key of this month was last asked for
 }
 
@@ -83,7 +87,7 @@ func (i *Issuer) Acquire(ctx context.Context, date time.Time, seals, bytes uint6
 
 		select {
 		case <-f.done:
-			if f.err != nil {
+			if f.err != nil && !i.goOn(month, seals, bytes) {
 				return nil, f.err
 			}
 		case <-ctx.Done():
@@ -97,7 +101,7 @@ func (i *Issuer) Acquire(ctx context.Context, date time.Time, seals, bytes uint6
 func (i *Issuer) usable(m *monthKeys, seals, bytes uint64) *SealingKey {
 	for _, k := range []*SealingKey{m.current, m.next} {
 		if k != nil && k.seals+seals <= i.caps.Seals && k.bytes+bytes <= i.caps.Bytes &&
-			i.now().Sub(k.Born) < i.caps.Age {
+			(i.now().Sub(k.Born) < i.caps.Age || i.now().Before(m.refused)) {
 			if k == m.next {
 				m.current, m.next = k, nil
 			}
@@ -105,6 +109,13 @@ func (i *Issuer) usable(m *monthKeys, seals, bytes uint64) *SealingKey {
 		}
 	}
 	return nil
+}
+
+// goOn reports that there is a key to go on with, though no new one is to be had.
+func (i *Issuer) goOn(month time.Time, seals, bytes uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.usable(i.month(month), seals, bytes) != nil
 }
 
 func (i *Issuer) past(k *SealingKey, caps Caps) bool {
@@ -156,11 +167,21 @@ func (i *Issuer) start(m *monthKeys, month time.Time) {
 				m.next, f.key.ahead = f.key, i.caps.ahead()
 			} else {
 				m.retry = i.now().Add(retryAhead + rand.N(retryAhead))
+				if refusesKeys(f.err) {
+					m.refused = m.retry.Add(fetchTimeout)
+				}
 			}
 		}
 		i.mu.Unlock()
 		close(f.done)
 	}()
+}
+
+// refusesKeys reports that the vault takes no key of this login now: too many are registered, the KEK is not the vault's,
+// or another session of this login holds the registration's lock. Whoever has the login could bring that about, so it
+// must not stop those who seal: they go on under the key they have, past its age, to its other caps.
+func refusesKeys(err error) bool {
+	return slices.Contains([]string{pg.TooManyKeys, pg.UnknownKEK, "55P03", "57014"}, pg.Code(err))
 }
 
 // closedTries is how many keys are made in a row if a rotation step, which raises the epoch, closes

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"cloakroom/internal/pg"
 	"cloakroom/internal/sandbox/awswire"
 	"cloakroom/internal/sandbox/kmsserver"
 	"cloakroom/keys"
@@ -291,5 +292,34 @@ func TestIssuerForgetsMonths(t *testing.T) {
 		if n := i.Months(); n > keys.MaxMonths {
 			t.Fatalf("%d months are kept", n)
 		}
+	}
+}
+
+// A daemon to which the vault gives no more keys goes on under the one it has, past its age, to its other caps. A new
+// process has none to go on with.
+func TestRefusedIssuerGoesOn(t *testing.T) {
+	t.Parallel()
+	env := keystest.New(t)
+	admin, v := env.Open(t, ""), env.Vault(t, env.As(t, "ingest", "ingest"))
+	i, clock := newIssuer(t, v, keys.Caps{Seals: 100})
+	first := acquire(t, i, july, 1, 1)
+	admin.MustExec(`UPDATE cloakroom.settings SET key_registrations = 1`)
+	for range 3 {
+		clock.add(time.Hour)
+		if id := acquire(t, i, july, 10, 1); id != first {
+			t.Errorf("data key %d was used, want %d", id, first)
+		}
+	}
+	if _, err := i.Acquire(t.Context(), july, 70, 1); pg.Code(err) != pg.TooManyKeys {
+		t.Errorf("beyond its seals: %v", err)
+	}
+	fresh, _ := newIssuer(t, v, keys.Caps{})
+	if _, err := fresh.Acquire(t.Context(), july, 1, 1); pg.Code(err) != pg.TooManyKeys || !pg.IsUnavailable(err) {
+		t.Errorf("without a key: %v, want an outage", err)
+	}
+	admin.MustExec(`UPDATE cloakroom.settings SET key_registrations = 1000`)
+	clock.add(time.Hour)
+	if id := acquire(t, i, july, 1, 1); id == first {
+		t.Error("the old key is used though a new one is to be had")
 	}
 }

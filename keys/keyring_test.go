@@ -69,7 +69,11 @@ func (r *ringKeys) lookup(ctx context.Context, id uint32) (keys.WrappedKey, erro
 }
 
 func (r *ringKeys) ring() *keys.Keyring {
-	return keys.NewKeyring(&keys.Vault{KEK: r.set}, keys.Settings{ID: r.id}, r.lookup)
+	known := []string{"file:00"}
+	for _, row := range r.rows {
+		known = append(known, row.KEKID)
+	}
+	return keys.NewKeyring((&keys.Vault{KEK: r.set}).Know(known...), keys.Settings{ID: r.id}, r.lookup)
 }
 
 func get(t *testing.T, ring *keys.Keyring, id uint32) {

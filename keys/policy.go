@@ -26,7 +26,8 @@ type Policy struct {
 	RejectionRetention   string         `db:"rejection_retention" json:"rejection_retention"`
 	DaysBack             int            `db:"days_back" json:"days_back"`
 	DaysAhead            int            `db:"days_ahead" json:"days_ahead"`
-	KEK                  *string        `db:"kek" json:"kek"`                   // nil: keys rotate rewraps nothing
+	KEK                  *string        `db:"kek" json:"kek"` // nil: keys rotate rewraps nothing
+	KeyRegistrations     int            `db:"key_registrations" json:"key_registrations"`
 	ShredBefore          *time.Time     `db:"shred_before" json:"shred_before"` // nil: no month may be shredded
 }
 

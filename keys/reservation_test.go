@@ -17,6 +17,7 @@ func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 	env := keystest.New(t)
 	admin, mine, others := env.Open(t, ""), env.Pool(t, env.As(t, "mine", "ingest")), env.Pool(t, env.As(t, "others",
 		"ingest"))
+	admin.MustExec(`SELECT cloakroom.add_kek('file:///kek', 'file:00')`)
 	reserve := func(db *sqlx.DB) (id int) {
 		t.Helper()
 		if err := db.Get(&id, `SELECT cloakroom.reserve_data_key()`); err != nil {
@@ -27,7 +28,7 @@ func TestDataKeysAreRegisteredUnderReservedIDs(t *testing.T) {
 	now := time.Now().UTC()
 	month := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 	register := func(db *sqlx.DB, id int, month time.Time, wrapped int) error {
-		_, err := db.Exec(`SELECT cloakroom.register_data_key($1, 'login', $2, 'file:///kek', 'file:00', $3, $4)`,
+		_, err := db.Exec(`SELECT cloakroom.register_data_key($1, 'login', $2, 'file:00', $3, $4)`,
 			id, month.Format(time.DateOnly), make([]byte, wrapped), make([]byte, 16))
 		return err
 	}

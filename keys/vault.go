@@ -26,6 +26,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,6 +43,8 @@ type Vault struct {
 	DB    *sqlx.DB
 	KEK   *kek.Set
 	Clock func() time.Time // this host's clock; nil: time.Now
+
+	known atomic.Pointer[map[string]bool] // ids of the KEKs that the vault knows, as last read
 }
 
 // Now is the time by this host's clock.
@@ -89,6 +92,9 @@ type WrappedKey struct {
 
 // unwrap unwraps a key of the vault and compares it with its key check.
 func (v *Vault) unwrap(ctx context.Context, w WrappedKey, b kek.Binding) (secret.Bytes, error) {
+	if err := v.RequireKnown(ctx, w.KEKID); err != nil {
+		return secret.Bytes{}, fmt.Errorf("unwrapping %s: %w", b, err)
+	}
 	key, err := v.KEK.Unwrap(ctx, kek.Wrapped{KEK: w.KEK, KEKID: w.KEKID, Blob: w.Wrapped}, b)
 	if err != nil {
 		return secret.Bytes{}, err
@@ -116,6 +122,7 @@ type Status struct {
 	VaultID   string          `json:"vault_id"`
 	Epoch     int64           `json:"epoch"`
 	KEK       string          `json:"kek"`
+	KEKs      []KEKInfo       `json:"keks"`
 	DataKeys  map[string]int  `json:"data_keys"` // by state
 	OldestKey *time.Time      `json:"oldest_active_data_key,omitempty"`
 	IndexKeys []IndexKeyInfo  `json:"index_keys"`
@@ -138,6 +145,9 @@ func (v *Vault) Status(ctx context.Context) (*Status, error) {
 	out.Schema = stored
 	if difference := stored.Difference(program); difference != "" {
 		out.Notes = append(out.Notes, difference)
+	}
+	if out.KEKs, err = v.KEKs(ctx); err != nil {
+		return nil, err
 	}
 	list, err := v.DataKeys(ctx)
 	if err != nil {

@@ -27,6 +27,8 @@ type OpenOptions struct {
 	// Memory is how many bytes of opened rows stay in memory: 64 MiB. The rest goes to a temporary
 	// file, encrypted under a key that only this process has.
 	Memory int
+	// SkipDamaged leaves out rows that do not open, and names them, instead of opening none.
+	SkipDamaged bool
 	// Progress is called now and then with the number of rows opened, out of total. May be nil.
 	Progress func(rows, total int64)
 }
@@ -41,9 +43,18 @@ type OpenedRows struct {
 	Columns []Column
 	Rows    int64         // rows opened
 	Gone    int64         // rows frozen by the intent and deleted or moved since
+	Damaged []DamagedRow  // left out: they do not open
 	Intent  int64         // number of the leaf with the intent
 	Leaf    int64         // number of the leaf with the outcome
 	spool   func() *spool // A function, because fmt cannot look into one.
+}
+
+// DamagedRow is a row or a rejection that does not open. It holds no value.
+type DamagedRow struct {
+	Kind    string    `json:"kind"` // row, rejection
+	ID      uuid.UUID `json:"id"`
+	DataKey uint32    `json:"data_key"`
+	Problem string    `json:"problem"`
 }
 
 // Each calls f with every opened row, in an order that does not change. f may use the record only
@@ -100,8 +111,12 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (_ *Open
 		return nil, c.logFailure(ctx, id, err)
 	}
 	result := "ok"
-	if job.rows < frozen {
-		result = fmt.Sprintf("ok, %d rows gone", frozen-job.rows)
+	gone := frozen - job.rows - int64(len(job.damaged))
+	if gone > 0 {
+		result += fmt.Sprintf(", %d rows gone", gone)
+	}
+	if len(job.damaged) > 0 {
+		result += fmt.Sprintf(", %d rows damaged and left out", len(job.damaged))
 	}
 	leaf, err := c.logOutcome(ctx, id, job.rows, result) // T4
 	if err != nil {
@@ -109,7 +124,7 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (_ *Open
 		return nil, fmt.Errorf("%w; %w", err, ErrApprovalSpent)
 	}
 	return &OpenedRows{
-		Columns: job.columns, Rows: job.rows, Gone: frozen - job.rows, Intent: intent, Leaf: leaf,
+		Columns: job.columns, Rows: job.rows, Gone: gone, Damaged: job.damaged, Intent: intent, Leaf: leaf,
 		spool: func() *spool { return job.spool },
 	}, nil
 }

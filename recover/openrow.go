@@ -122,12 +122,32 @@ func (o *rowOpener) openBlock(ctx context.Context, b *block) error {
 		default:
 			return fmt.Errorf("opening a row: %w: it does not have the fields of the request", ErrIntegrity)
 		}
+		if problem, isData := damageOf(err); isData && o.skip {
+			o.leaveOut(problem)
+			b.rows--
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("opening %s %s: %w", o.row.name(), o.row.id, err)
 		}
 		b.opened = appendRecord(b.opened, o.record)
 	}
 	return nil
+}
+
+// damageOf names what is wrong with a row, without any value.
+func damageOf(err error) (problem string, isData bool) {
+	if problem, isData = keys.DataProblem(err); isData {
+		return problem, true
+	}
+	return ErrIntegrity.Error(), errors.Is(err, ErrIntegrity)
+}
+
+// leaveOut names the current row as one that did not open.
+func (o *rowOpener) leaveOut(problem string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.damaged = append(o.damaged, DamagedRow{Kind: o.row.name(), ID: o.row.id, DataKey: o.row.keyID, Problem: problem})
 }
 
 // openRow opens a stored row. The associated data holds dataset, field, row id, date and subject,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,10 @@ type openJob struct {
 	handedOut bool // T3 is committed: the approval is spent
 	spool     *spool
 	rows      int64
+	skip      bool // rows that do not open are left out
+
+	mu      sync.Mutex
+	damaged []DamagedRow
 }
 
 // block is some rows: first as the database sends them, one after the other, then opened. done is
@@ -64,7 +69,7 @@ func (c *Client) newOpenJob(ctx context.Context, d *Details, o OpenOptions) (*op
 	}
 	job := &openJob{
 		client: c, request: d.ID, dataset: of, settings: s, index: index, fields: d.Fields,
-		columns: columnsOf(of, d.Fields), spool: newSpool(cmp.Or(o.Memory, defaultMemory)),
+		columns: columnsOf(of, d.Fields), skip: o.SkipDamaged, spool: newSpool(cmp.Or(o.Memory, defaultMemory)),
 	}
 	job.ring = keys.NewKeyring(c.Vault, s, job.lookup)
 	return job, nil
@@ -211,7 +216,9 @@ func (job *openJob) unwrapAhead(ctx context.Context, group *errgroup.Group) {
 	for range min(unwraps, len(ahead)) {
 		group.Go(func() error {
 			for id := range ahead {
-				if _, err := job.ring.Key(ctx, id); err != nil {
+				// A key that is bad is its rows' problem, and named with them.
+				_, err := job.ring.Key(ctx, id)
+				if _, isData := keys.DataProblem(err); err != nil && !(job.skip && isData) {
 					return err
 				}
 			}

@@ -112,6 +112,7 @@ var exitsBySQLState = map[string]int{
 	"42501":             ExitNotYours, // insufficient_privilege
 	pg.AuditUnavailable: ExitNotLogged,
 	pg.NotLoggedYet:     ExitNotLogged,
+	pg.UnknownKEK:       ExitKey,
 }
 
 // ExitCode sorts an error into an exit code. Libraries know nothing of exit codes: they return

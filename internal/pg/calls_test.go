@@ -92,7 +92,7 @@ func readings(v *twoDatasets) {
 			`SELECT * FROM cloakroom.scan_rejections('00000000-0000-0000-0000-000000000000', '-infinity', 10)`,
 			`SELECT (cloakroom.scan_rows(p.dataset, p.from_date, '-infinity', '00000000-0000-0000-0000-000000000000', '{1}', 9)).*
 			   FROM cloakroom.partition_list() AS p`,
-			`SELECT cloakroom.rewrap_keys(max(kek), max(kek_id), array_agg(purpose), array_agg(id), array_agg(wrapped),
+			`SELECT cloakroom.rewrap_keys('kek', array_agg(purpose), array_agg(id), array_agg(wrapped),
 			   array_agg(wrapped || '\x00'::bytea)) FROM cloakroom.wrapped_keys()`,
 			`SELECT cloakroom.restore_key(r.id, w.wrapped) FROM cloakroom.replaced_keys() AS r
 			   JOIN cloakroom.wrapped_keys() AS w ON w.purpose = r.purpose AND w.id = r.key`,
@@ -108,6 +108,7 @@ func readings(v *twoDatasets) {
 		"witness": {
 			`SELECT * FROM cloakroom.log_leaves(0, 10)`, `SELECT * FROM cloakroom.log_nodes('{0}')`,
 			`SELECT * FROM cloakroom.schema_version()`, `SELECT * FROM cloakroom.grants()`,
+			`SELECT * FROM cloakroom.keks()`,
 		},
 		"owner": {`SELECT cloakroom.set_policy('row_limit', '50')`},
 	} {
@@ -118,6 +119,8 @@ func readings(v *twoDatasets) {
 	// The owner makes no roles: this is the login of keys init.
 	v.sessions["init"] = v.Open(v.t, "")
 	v.Login(v.t, "somebody")
+	v.do("owner", `SELECT cloakroom.add_kek('file:///other', 'other')`)
+	v.do("owner", `SELECT cloakroom.close_kek('other')`)
 	v.do("init", `SELECT cloakroom.grant_role($1, 'auditor')`, v.Role("somebody"))
 	v.do("init", `SELECT cloakroom.revoke_role($1, 'auditor')`, v.Role("somebody"))
 	size := get[int64](v, "witness", `SELECT cloakroom.log_size()`)

@@ -143,7 +143,7 @@ func reseal(v *twoDatasets) {
 
 func reindex(v *twoDatasets) {
 	v.t.Helper()
-	v.do("rotator", `SELECT cloakroom.register_index_key(cloakroom.next_index_version(), 'file:///k', 'kek', $1, $2)`,
+	v.do("rotator", `SELECT cloakroom.register_index_key(cloakroom.next_index_version(), 'kek', $1, $2)`,
 		random(64), random(16))
 	v.do("rotator", `SELECT * FROM cloakroom.pending_index_key()`)
 	run := get[int64](v, "rotator", `SELECT cloakroom.begin_reindex()`)

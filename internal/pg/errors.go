@@ -26,6 +26,8 @@ const (
 	NotAllowedByVault = "CR013" // a vault operation whose conditions do not hold
 	NotLoggedYet      = "CR014" // an intent is not flushed, or no checkpoint covers it, yet: try again in a moment
 	ClocksDiffer      = "CR015" // the caller's clock and the database's differ by more than five minutes
+	UnknownKEK        = "CR016" // the vault takes no keys under this KEK
+	TooManyKeys       = "CR017" // this login has registered as many data keys as the policy lets it in an hour
 )
 
 // Error is a database error that may be shown and logged: it quotes neither rows nor parameters.
@@ -164,7 +166,7 @@ func IsUnavailable(err error) bool {
 		return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 			errors.Is(err, net.ErrClosed) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
 			errors.Is(err, context.DeadlineExceeded)
-	case code == ClocksDiffer:
+	case code == ClocksDiffer, code == UnknownKEK, code == TooManyKeys: // somebody, or time, will mend it
 		return true
 	}
 	switch code {

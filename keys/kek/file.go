@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"cloakroom/crypto/envelope"
 	"cloakroom/internal/secret"
 )
@@ -163,6 +165,8 @@ func (k *fileKEK) Unwrap(_ context.Context, w Wrapped, b Binding) (secret.Bytes,
 	}
 	return secret.New(key), nil
 }
+
+func (k *fileKEK) resolve(context.Context, uuid.UUID) (string, error) { return k.id, nil }
 
 func (k *fileKEK) holds(w Wrapped) bool { return w.KEKID == k.id }
 

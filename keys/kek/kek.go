@@ -103,6 +103,11 @@ type Provider interface {
 	Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes, error)
 }
 
+// resolver says which key its URI names now, by the key's own name.
+type resolver interface {
+	resolve(ctx context.Context, vault uuid.UUID) (id string, err error)
+}
+
 // holder knows the keys that it wrapped. One that does not is never asked to unwrap.
 type holder interface {
 	holds(w Wrapped) bool
@@ -185,6 +190,22 @@ func scheme(uri string) string {
 
 // Current is the URI that wraps new keys.
 func (s *Set) Current() string { return s.uris[0] }
+
+// Resolve is the id of the KEK at a URI of the set: the ARN of the KMS key that an alias names now, or the key file's
+// fingerprint. KMS is asked for a data key, which is thrown away: every role that may wrap has the right to that.
+func (s *Set) Resolve(ctx context.Context, uri string, vault uuid.UUID) (string, error) {
+	at := slices.Index(s.uris, uri)
+	if at < 0 {
+		return "", fmt.Errorf("looking up the KEK %s: %w", uri, ErrNotConfigured)
+	}
+	r, ok := s.providers[at].(resolver)
+	if !ok {
+		return "", fmt.Errorf("looking up the KEK %s: that kind of KEK has no name of its own", uri)
+	}
+	id, err := r.resolve(ctx, vault)
+	s.observe("Resolve", err)
+	return id, err
+}
 
 // GenerateDataKey makes a new key under the current KEK.
 func (s *Set) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, Wrapped, error) {

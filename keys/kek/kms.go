@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
+	"github.com/google/uuid"
 
 	"cloakroom/internal/secret"
 )
@@ -117,6 +118,13 @@ func (k *kmsKEK) reEncrypt(ctx context.Context, source Provider, w Wrapped, b Bi
 		return Wrapped{}, true, k.explain("checking the rewrapped", b, "ReEncrypt", err)
 	}
 	return k.wrapped(out.KeyId, out.CiphertextBlob), true, nil
+}
+
+func (k *kmsKEK) resolve(ctx context.Context, vault uuid.UUID) (string, error) {
+	// Purpose index: who makes index keys may add a KEK and rewrap. No index key has the number 0.
+	key, w, err := k.GenerateDataKey(ctx, Binding{Vault: vault, Purpose: Index})
+	key.Destroy()
+	return w.KEKID, err
 }
 
 // holds reports any KMS key: IAM decides which of them these credentials may use.

@@ -44,7 +44,31 @@ func New(t testing.TB) *Env {
 		GRANT CREATE, TEMPORARY ON DATABASE ` + db.Name() + ` TO cloakroom_owner;
 		GRANT CONNECT ON DATABASE ` + db.Name() + ` TO cloakroom_owner, cloakroom_ingest, cloakroom_analyst,
 		  cloakroom_auditor, cloakroom_approver, cloakroom_rotator, cloakroom_breakglass, cloakroom_witness`)
+	// And the key file is the same, in another place.
+	db.Open(t, "").MustExec(`UPDATE cloakroom.keks SET kek = '` + uri + `'; UPDATE cloakroom.index_keys SET kek = '` + uri + `'`)
 	return &Env{DB: db, KEK: uri}
+}
+
+// AddKEK lets the vault take keys under another KEK, as keys kek add does.
+func (e *Env) AddKEK(t testing.TB, uri string) {
+	t.Helper()
+	set, err := kek.Open(t.Context(), uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := pg.Open(pg.Config{URL: e.URL(""), Role: pg.Owner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	v := &keys.Vault{DB: db, KEK: set}
+	s, err := v.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := v.AddKEK(t.Context(), s, uri); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // WriteKEK writes a key file for the test and returns its URI.

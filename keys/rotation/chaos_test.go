@@ -245,6 +245,7 @@ func newChaos(t *testing.T) *chaos {
 	env.Open(t, "").MustExec(`SELECT cloakroom.set_policy('shred_before', $1)`,
 		keys.MonthOf(etltest.Today()).AddDate(0, -1, 0).Format(time.DateOnly))
 	c.random = rand.New(rand.NewPCG(c.seed, 0))
+	env.AddKEK(t, c.keks[1])
 	env.KEK = c.keks[0] + "," + c.keks[1]
 	c.fixture = fixtureOf(t, env, 120)
 	c.visits = addVisits(t, env)

@@ -73,6 +73,7 @@ type Report struct {
 	PartitionsMade    int            `json:"partitions_made"`
 	Purged            int64          `json:"rejections_purged"`
 	Rewrapped         int            `json:"rewrapped"`
+	BadKeys           []BadKey       `json:"bad_keys,omitempty"` // left as they are
 	Restored          []string       `json:"restored,omitempty"` // keys whose rewrap was undone
 	Closed            []uint32       `json:"closed"`             // data keys that may no longer seal
 	NewKeys           []uint32       `json:"new_keys"`           // data keys made to reseal

@@ -133,6 +133,12 @@ func (s *fixture) reseal(t *testing.T, rows sealedRows, old, made [][2][]byte,
 	if err := s.Open(t, "").Get(&at, `SELECT s.epoch, k.key_check, k.month::text FROM cloakroom.settings s, cloakroom.data_keys k WHERE k.id = $1`, rows.key); err != nil {
 		t.Fatal(err)
 	}
+	// A rotator seals under keys of its own.
+	var rotator string
+	if err := s.vault.DB.Get(&rotator, `SELECT session_user`); err != nil {
+		t.Fatal(err)
+	}
+	s.Open(t, "").MustExec(`UPDATE cloakroom.data_keys SET created_by = $1 WHERE id = $2`, rotator, rows.key)
 	ends, values := parts(old, made)
 	if cut != nil {
 		ends, values = cut(ends, values)

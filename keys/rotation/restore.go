@@ -3,7 +3,6 @@ package rotation
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"cloakroom/keys"
@@ -46,7 +45,7 @@ func (j *job) undoRewrap(ctx context.Context, r *Report) error {
 		b := j.binding(k.Purpose, k.ID)
 		kept[b] = append(kept[b], k)
 	}
-	var lost []error
+	lost := badKeys{}
 	for _, k := range all {
 		problem := j.vault.CheckWrapped(ctx, k.WrappedKey, j.binding(k.Purpose, k.ID))
 		if problem == nil {
@@ -63,13 +62,10 @@ func (j *job) undoRewrap(ctx context.Context, r *Report) error {
 		case restored:
 			r.Restored = append(r.Restored, j.binding(k.Purpose, k.ID).String())
 		default:
-			lost = append(lost, fmt.Errorf("%w; nothing that was kept of it unwraps either", problem))
+			lost[j.binding(k.Purpose, k.ID)] = "it does not unwrap, and nothing that was kept of it does"
 		}
 	}
-	if len(lost) > 0 {
-		return fmt.Errorf("%w: %w", keys.ErrQuarantined, errors.Join(lost...))
-	}
-	return nil
+	return lost.report(r)
 }
 
 // restoreNewest puts back the newest of the wrappings that unwraps. It reports false where none does.

@@ -25,6 +25,12 @@ func TestRewrap(t *testing.T) {
 	}
 	both := open(other + "," + s.KEK)
 
+	// The owner says first that the vault takes keys under it.
+	_, err := rotation.Rewrap(t.Context(), both, other, rotation.Options{})
+	if !errors.Is(err, kek.ErrNotConfigured) || !strings.Contains(err.Error(), "keys kek add "+other) {
+		t.Errorf("under a KEK that the vault does not know: %v", err)
+	}
+	s.AddKEK(t, other)
 	report, err := rotation.Rewrap(t.Context(), both, other, rotation.Options{DryRun: true})
 	if err != nil || report.Rewrapped != 2 {
 		t.Fatalf("dry run: %+v (%v), want 2 keys", report, err)
@@ -52,6 +58,7 @@ func TestRewrapLostKEK(t *testing.T) {
 	if err := os.Remove(strings.TrimPrefix(s.KEK, "file://")); err != nil {
 		t.Fatal(err)
 	}
+	s.AddKEK(t, other)
 	_, err = rotation.Rewrap(t.Context(), &keys.Vault{DB: s.vault.DB, KEK: set}, other, rotation.Options{})
 	if !errors.Is(err, kek.ErrNotConfigured) || !strings.Contains(err.Error(), "nothing was changed") {
 		t.Errorf("the old KEK is lost: %v", err)

@@ -33,29 +33,40 @@ func Rotate(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
 		if err := j.housekeeping(ctx, r); err != nil {
 			return err
 		}
+		// What does not open is left as it is and named at the end. Everything else goes on: else who may plant one bad
+		// key or row would end all rotation.
+		var damage error
+		goOn := func(err error) error {
+			if errors.Is(err, keys.ErrQuarantined) {
+				damage = errors.Join(damage, err)
+				return nil
+			}
+			return err
+		}
 		if due.KEK != nil {
-			if err := j.rewrap(ctx, *due.KEK, r); err != nil {
+			if err := goOn(j.rewrap(ctx, *due.KEK, r)); err != nil {
 				return err
 			}
 		}
-		// An index that a person has to decide on keeps nothing waiting but a reindex.
+		// An index that a person has to decide on, or rows that do not open, keep nothing waiting but a reindex.
 		waits := j.evolve(ctx, r)
-		if waits != nil && !errors.Is(waits, keys.ErrGivesAway) {
+		if waits != nil && !errors.Is(waits, keys.ErrGivesAway) && !errors.Is(waits, keys.ErrQuarantined) {
 			return waits
 		}
-		if err := j.resealDue(ctx, due.DataKeys, r); err != nil {
-			return errors.Join(waits, err)
+		damage = errors.Join(damage, waits)
+		if err := goOn(j.resealDue(ctx, due.DataKeys, r)); err != nil {
+			return errors.Join(damage, err)
 		}
 		if waits == nil {
-			if err := j.reindexDue(ctx, due.IndexKeys, r); err != nil {
-				return err
+			if err := goOn(j.reindexDue(ctx, due.IndexKeys, r)); err != nil {
+				return errors.Join(damage, err)
 			}
 		}
 		if err := j.measure(ctx, r); err != nil {
-			return errors.Join(waits, err)
+			return errors.Join(damage, err)
 		}
 		r.Verified, err = verify.Run(ctx, v, verify.Options{})
-		return errors.Join(waits, err)
+		return errors.Join(damage, err)
 	})
 }
 

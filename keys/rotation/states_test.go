@@ -110,6 +110,7 @@ func newStates(t *testing.T) *states {
 		w.seed = rand.Uint64()
 	}
 	w.random = rand.New(rand.NewPCG(w.seed, 81))
+	env.AddKEK(t, w.keks[1])
 	env.KEK = w.keks[0] + "," + w.keks[1]
 	w.fixture = fixtureOf(t, env, 0)
 	w.old = w.writer

@@ -29,7 +29,7 @@ func newRoot() *cobra.Command {
 	}
 	v := cli.AddVault(root)
 	root.AddCommand(
-		newInitCommand(v), newGrantCommand(v), newRevokeCommand(v), newGrantsCommand(v), newKEKCommand(), newPolicyCommand(v),
+		newInitCommand(v), newGrantCommand(v), newRevokeCommand(v), newGrantsCommand(v), newKEKCommand(v), newPolicyCommand(v),
 		newStatusCommand(v), newListCommand(v), newVerifyCommand(v), newDatasetCommand(v),
 		newRotateCommand(v), newRewrapCommand(v), newResealCommand(v), newReindexCommand(v), newRetireCommand(v),
 		newShredCommand(v), newForgetCommand(v),

@@ -120,6 +120,8 @@ var policySettings = []policySetting{
 			return *p.KEK
 		},
 	},
+	count("key_registrations", "most data keys that one login may register in an hour", 1, 1_000_000,
+		func(p keys.Policy) int { return p.KeyRegistrations }, nil),
 	{
 		name: "shred_before", help: "months before this one a rotator may shred; - for none",
 		want: "a month as YYYY-MM, not after this one, or -",

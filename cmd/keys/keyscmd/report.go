@@ -31,6 +31,9 @@ func printReport(w io.Writer, r *rotation.Report, failed bool) {
 	for _, u := range r.Unfinished {
 		cli.Printf(w, "unfinished   %s\n", describeUnfinished(u))
 	}
+	for _, k := range r.BadKeys {
+		cli.Printf(w, "QUARANTINED  %s: %s\n", k.Key, k.Problem)
+	}
 	for i, q := range r.Quarantined {
 		if i == 100 {
 			cli.Printf(w, "QUARANTINED  and %d more (--json)\n", len(r.Quarantined)-i)

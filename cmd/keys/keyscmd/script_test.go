@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 				"MONTH":      etltest.Today().Format("2006-01"),
 				"GOCOVERDIR": os.Getenv("GOCOVERDIR"),
 			}
+			w.AddKEK(t, variables["OTHER_KEK"])
 			testscript.Run(t, testscript.Params{
 				Files: []string{script}, RequireExplicitExec: true, RequireUniqueNames: true,
 				Setup: func(env *testscript.Env) error {

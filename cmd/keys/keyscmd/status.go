@@ -57,6 +57,11 @@ func printStatus(w io.Writer, s statusReport) {
 	cli.Printf(w, "vault       %s, epoch %d\n", s.VaultID, s.Epoch)
 	cli.Printf(w, "schema      %s\n", s.Schema)
 	cli.Printf(w, "KEK         %s\n", s.KEK)
+	for _, k := range s.KEKs {
+		if k.ClosedAt == nil {
+			cli.Printf(w, "            the vault takes keys under %s (%s)\n", k.KEK, k.ID)
+		}
+	}
 	cli.Printf(w, "data keys   %d active, %d closed, %d retired, %d shredded\n",
 		s.DataKeys["active"], s.DataKeys["closed"], s.DataKeys["retired"], s.DataKeys["shredded"])
 	if s.OldestKey != nil {
@@ -65,7 +70,7 @@ func printStatus(w io.Writer, s statusReport) {
 	for _, k := range s.IndexKeys {
 		cli.Printf(w, "index key   v%d %s, made %s, %s ago\n", k.Version, k.State, cli.Time(k.CreatedAt), cli.Age(k.CreatedAt))
 		if k.KEK != s.KEK {
-			cli.Printf(w, "            under %s\n", k.KEK)
+			cli.Printf(w, "            under %s (%s)\n", k.KEK, k.KEKID)
 		}
 	}
 	for _, d := range s.Datasets {

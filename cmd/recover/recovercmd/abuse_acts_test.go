@@ -30,7 +30,8 @@ func abuseBadRewrap(t *testing.T) {
 	id := c.approved(t, params(nil))
 	url := c.As(t, "rotator", "rotator")
 	rotator := c.Pool(t, url)
-	spoil := `SELECT data_keys FROM cloakroom.rewrap_keys('file:///lost', 'file:0', $1, $2, $3, $4)`
+	c.admin.MustExec(`SELECT cloakroom.add_kek('file:///lost', 'file:0')`)
+	spoil := `SELECT data_keys FROM cloakroom.rewrap_keys('file:0', $1, $2, $3, $4)`
 	var purposes pq.StringArray
 	var ids pq.Int32Array
 	var old, zero pq.ByteaArray

@@ -63,7 +63,7 @@ func (c *fixture) writeAnew(leaves int) {
 
 func abuseLeafEdited(t *testing.T) {
 	c, w, point := witnessed(t)
-	c.admin.MustExec(`UPDATE cloakroom.audit_leaves SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), 'alice', 'other'), 'UTF8') WHERE seq = 3`)
+	c.admin.MustExec(`UPDATE cloakroom.audit_leaves SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), 'alice', 'other'), 'UTF8') WHERE seq = 4`)
 	wantInvalid(t, "edited", c.verifies(t, point))
 	// The report says so, too, and ends as verify does.
 	p := c.start(t, c.bobURL, "report", "--from", "2020-01-01", "--to", "2099-01-01", "--checkpoints", string(w.Sink), "--public-key", publicKeyFile(t, w))

@@ -55,4 +55,10 @@ var abuses = []abuse{
 	{"roles given and policy set unseen", abuseSilentGrant},
 	{"auditor who approves", abuseAuditorWhoApproves},
 	{"connections of a login without a role", abuseConnections},
+	{"data key under a KEK of one's own", abuseForeignKEK},
+	{"zero bytes registered as a data key", abuseZeroKey},
+	{"thousands of data keys", abuseManyKeys},
+	{"load under another login's data key", abuseOthersKey},
+	{"garbage row of a person", abuseGarbageRow},
+	{"alias of a KEK moved", abuseMovedAlias},
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +122,11 @@ func newFixture(t testing.TB) *fixture {
 func newFixtureUnder(t testing.TB, keks string) *fixture {
 	t.Helper()
 	env := keystest.New(t)
+	for uri := range strings.SplitSeq(strings.TrimSuffix(keks, ","), ",") {
+		if uri != "" {
+			env.AddKEK(t, uri)
+		}
+	}
 	env.KEK = keks + env.KEK
 	c := &fixture{Env: env, admin: env.Open(t, "")}
 	c.aliceURL, c.bobURL = env.As(t, "alice", "auditor"), env.As(t, "bob", "approver")
@@ -194,7 +200,7 @@ func (c *fixture) leaves(t testing.TB) []string {
 	t.Helper()
 	var types []string
 	if err := c.admin.Select(&types, `SELECT convert_from(leaf, 'UTF8')::json ->> 'type' FROM cloakroom.audit_leaves
-		WHERE convert_from(leaf, 'UTF8')::json ->> 'type' <> 'dataset.apply' ORDER BY seq`); err != nil {
+		WHERE convert_from(leaf, 'UTF8')::json ->> 'type' NOT IN ('dataset.apply', 'kek.add') ORDER BY seq`); err != nil {
 		t.Fatal(err)
 	}
 	return types

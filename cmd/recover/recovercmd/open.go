@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,7 +21,7 @@ func (p *program) newOpen() *cobra.Command {
 		Long: `Open what your request was approved for, once.
 
 Every row is opened and compared with its tokens, and the outcome is in the audit log, before any
-value is shown. If standard output is not a terminal, name --out or --recipient, or say with
+value is shown. One row that does not open, and nothing is shown; with --skip-damaged the others are. If standard output is not a terminal, name --out or --recipient, or say with
 --allow-pipe that a pipe is meant.
 
 In CSV, a cell that a spreadsheet would run as a formula (it begins with = + - @, a tab or a line
@@ -33,6 +34,7 @@ end) gets a ' in front. --raw-csv writes it as it is. JSON holds every value exa
 	f := cli.Of(cmd)
 	to.declare(f)
 	o.declare(f)
+	f.Bool(&o.skip, "skip-damaged", "leave out rows that do not open, name them, and end with exit code 5")
 	p.forRequest(cmd, withKEK, inState("approved", "intent", "confirmed"),
 		func(ctx context.Context, cmd *cobra.Command, c *recovery.Client, id uuid.UUID) error {
 			// What can fail about the output fails before the approval is spent.
@@ -55,7 +57,7 @@ end) gets a ' in front. --raw-csv writes it as it is. JSON holds every value exa
 			}
 			summarise(cmd, opened)
 			p.notify(cmd, noticeOf("opened", d).withRows(opened.Rows))
-			return nil
+			return damage(opened.Damaged)
 		})
 	return cmd
 }
@@ -64,6 +66,7 @@ end) gets a ' in front. --raw-csv writes it as it is. JSON holds every value exa
 type openFlags struct {
 	wait   time.Duration
 	memory int64
+	skip   bool
 }
 
 func (o *openFlags) declare(f cli.Flags) {
@@ -78,13 +81,30 @@ func (o *openFlags) open(cmd *cobra.Command, c *recovery.Client, id uuid.UUID) (
 	progress := cli.StartProgress(cmd)
 	defer progress.End()
 	opened, err := c.Open(cmd.Context(), id, recovery.OpenOptions{
-		Wait: o.wait, Memory: int(o.memory),
+		Wait: o.wait, Memory: int(o.memory), SkipDamaged: o.skip,
 		Progress: func(rows, total int64) { progress.Step("opening", "row", rows, total) },
 	})
 	if errors.Is(err, context.Canceled) && errors.Is(err, recovery.ErrApprovalSpent) {
 		return nil, cli.Exit(cli.ExitOther, err) // not 2: it cannot be run again
 	}
 	return opened, err
+}
+
+// damage names the rows that were left out, and is nil where there are none.
+func damage(list []recovery.DamagedRow) error {
+	var lines []string
+	for i, d := range list {
+		if i == 100 {
+			lines = append(lines, fmt.Sprintf("and %d more", len(list)-i))
+			break
+		}
+		lines = append(lines, fmt.Sprintf("%s %s (data key %d): %s", d.Kind, d.ID, d.DataKey, d.Problem))
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s left out: %w\n%s\nrun keys verify --all, and compare with a backup",
+		cli.Count(len(list), "row was", "rows were"), recovery.ErrIntegrity, strings.Join(lines, "\n"))
 }
 
 // summarise names the two leaves, so that a reader can find the opening in the log.

@@ -139,6 +139,10 @@ func printReport(w io.Writer, r *recovery.Report) error {
 		cli.Printf(w, "%-11s %s by %s at %s, leaf %d\n", g.Act, g.What, g.Actor, cli.Time(g.At), g.Leaf)
 	}
 	for _, h := range r.ByHand {
+		if h.Role == "superuser" {
+			cli.Printf(w, "superuser   %s holds every role\n", h.Login)
+			continue
+		}
 		cli.Printf(w, "by hand     %s holds %s, without an entry in the log\n", h.Login, h.Role)
 	}
 	printKeys(w, r)

@@ -26,12 +26,14 @@ COMMENT ON FUNCTION cloakroom.reserve_data_key() IS
   'an id for a data key to be made; this login registers it within the hour';
 GRANT EXECUTE ON FUNCTION cloakroom.reserve_data_key() TO cloakroom_ingest, cloakroom_rotator;
 
-CREATE OR REPLACE FUNCTION cloakroom.register_data_key(p_id integer, p_dataset text, p_month date, p_kek text,
+CREATE OR REPLACE FUNCTION cloakroom.register_data_key(p_id integer, p_dataset text, p_month date,
   p_kek_id text, p_wrapped bytea, p_key_check bytea)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   p cloakroom.settings;
+  uri text := cloakroom.require_kek(p_kek_id);
+  registered_now integer;
 BEGIN
   -- Another session may durably commit what this key seals, so the key must be durable too.
   IF current_setting('synchronous_commit') = 'off' THEN
@@ -56,12 +58,22 @@ BEGIN
     RAISE EXCEPTION 'data key % is not reserved by %', p_id, session_user USING ERRCODE = 'CR013',
       HINT = 'A reservation lasts an hour, and for one key.';
   END IF;
+  -- Counted under a lock of this login's own: who never commits holds up only themselves.
+  DELETE FROM cloakroom.key_registrations WHERE login = session_user AND hour < date_trunc('hour', clock_timestamp());
+  INSERT INTO cloakroom.key_registrations AS r (login, hour, registered)
+    VALUES (session_user, date_trunc('hour', clock_timestamp()), 1)
+    ON CONFLICT (login, hour) DO UPDATE SET registered = r.registered + 1 RETURNING registered INTO registered_now;
+  IF registered_now > p.key_registrations THEN
+    RAISE EXCEPTION '% has registered % data keys within this hour', session_user, p.key_registrations
+      USING ERRCODE = 'CR017',
+      HINT = 'A daemon goes on under the keys it has. Where so many are needed: keys policy set key_registrations.';
+  END IF;
   INSERT INTO cloakroom.data_keys (id, dataset, month, kek, kek_id, wrapped, key_check)
-  VALUES (p_id, (cloakroom.dataset_of(p_dataset)).name, p_month, p_kek, p_kek_id, p_wrapped, p_key_check);
+  VALUES (p_id, (cloakroom.dataset_of(p_dataset)).name, p_month, uri, p_kek_id, p_wrapped, p_key_check);
 END $$;
-COMMENT ON FUNCTION cloakroom.register_data_key(integer, text, date, text, text, bytea, bytea)
+COMMENT ON FUNCTION cloakroom.register_data_key(integer, text, date, text, bytea, bytea)
   IS 'commits a wrapped data key to the vault, before the first value is sealed under it';
-GRANT EXECUTE ON FUNCTION cloakroom.register_data_key(integer, text, date, text, text, bytea, bytea) TO
+GRANT EXECUTE ON FUNCTION cloakroom.register_data_key(integer, text, date, text, bytea, bytea) TO
   cloakroom_ingest, cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.registered_data_key(p_id integer)
@@ -98,10 +110,11 @@ CREATE OR REPLACE FUNCTION cloakroom.require_sealing_key(p_key integer, p_check 
   RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  -- Only its maker knows that the wrapped bytes are of the key that seals.
   PERFORM FROM cloakroom.data_keys WHERE id = p_key AND key_check = p_check AND state = 'active' AND dataset = p_dataset
-    AND month = p_month;
+    AND month = p_month AND created_by = session_user;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'data key % is not an active key of this vault and month, or not this one', p_key
+    RAISE EXCEPTION 'data key % is not an active key of this login''s, of this vault and month, or not this one', p_key
       USING ERRCODE = 'CR002';
   END IF;
 END $$;

@@ -57,9 +57,11 @@ BEGIN
     FROM unnest(p_ids, p_checks) AS g(id, key_check)
     LEFT JOIN cloakroom.data_keys k
       ON k.id = g.id AND k.key_check = g.key_check AND k.state = 'active' AND k.dataset = p_dataset
+     -- Only its maker knows that the wrapped bytes are of the key that seals.
+     AND k.created_by = session_user
    WHERE k.id IS NULL LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'data key % is not an active key of this vault and dataset, or not this one', bad
+    RAISE EXCEPTION 'data key % is not an active key of this login''s, of this vault and dataset, or not this one', bad
       USING ERRCODE = 'CR002';
   END IF;
   EXECUTE format($q$

@@ -19,20 +19,22 @@ COMMENT ON FUNCTION cloakroom.next_index_version() IS 'the version that the next
 GRANT EXECUTE ON FUNCTION cloakroom.next_index_version() TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.register_index_key(
-  p_version integer, p_kek text, p_kek_id text, p_wrapped bytea, p_key_check bytea) RETURNS void
+  p_version integer, p_kek_id text, p_wrapped bytea, p_key_check bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  uri text := cloakroom.require_kek(p_kek_id);
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   -- If two rotators race, the first one's key stands.
   INSERT INTO cloakroom.index_keys (version, state, kek, kek_id, wrapped, key_check)
-  SELECT p_version, 'pending', p_kek, p_kek_id, p_wrapped, p_key_check
+  SELECT p_version, 'pending', uri, p_kek_id, p_wrapped, p_key_check
    WHERE p_version = (SELECT max(version) + 1 FROM cloakroom.index_keys)
      AND NOT EXISTS (SELECT FROM cloakroom.index_keys WHERE state = 'pending')
   ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION cloakroom.register_index_key(integer, text, text, bytea, bytea) IS
+COMMENT ON FUNCTION cloakroom.register_index_key(integer, text, bytea, bytea) IS
   'stores a wrapped index key as pending; the first of two racing rotators wins';
-GRANT EXECUTE ON FUNCTION cloakroom.register_index_key(integer, text, text, bytea, bytea) TO cloakroom_rotator;
+GRANT EXECUTE ON FUNCTION cloakroom.register_index_key(integer, text, bytea, bytea) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.index_version_in_making() RETURNS integer
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

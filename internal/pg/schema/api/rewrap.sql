@@ -45,13 +45,14 @@ END $$;
 COMMENT ON FUNCTION cloakroom.log_wrapped(text, text, text, integer[], integer[]) IS
   'logs that keys were rewrapped or restored, and under which KEK they are now';
 
-CREATE OR REPLACE FUNCTION cloakroom.rewrap_keys(p_kek text, p_kek_id text, p_purposes text[], p_ids integer[],
+CREATE OR REPLACE FUNCTION cloakroom.rewrap_keys(p_kek_id text, p_purposes text[], p_ids integer[],
   p_old bytea[], p_new bytea[], OUT data_keys integer[], OUT index_keys integer[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   most_kept CONSTANT integer := 20;
   k record;
   before record;
+  uri text := cloakroom.require_kek(p_kek_id);
 BEGIN
   PERFORM cloakroom.require_read_committed();
   PERFORM cloakroom.require_durable_commit();
@@ -59,7 +60,7 @@ BEGIN
   index_keys := '{}';
   -- In order, so that two rotators do not deadlock.
   FOR k IN SELECT * FROM unnest(p_purposes, p_ids, p_old, p_new) AS k(purpose, id, old, new) ORDER BY purpose, id LOOP
-    SELECT * INTO before FROM cloakroom.put_wrapped(k.purpose, k.id, k.old, p_kek, p_kek_id, k.new);
+    SELECT * INTO before FROM cloakroom.put_wrapped(k.purpose, k.id, k.old, uri, p_kek_id, k.new);
     CONTINUE WHEN before.old_kek IS NULL;
     -- The database cannot tell whether the new bytes unwrap, so what they replace is kept. All of it, not the newest
     -- few: many bad rewraps would push the good one out.
@@ -76,13 +77,13 @@ BEGIN
     END IF;
   END LOOP;
   IF cardinality(data_keys) + cardinality(index_keys) > 0 THEN
-    PERFORM cloakroom.log_wrapped('rewrap', p_kek, p_kek_id, data_keys, index_keys);
+    PERFORM cloakroom.log_wrapped('rewrap', uri, p_kek_id, data_keys, index_keys);
   END IF;
 END $$;
-COMMENT ON FUNCTION cloakroom.rewrap_keys(text, text, text[], integer[], bytea[], bytea[]) IS
+COMMENT ON FUNCTION cloakroom.rewrap_keys(text, text[], integer[], bytea[], bytea[]) IS
   'stores keys under another KEK, each over exactly its old wrapped bytes, keeps those for 35 days, and logs it; '
   'returns the keys that it changed';
-GRANT EXECUTE ON FUNCTION cloakroom.rewrap_keys(text, text, text[], integer[], bytea[], bytea[]) TO cloakroom_rotator;
+GRANT EXECUTE ON FUNCTION cloakroom.rewrap_keys(text, text[], integer[], bytea[], bytea[]) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.replaced_keys()
 RETURNS TABLE (id bigint, purpose text, key integer, kek text, kek_id text, wrapped bytea, replaced_at timestamptz,

@@ -45,6 +45,7 @@ CREATE TABLE cloakroom.settings (
   days_back              integer NOT NULL DEFAULT 3660 CHECK (days_back BETWEEN 0 AND 36600),
   days_ahead             integer NOT NULL DEFAULT 2 CHECK (days_ahead BETWEEN 0 AND 366),
   kek                    text CHECK (kek ~ '^(awskms|file):///.+'),
+  key_registrations      integer NOT NULL DEFAULT 1000 CHECK (key_registrations > 0),
   shred_before           date CHECK (shred_before = date_trunc('month', shred_before)),
   CONSTRAINT forget_is_no_purpose CHECK (NOT 'forget' = ANY (purposes))
 );
@@ -67,6 +68,8 @@ COMMENT ON COLUMN cloakroom.settings.days_ahead IS
   'an event dated further ahead than this many days is rejected (bad_date)';
 COMMENT ON COLUMN cloakroom.settings.kek IS
   'URI of the KEK under which keys rotate rewraps every key; NULL: keys stay under the KEK that wrapped them';
+COMMENT ON COLUMN cloakroom.settings.key_registrations IS
+  'most data keys that one login may register within an hour: each costs rotation and verification a call of KMS';
 COMMENT ON COLUMN cloakroom.settings.shred_before IS
   'months before this one may be shredded by a rotator; NULL: none. Destroying wants two: who sets it, and who does it';
 
@@ -158,3 +161,24 @@ CREATE TABLE cloakroom.grants (
 );
 COMMENT ON TABLE cloakroom.grants IS
   'roles that grant_role gave; what a login holds without a row here was granted by hand, without an entry in the log';
+
+CREATE TABLE cloakroom.keks (
+  kek_id    text PRIMARY KEY CHECK (length(kek_id) BETWEEN 1 AND 2048),
+  kek       text NOT NULL CHECK (length(kek) BETWEEN 1 AND 2048),
+  added_by  name NOT NULL DEFAULT session_user,
+  added_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  closed_at timestamptz
+);
+COMMENT ON TABLE cloakroom.keks IS 'the KEKs that the vault knows: a key under any other is not followed';
+COMMENT ON COLUMN cloakroom.keks.kek_id IS
+  'what the URI named when it was added: a KMS key''s ARN, or the fingerprint of a key file';
+COMMENT ON COLUMN cloakroom.keks.closed_at IS 'since when it takes no new keys; those under it still unwrap';
+
+CREATE TABLE cloakroom.key_registrations (
+  login      name NOT NULL,
+  hour       timestamptz NOT NULL,
+  registered integer NOT NULL,
+  PRIMARY KEY (login, hour)
+);
+COMMENT ON TABLE cloakroom.key_registrations IS
+  'data keys registered by login and hour; its row lock makes one login''s registrations run one at a time';
