@@ -10,6 +10,7 @@ import (
 
 	"cloakroom/crypto/envelope"
 	"cloakroom/dataset"
+	"cloakroom/internal/pg"
 	"cloakroom/internal/secret"
 )
 
@@ -183,11 +184,10 @@ func (r *handedRow) name() string {
 // parse reads a row: the five values that every row has, then values more. It reports whether sent
 // is such a row.
 func (r *handedRow) parse(sent []byte, values int) bool {
-	all := splitArray(sent, 5+values, r.values)
-	if all == nil {
+	all, ok := pg.SplitArray(sent, r.values)
+	if r.values = all; !ok || len(all) != 5+values {
 		return false
 	}
-	r.values = all
 	if len(all[0]) != 1 || len(all[1]) != 16 || all[4] != nil && len(all[4]) != 4 {
 		return false
 	}
@@ -205,38 +205,3 @@ func (r *handedRow) parse(sent []byte, values int) bool {
 
 // value is the n-th value after the five.
 func (r *handedRow) value(n int) []byte { return r.values[5+n] }
-
-// arrayHeader is the size of what begins Postgres's binary form of an array of one dimension:
-// number of dimensions, whether there are NULLs, the element's type, the length, the first index; 4
-// bytes each, big endian.
-const arrayHeader = 20
-
-// splitArray finds the n elements of an array of bytea in Postgres's binary form: each has its
-// length in 4 bytes, -1 for NULL, and its bytes. It returns nil unless b is exactly n elements.
-func splitArray(b []byte, n int, into [][]byte) [][]byte {
-	into = into[:0]
-	if len(b) < arrayHeader || binary.BigEndian.Uint32(b) != 1 || binary.BigEndian.Uint32(b[12:]) != uint32(n) {
-		return nil
-	}
-	b = b[arrayHeader:]
-	for range n {
-		if len(b) < 4 {
-			return nil
-		}
-		size := binary.BigEndian.Uint32(b)
-		b = b[4:]
-		if size == 1<<32-1 {
-			into = append(into, nil)
-			continue
-		}
-		if uint64(len(b)) < uint64(size) {
-			return nil
-		}
-		into = append(into, b[:size:size])
-		b = b[size:]
-	}
-	if len(b) > 0 {
-		return nil
-	}
-	return into
-}

@@ -122,8 +122,8 @@ func (w *states) opensWithKeysInHand() func() error {
 
 // read reads every row, sealed.
 func (w *states) read() ([]keys.Row, error) {
-	found, err := w.super.Query(`SELECT row_id, sent, create_date, user_id AS subject, data_key,
-		ARRAY[sealed_ip, sealed_device_id] AS sealed, '{}'::text[] AS tokens FROM cloakroom_data.user_logins`)
+	found, err := w.super.Query(`SELECT ` + keys.RowColumns + ` FROM (SELECT row_id, sent, create_date, user_id AS subject, data_key,
+		ARRAY[sealed_ip, sealed_device_id] AS sealed, '{}'::text[] AS tokens FROM cloakroom_data.user_logins) AS r`)
 	if err != nil {
 		return nil, err
 	}
