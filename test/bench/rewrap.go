@@ -125,8 +125,8 @@ func (d *database) addDataKeys(ctx context.Context, set *kek.Set, n int) error {
 			defer key.Destroy()
 			check := envelope.Check(key.Expose(), id)
 			_, err = d.admin.ExecContext(ctx, `
-				INSERT INTO cloakroom.data_keys (id, month, state, kek, kek_id, wrapped, key_check)
-				VALUES ($1, date_trunc('month', now()), 'active', $2, $3, $4, $5)`, id, w.KEK, w.KEKID, w.Blob, check[:])
+				INSERT INTO cloakroom.data_keys (id, dataset, month, state, kek, kek_id, wrapped, key_check)
+				VALUES ($1, 'login', date_trunc('month', now()), 'active', $2, $3, $4, $5)`, id, w.KEK, w.KEKID, w.Blob, check[:])
 			return err
 		})
 	}
