@@ -101,10 +101,18 @@ BEGIN
   IF cardinality(p_sents) <> n OR cardinality(p_ends) <> n * k THEN
     RAISE EXCEPTION 'the arrays are not of one length' USING ERRCODE = 'CR013';
   END IF;
-  IF part IS NULL OR k = 0 THEN
+  IF part IS NULL THEN
     RETURN 0;
   END IF;
   PERFORM cloakroom.force_index_scan_if_unanalyzed(part);
+  IF k = 0 THEN
+    -- Nothing of the dataset is sealed, and yet its rows name a data key.
+    EXECUTE format('UPDATE %s u SET data_key = $3 FROM unnest($1, $2) AS s(id, at)
+                     WHERE u.sent = s.at AND u.row_id = s.id AND u.data_key IS NOT NULL', part)
+      USING p_ids, p_sents, p_key;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    RETURN changed;
+  END IF;
   SELECT string_agg(format('$3[%1$s:%2$s], $4[%1$s:%2$s]', (i - 1) * n + 1, i * n), ', ' ORDER BY i),
          string_agg(format('start%1$s, end%1$s', i), ', ' ORDER BY i),
          -- substring does not complain if a value ends too soon, so compare the bounds.
