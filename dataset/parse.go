@@ -27,13 +27,30 @@ func Parse(text []byte) (*Dataset, error) {
 
 // Lint reads a dataset from YAML and lists every mistake and warning in the order of the text. The dataset is nil
 // if there is a mistake.
-func Lint(text []byte) (*Dataset, Problems) {
+func Lint(text []byte) (*Dataset, Problems) { return LintWith(text, nil) }
+
+// Advice is a warning about a member that comes from elsewhere than the definition: from a sample of events.
+type Advice struct {
+	Member, Code, Message, Hint string
+}
+
+// LintWith is Lint with further warnings about a definition that has no mistake, each at its member's place. look may
+// be nil.
+func LintWith(text []byte, look func(*Dataset) []Advice) (*Dataset, Problems) {
 	r := &reader{report: report{places: places{"": {line: 1, column: 1}}}}
 	node, ok := r.document(text)
 	if !ok {
 		return nil, r.problems
 	}
-	return r.dataset(node)
+	d, problems := r.dataset(node)
+	if d == nil || look == nil {
+		return d, problems
+	}
+	for _, a := range look(d) {
+		r.warn(element("members", d.index(a.Member))+".name", a.Code, a.Hint, "%s", a.Message)
+	}
+	r.problems.sort()
+	return d, r.problems
 }
 
 // reader turns YAML nodes into a dataset, noting where each stood.

@@ -38,6 +38,35 @@ func (v *Vault) PlanDataset(ctx context.Context, d *dataset.Dataset) (*dataset.E
 	return &e, nil
 }
 
+// Creation is what applying a dataset that is not there would do.
+type Creation struct {
+	SQL string // of the table and the views
+	// Taken is a relation of schema public that is in the way; empty: none.
+	Taken string
+}
+
+// PlanCreation says how a dataset that is not in the vault would be made.
+func (v *Vault) PlanCreation(ctx context.Context, d *dataset.Dataset) (Creation, error) {
+	var at struct {
+		Version uint32  `db:"version"`
+		Server  int     `db:"server"`
+		Taken   *string `db:"taken"`
+	}
+	err := v.DB.GetContext(ctx, &at, `
+		SELECT (SELECT max(version) FROM cloakroom.live_index_keys()) AS version,
+		       current_setting('server_version_num')::int AS server,
+		       (SELECT min(relname::text) FROM pg_class
+		         WHERE relnamespace = 'public'::regnamespace AND relname IN ($1, $2)) AS taken`, d.Table, d.DuplicatesView())
+	if err != nil {
+		return Creation{}, fmt.Errorf("planning dataset %s: %w", d.Name, pg.Redact(err))
+	}
+	out := Creation{SQL: d.CreateSQL(at.Version, at.Server)}
+	if at.Taken != nil {
+		out.Taken = "public." + *at.Taken
+	}
+	return out, nil
+}
+
 // underWay is the change of a dataset that was begun and is not done.
 type underWay struct {
 	Rotation   int64  `db:"rotation"`

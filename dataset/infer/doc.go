@@ -4,7 +4,7 @@
 //     sample.
 //   - [Sample.Draft] is the YAML, with a reason beside each decision. It can be applied as it is: it has no mistakes, and
 //     each event of the sample is stored by it or is counted with the reason.
-//   - [Clear] judges the clear members of a definition by a sample.
+//   - [Sample.Clear] judges the clear members of a definition.
 //
 // A draft quotes no value that looks personal. What it quotes are words that mean "none" (n/a), and values of a few
 // members whose names say that they are codes (status, currency).

@@ -182,11 +182,12 @@ func newScene(t *testing.T) *scene {
 		s.login(login)
 	}
 	for name, text := range map[string]string{
-		"events.json":  `[{"user_id":"u-17","ip":"192.0.2.1","device_id":"d-1"},{"user_id":"u-42","ip":"192.0.2.2","device_id":"d-2"}]`,
-		"events.jsonl": `{"user_id":"u-42","ip":"192.0.2.3","device_id":"d-3"}` + "\n",
-		"why.txt":      "the customer asks",
-		"sample.jsonl": `{"order_id":"1","customer_id":"c","placed_at":"2026-10-01T09:00:00Z","customer":{"email":"a@example.com"}}` + "\n",
-		"orders.yaml":  block(t, "docs/datasets.md", "yaml"),
+		"events.json":     `[{"user_id":"u-17","ip":"192.0.2.1","device_id":"d-1"},{"user_id":"u-42","ip":"192.0.2.2","device_id":"d-2"}]`,
+		"events.jsonl":    `{"user_id":"u-42","ip":"192.0.2.3","device_id":"d-3"}` + "\n",
+		"why.txt":         "the customer asks",
+		"sample.jsonl":    `{"order_id":"1","customer_id":"c","placed_at":"2026-10-01T09:00:00Z","customer":{"email":"a@example.com"}}` + "\n",
+		"orders.yaml":     block(t, "docs/datasets.md", "yaml"),
+		"purchases.jsonl": read(t, "examples/orders/orders.jsonl"),
 	} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

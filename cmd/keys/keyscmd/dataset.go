@@ -2,11 +2,9 @@ package keyscmd
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
-	"cloakroom/dataset"
 	"cloakroom/internal/cli"
 )
 
@@ -22,57 +20,6 @@ the vault, and every program reads it from there.`,
 	cmd.AddCommand(newDatasetInferCommand(), newDatasetLintCommand(), newDatasetPlanCommand(vault),
 		newDatasetApplyCommand(vault), newDatasetListCommand(vault), newDatasetShowCommand(vault),
 		newDatasetLeakageCommand(vault))
-	return cmd
-}
-
-// lintFile reads a definition and prints what is wrong with it to standard error. It fails if that keeps it from being used.
-func lintFile(cmd *cobra.Command, path string) (*dataset.Dataset, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the dataset: %w", err)
-	}
-	d, problems := dataset.Lint(text)
-	for _, p := range problems {
-		cli.Note(cmd, "%s:%s", path, p)
-	}
-	if n := len(problems.Errors()); n > 0 {
-		return nil, fmt.Errorf("%s has %s", path, cli.Count(n, "mistake"))
-	}
-	return d, nil
-}
-
-func newDatasetLintCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "lint FILE",
-		Short: "Check a dataset's file: every mistake with its line, column and a hint",
-		Long: `Check a dataset's file: every mistake with its line, column and a hint. A warning is about what can be used, but gives more
-away than its author may think.`,
-		Example: "  keys dataset lint orders.yaml\n  keys dataset lint orders.yaml --json",
-		Args:    cli.Args("FILE"),
-	}
-	cli.Of(cmd).Bool(&asJSON, "json", "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if !asJSON {
-			d, err := lintFile(cmd, args[0])
-			if err == nil {
-				cli.Printf(cmd.OutOrStdout(), "dataset %s can be applied\n", d.Name)
-			}
-			return err
-		}
-		text, err := os.ReadFile(args[0])
-		if err != nil {
-			return fmt.Errorf("reading the dataset: %w", err)
-		}
-		_, problems := dataset.Lint(text)
-		if problems == nil {
-			problems = dataset.Problems{}
-		}
-		if err := cli.PrintJSON(cmd.OutOrStdout(), problems); err != nil || len(problems.Errors()) == 0 {
-			return err
-		}
-		return cli.Exit(cli.ExitOther, nil)
-	}
 	return cmd
 }
 

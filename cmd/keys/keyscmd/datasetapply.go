@@ -49,18 +49,32 @@ does, from a sample of events. One half of them is what is known, and the other 
 		if err != nil {
 			return err
 		}
+		if plan == nil {
+			return printCreation(cmd, v, d)
+		}
 		return printPlan(cmd.OutOrStdout(), d, plan)
 	}
 	return cmd
 }
 
+// printCreation fails if the dataset cannot be made.
+func printCreation(cmd *cobra.Command, v *keys.Vault, d *dataset.Dataset) error {
+	c, err := v.PlanCreation(cmd.Context(), d)
+	if err != nil {
+		return err
+	}
+	w := cmd.OutOrStdout()
+	cli.Printf(w, "dataset %s is not in the vault: apply makes its table and its views, and the first partitions\n", d.Name)
+	printSQL(w, "   ", c.SQL)
+	if c.Taken != "" {
+		return fmt.Errorf("%w: %s exists already: rename it, or give the dataset another table", keys.ErrRefused, c.Taken)
+	}
+	return nil
+}
+
 // printPlan fails if a change is refused.
 func printPlan(w io.Writer, d *dataset.Dataset, plan *dataset.Evolution) error {
-	switch {
-	case plan == nil:
-		cli.Printf(w, "dataset %s is not in the vault: apply makes its table and its views\n", d.Name)
-		return nil
-	case len(plan.Changes) == 0:
+	if len(plan.Changes) == 0 {
 		cli.Printf(w, "dataset %s is in the vault as it is\n", d.Name)
 		return nil
 	}
