@@ -181,6 +181,9 @@ func newScene(t *testing.T) *scene {
 	for _, login := range []string{"login_ingest", "login_rotator", "alice", "bob", "carol"} {
 		s.login(login)
 	}
+	if err := os.CopyFS(filepath.Join(s.dir, "examples"), os.DirFS(filepath.Join(root, "examples"))); err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{
 		"events.json":     `[{"user_id":"u-17","ip":"192.0.2.1","device_id":"d-1"},{"user_id":"u-42","ip":"192.0.2.2","device_id":"d-2"}]`,
 		"events.jsonl":    `{"user_id":"u-42","ip":"192.0.2.3","device_id":"d-3"}` + "\n",

@@ -157,6 +157,8 @@ Needs the login of keys init.`,
 		}
 		cli.Printf(cmd.OutOrStdout(), "dataset %s applied, revision %d: analysts read public.%s and public.%s\n",
 			d.Name, applied.Revision, d.Table, d.DuplicatesView())
+		cli.Note(cmd, "ingest has to be told now what its queue carries: --dataset %s, --route, or --queue for several queues. "+
+			"A daemon that was started without goes on as it is, and will not start again", d.Name)
 		if len(d.Indexes()) > 0 {
 			cli.Printf(cmd.OutOrStdout(),
 				"once it has %s rows: keys dataset leakage %s says what equal tokens give away\n", big(leakage.MinRows), d.Name)
