@@ -19,7 +19,7 @@ type ObjectDeleter interface {
 
 const (
 	// objectDeleters is how many deletes are made at once.
-	objectDeleters = 4
+	objectDeleters = 16
 	// maxPending is how many objects may wait to be deleted while S3 is away. What is beyond it stays in S3, which a
 	// lifecycle rule must end.
 	maxPending = 10_000

@@ -35,6 +35,8 @@ type Endpoint struct {
 	Keys *Keys
 	// Faults meets every call before the service does.
 	Faults *Faults
+	// Resource says what a call is about, for Fault.Resource; nil: faults cannot tell.
+	Resource func(c *Call) string
 	// Do performs a call: it reads c.Body and appends its answer to c.Out. An error that is not an *Error is
 	// answered as InternalFailure.
 	Do func(ctx context.Context, c *Call) error
@@ -85,7 +87,11 @@ func (e *Endpoint) call(r *http.Request, c *Call) error {
 		return err
 	}
 
-	fault, faulty := e.Faults.Meet(op, "")
+	resource := ""
+	if e.Resource != nil && e.Faults.armed.Load() {
+		resource = e.Resource(c)
+	}
+	fault, faulty := e.Faults.Meet(op, resource)
 	if !faulty {
 		return e.Do(r.Context(), c)
 	}

@@ -1,6 +1,8 @@
 package sqsserver
 
 import (
+	"encoding/json"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -24,6 +26,15 @@ func (h *hooks) delivered(out []delivery) []delivery {
 
 // Inject orders a fault of whole calls and returns how to call it off. Ops are named as on the wire, "ReceiveMessage".
 func (s *Server) Inject(f awswire.Fault) (cancel func()) { return s.faults.Inject(f) }
+
+// queueOf is the name of the queue that a call is about.
+func queueOf(c *awswire.Call) string {
+	var about struct{ QueueUrl string }
+	if json.Unmarshal(c.Body, &about) != nil {
+		return ""
+	}
+	return about.QueueUrl[strings.LastIndexByte(about.QueueUrl, '/')+1:]
+}
 
 // ClearFaults calls off every fault of calls and of batch entries.
 func (s *Server) ClearFaults() {

@@ -107,10 +107,11 @@ func New(config Config) *Server {
 			Unknown:      ErrInvalidClientTokenID,
 			BadSignature: ErrSignatureDoesNotMatch,
 		},
-		Faults:  &s.faults,
-		Do:      s.do,
-		Observe: s.observe,
-		Now:     config.Now,
+		Faults:   &s.faults,
+		Resource: queueOf,
+		Do:       s.do,
+		Observe:  s.observe,
+		Now:      config.Now,
 	}
 	return s
 }
