@@ -105,6 +105,20 @@ func TestSQLFiles(t *testing.T) {
 	}
 }
 
+// A session may set standard_conforming_strings off, and then reads a backslash in a literal otherwise, in the body of a
+// SECURITY DEFINER function, too: a pattern would match other things. Bytes (\x00) are the same, or an error.
+func TestLiteralsHaveNoBackslash(t *testing.T) {
+	t.Parallel()
+	bytes := regexp.MustCompile(`'\\x[0-9a-f]{2}'`)
+	for _, file := range sqlFiles(t, "schema/api/*.sql") {
+		for n, line := range strings.Split(read(t, file), "\n") {
+			if strings.Contains(bytes.ReplaceAllString(line, ""), `\`) {
+				t.Errorf("%s:%d: a backslash means what the session's settings say: write [.], [(], starts_with()", file, n+1)
+			}
+		}
+	}
+}
+
 const numberFile = "testdata/api_number.txt"
 
 // Anyone who changes api/ raises apiNumber: else keys init of an older program would put the older functions back.

@@ -78,7 +78,7 @@ DECLARE
   line text;
 BEGIN
   PERFORM cloakroom.require_read_committed();
-  IF p_type IS NULL OR p_type !~ '^[a-z]+(\.[a-z_]+)?$' THEN
+  IF p_type IS NULL OR p_type !~ '^[a-z]+([.][a-z_]+)?$' THEN
     RAISE EXCEPTION 'a leaf''s type is a word, or two with a dot between' USING ERRCODE = 'CR011';
   END IF;
   -- A leaf's size is bounded, so an act on more keys than fit is logged in several leaves. An intent is always one

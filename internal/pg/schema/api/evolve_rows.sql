@@ -51,7 +51,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
   part regclass := cloakroom.partition_from(p_dataset, p_part);
 BEGIN
-  IF part IS NULL THEN
+  -- A member of another dataset may have the name of one that is to be sealed.
+  PERFORM FROM cloakroom.evolutions e JOIN cloakroom.rotations r ON r.id = e.rotation
+    WHERE e.rotation = p_rotation AND e.dataset = p_dataset AND r.state = 'running';
+  IF NOT FOUND OR part IS NULL THEN
     RETURN;
   END IF;
   RETURN QUERY EXECUTE format(
@@ -89,12 +92,15 @@ DECLARE
   same text;
   changed integer;
 BEGIN
+  -- Until commit the change stays at this step: before it the definition is not in force, after it the tokens are
+  -- judged. evolve_step() locks in this order, too.
+  PERFORM FROM cloakroom.rotations WHERE id = p_rotation AND state = 'running' FOR SHARE;
   PERFORM cloakroom.require_epoch(p_epoch);
   IF seals THEN
     PERFORM cloakroom.require_sealing_key(p_key, p_check, p_dataset, date_trunc('month', p_part)::date);
   END IF;
-  SELECT x.* INTO e FROM cloakroom.evolutions x JOIN cloakroom.rotations r ON r.id = x.rotation
-   WHERE x.rotation = p_rotation AND x.dataset = p_dataset AND r.state = 'running';
+  SELECT x.* INTO e FROM cloakroom.evolutions x, cloakroom.evolution_state(p_rotation) AS s
+   WHERE x.rotation = p_rotation AND x.dataset = p_dataset AND s.state = 'running' AND s.run_by = 'fill';
   IF e.rotation IS NULL OR part IS NULL THEN
     RETURN 0;
   END IF;
@@ -119,7 +125,10 @@ BEGIN
       FROM cloakroom.sealed_columns(p_dataset) AS s
     UNION ALL
     SELECT 2, s.n, format('$4[%s:%s]', (s.n - 1) * many + 1, s.n * many), 'new' || s.n,
-      format('%I = nullif(s.new%s, '''')', s.column_name, s.n), NULL
+           format('%I = nullif(s.new%s, '''')', s.column_name, s.n),
+           -- What is there, sealed or in clear, is sealed; nothing is lost.
+           format('(s.new%s = '''') = (u.%I IS NULL%s)', s.n, s.column_name,
+                  ' AND u.' || quote_ident(e.clear_columns[array_position(e.members, s.member)]) || ' IS NULL')
       FROM cloakroom.sealed_columns(p_dataset) AS s WHERE seals
     UNION ALL
     SELECT 3, c.n, format('$5[%s:%s]', (c.n - 1) * many + 1, c.n * many), 'clear' || c.n, NULL,
@@ -166,7 +175,7 @@ GRANT EXECUTE ON FUNCTION cloakroom.evolve_rows(bigint, bigint, text, date, uuid
 CREATE OR REPLACE FUNCTION cloakroom.finish_fill(p_rotation bigint, p_step integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  e cloakroom.evolutions := cloakroom.evolving(p_rotation, p_step);
+  e cloakroom.evolutions := cloakroom.evolving(p_rotation, p_step, 'fill');
   left_over bigint;
   more bigint;
 BEGIN
@@ -217,9 +226,7 @@ GRANT EXECUTE ON FUNCTION cloakroom.evolve_index(bigint, text, text, boolean) TO
 CREATE OR REPLACE FUNCTION cloakroom.finish_evolve_indexes(p_rotation bigint, p_step integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  -- Of this kind of step alone: it must not end the gate.
-  e cloakroom.evolutions := cloakroom.evolving(p_rotation, (
-    SELECT s.step FROM cloakroom.evolution_state(p_rotation) AS s WHERE s.run_by = 'index' AND s.step = p_step));
+  e cloakroom.evolutions := cloakroom.evolving(p_rotation, p_step, 'index');
   left_over bigint;
 BEGIN
   IF e.rotation IS NULL THEN

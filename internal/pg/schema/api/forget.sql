@@ -47,8 +47,8 @@ BEGIN
   rows := 0;
   rejections := 0;
   FOR d IN SELECT * FROM cloakroom.datasets WHERE subject IS NOT NULL LOOP
-    EXECUTE format('SELECT count(*) FROM %s u WHERE %s AND u.data_key IS NOT NULL', cloakroom.row_table(d.name),
-      cloakroom.subject_condition(d.name, p_subject)) INTO STRICT n;
+    EXECUTE format('SELECT count(*) FROM %s u WHERE %s AND %s', cloakroom.row_table(d.name),
+      cloakroom.subject_condition(d.name, p_subject), cloakroom.erasable(d.name)) INTO STRICT n;
     rows := rows + n;
     SELECT count(*) INTO n FROM cloakroom.rejections j
      WHERE j.dataset = d.name AND j.subject = cloakroom.canonical_subject(d.name, p_subject)
@@ -118,8 +118,9 @@ BEGIN
   IF d.subject IS NULL OR part IS NULL THEN
     RETURN 0;
   END IF;
-  EXECUTE format('UPDATE %s u SET %s WHERE %s AND u.create_date <= $1 AND u.data_key IS NOT NULL', part,
-    cloakroom.erasure(d.name), cloakroom.subject_condition(d.name, p_subject)) USING p_until;
+  EXECUTE format('UPDATE %s u SET %s WHERE %s AND u.create_date <= $1 AND %s', part,
+    cloakroom.erasure(d.name), cloakroom.subject_condition(d.name, p_subject), cloakroom.erasable(d.name))
+    USING p_until;
   GET DIAGNOSTICS n = ROW_COUNT;
   RETURN n;
 END $$;

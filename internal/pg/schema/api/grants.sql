@@ -53,7 +53,7 @@ BEGIN
       HINT = 'Use another login.';
   END IF;
   FOR other IN SELECT substr(rolname, 11) FROM pg_roles
-                WHERE rolname LIKE 'cloakroom\_%' AND pg_has_role(p_login, oid, 'MEMBER') ORDER BY 1 LOOP
+                WHERE starts_with(rolname, 'cloakroom_') AND pg_has_role(p_login, oid, 'MEMBER') ORDER BY 1 LOOP
     IF other = 'owner' THEN
       RAISE EXCEPTION 'it is a member of cloakroom_owner and may do everything already' USING ERRCODE = 'CR013',
         HINT = 'Use another login.';
@@ -134,7 +134,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
             WHERE m.member = l.oid AND pg_has_role(v.oid, r.oid, 'MEMBER')) END,
          l.rolconnlimit, g.granted_by, g.granted_at
     FROM pg_roles l
-    JOIN pg_roles r ON r.rolname LIKE 'cloakroom\_%' AND NOT r.rolcanlogin AND pg_has_role(l.oid, r.oid, 'MEMBER')
+    JOIN pg_roles r ON starts_with(r.rolname, 'cloakroom_') AND NOT r.rolcanlogin
+     AND pg_has_role(l.oid, r.oid, 'MEMBER')
     LEFT JOIN cloakroom.grants g ON g.login = l.rolname AND g.role = substr(r.rolname, 11)
    WHERE l.rolcanlogin AND NOT l.rolsuper
   UNION ALL

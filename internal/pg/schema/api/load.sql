@@ -118,7 +118,10 @@ BEGIN
   SELECT string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) INTO columns
     FROM pg_attribute t
     JOIN pg_attribute s ON s.attname = t.attname AND s.attrelid = p_staging AND s.attnum > 0 AND NOT s.attisdropped
-   WHERE t.attrelid = target AND t.attnum > 0 AND NOT t.attisdropped;
+   WHERE t.attrelid = target AND t.attnum > 0 AND NOT t.attisdropped
+     -- And as the definition says: what a change takes away takes no value any more, in clear least of all.
+     AND (t.attname = ANY ('{row_id,sent,create_date,message_id,message_sent,data_key}')
+          OR EXISTS (SELECT FROM cloakroom.dataset_columns c WHERE c.dataset = d.name AND c.column_name = t.attname));
   insert_staged := format(
     -- In key order, so that two loads do not deadlock.
     'INSERT INTO %s (%s) SELECT %2$s FROM %s s %s ORDER BY s.sent, s.row_id',

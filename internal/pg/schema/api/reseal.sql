@@ -161,7 +161,8 @@ BEGIN
   END IF;
   UPDATE cloakroom.rejections r SET sealed_body = s.new, data_key = p_key
     FROM unnest(p_ids, p_sents, p_old, p_new) AS s(id, at, old, new)
-   WHERE r.message_id = s.id AND r.sent = s.at AND r.sealed_body = s.old AND s.new IS NOT NULL;
+   WHERE r.message_id = s.id AND r.sent = s.at AND r.dataset = p_dataset AND r.sealed_body = s.old
+     AND s.new IS NOT NULL;
   GET DIAGNOSTICS changed = ROW_COUNT;
   RETURN changed;
 END $$;

@@ -31,7 +31,8 @@ RETURNS TABLE (part regclass, from_date date, to_date date)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' AS $$
   SELECT c.oid::regclass, (b.bounds)[1]::date, (b.bounds)[2]::date
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-   CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''(.+)''\) TO \(''(.+)''\)') AS b(bounds)
+   CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                                   'FROM [(]''(.+)''[)] TO [(]''(.+)''[)]') AS b(bounds)
    WHERE i.inhparent = cloakroom.row_table(p_dataset)
    ORDER BY 2
 $$;
@@ -129,6 +130,17 @@ $$;
 COMMENT ON FUNCTION cloakroom.token_columns(text, integer[]) IS
   'token columns of these versions of the index key: version by version, member by member, index by index';
 
+CREATE OR REPLACE FUNCTION cloakroom.leaving_columns(p_dataset text) RETURNS SETOF name
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT a.attname FROM cloakroom.evolutions e JOIN cloakroom.rotations r ON r.id = e.rotation AND r.state = 'running'
+    JOIN pg_attribute a ON a.attrelid = cloakroom.row_table(e.dataset) AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE e.dataset = p_dataset AND a.attname <> ALL ('{row_id,sent,create_date,message_id,message_sent,data_key}')
+     AND NOT EXISTS (SELECT FROM cloakroom.dataset_columns c WHERE c.dataset = p_dataset AND c.column_name = a.attname)
+$$;
+COMMENT ON FUNCTION cloakroom.leaving_columns(text) IS
+  'columns that the definition no longer has, and that a change drops with its last steps: analysts see them until '
+  'then';
+
 CREATE OR REPLACE FUNCTION cloakroom.erasure(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   -- Every sealed value, what is revealed of it, and every token, of whichever version: tokens can be enumerated with
@@ -136,9 +148,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT string_agg(format('%I = NULL', c), ', ') FROM (
     SELECT column_name AS c FROM cloakroom.dataset_columns WHERE dataset = p_dataset AND kind IN ('sealed', 'reveal',
       'token')
+    UNION ALL SELECT cloakroom.leaving_columns(p_dataset)
     UNION ALL SELECT 'data_key') AS erased
 $$;
 COMMENT ON FUNCTION cloakroom.erasure(text) IS 'the SET list that erases a row of a dataset';
+
+CREATE OR REPLACE FUNCTION cloakroom.erasable(p_dataset text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT concat_ws(' OR ', '(u.data_key IS NOT NULL',
+    (SELECT string_agg(format('u.%I IS NOT NULL', l), ' OR ') FROM cloakroom.leaving_columns(p_dataset) AS l)) || ')'
+$$;
+COMMENT ON FUNCTION cloakroom.erasable(text) IS 'the condition that a row u of a dataset has something to erase';
 
 CREATE OR REPLACE FUNCTION cloakroom.subject_of(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

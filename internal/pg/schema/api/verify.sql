@@ -118,8 +118,8 @@ GRANT EXECUTE ON FUNCTION cloakroom.layout_problems() TO cloakroom_rotator;
 CREATE OR REPLACE FUNCTION cloakroom.bare_query(p_query text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   -- Versions differ in white space and in whether "r." stands before a column and "AS" before r.
-  SELECT regexp_replace(regexp_replace(regexp_replace(p_query, '\s+(AS\s+)?r\s*;?\s*$', ''), '\mr\.', '', 'g'), '\s+',
-    ' ', 'g')
+  SELECT regexp_replace(regexp_replace(regexp_replace(p_query,
+    '[[:space:]]+(AS[[:space:]]+)?r[[:space:]]*;?[[:space:]]*$', ''), '[[:<:]]r[.]', '', 'g'), '[[:space:]]+', ' ', 'g')
 $$;
 COMMENT ON FUNCTION cloakroom.bare_query(text) IS 'a view''s query without what differs between versions of Postgres';
 
