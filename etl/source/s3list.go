@@ -34,6 +34,7 @@ type chunk struct {
 
 // list finds the objects, page by page, and passes on those that are not finished.
 func (s *S3) list(ctx context.Context, todo chan<- *object, page []objects.Info, next objects.Cursor) error {
+	listed := 0
 	for {
 		found, err := s.fix(ctx, page)
 		if err != nil {
@@ -46,7 +47,11 @@ func (s *S3) list(ctx context.Context, todo chan<- *object, page []objects.Info,
 				return ctx.Err()
 			}
 		}
+		listed += len(page)
 		if next == (objects.Cursor{}) {
+			if listed == 0 {
+				s.Log.Warn("there is no object under this prefix", "from", "s3://"+s.Bucket+"/"+s.Prefix)
+			}
 			return nil
 		}
 		if err := s.try(ctx, func() (err error) {

@@ -3,6 +3,7 @@ package deploy
 import (
 	"bufio"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -196,7 +197,26 @@ func newScene(t *testing.T) *scene {
 			t.Fatal(err)
 		}
 	}
+	s.object("login-archive", "2026/events.jsonl", `{"user_id":"u-99","ip":"192.0.2.4","device_id":"d-4"}`+"\n")
 	return s
+}
+
+// object writes one to the demo's S3, which does not check signatures.
+func (s *scene) object(bucket, key, text string) {
+	s.Helper()
+	r, err := http.NewRequest(http.MethodPut, s.env["AWS_ENDPOINT_URL_S3"]+"/"+bucket+"/"+key, strings.NewReader(text))
+	if err != nil {
+		s.Fatal(err)
+	}
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=admin/20260101/us-east-1/s3/aws4_request")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		s.Fatalf("writing an object: %s", answer.Status)
+	}
 }
 
 // block is the first fenced block of a language in a document: what the page shows is what its commands run on.
