@@ -118,6 +118,9 @@ func openInput(o FileOptions) (in io.Reader, closeFile func() error, name string
 	return file, file.Close, "sha256:" + hex.EncodeToString(sum.Sum(nil)), date, nil
 }
 
+// Position is how many events were handed over.
+func (f *File) Position() int64 { return f.position }
+
 // Receive hands over the next events, or io.EOF.
 func (f *File) Receive(ctx context.Context) ([]*etl.Message, error) {
 	var out []*etl.Message

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -57,6 +60,37 @@ func (r *rig) backfill(objects, events int) {
 			}
 		}
 	}
+}
+
+// A backfill that is asked to stop commits what it has in hand and exits with 2, as one of a file does; the next run goes
+// on.
+func TestBackfillStopped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.backfill(3, 3000)
+	path := filepath.Join(t.TempDir(), "events")
+	var file strings.Builder
+	for n := range 20_000 {
+		e := newEvent(len(r.sent))
+		fmt.Fprintln(&file, e.body)
+		r.sent[etl.FileEventID("file", int64(n)).String()] = e
+	}
+	r.must(os.WriteFile(path, []byte(file.String()), 0o600))
+	sources := [][]string{{"--from", "s3://versions"}, {"--from", path, "--source", "file"}}
+	for _, from := range sources {
+		before := r.stored()
+		p := r.daemon(append(from, "--batch-rows", "10", "--receivers", "1", "--loaders", "1")...)
+		r.eventually("something is stored", 20*time.Second, func() bool { return r.stored() > before })
+		p.signal(syscall.SIGTERM)
+		p.exit(20*time.Second, 2)
+		if out := p.out.String(); !strings.Contains(out, "stopped before ") {
+			t.Errorf("%s: it printed %s", from, out)
+		}
+	}
+	for _, from := range append(sources, []string{"--from", "s3://plain"}) {
+		r.daemon(from...).exit(60*time.Second, 0)
+	}
+	r.ledger()
 }
 
 // A backfill is killed at twenty random moments while S3 refuses, fails, is slow and cuts connections; then it is left

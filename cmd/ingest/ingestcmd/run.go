@@ -52,7 +52,17 @@ func ingestFile(cmd *cobra.Command, s *settings) error {
 	o := s.options()
 	o.Receivers = 1
 	done, err := move(cmd, s, w, s.inputs(feeds, store, file), o, func() int { return 0 })
-	return finish(cmd, s, done, err)
+	if err = finish(cmd, s, done, err); err != nil || s.dryRun {
+		return err
+	}
+	if cmd.Context().Err() != nil {
+		return cli.Exit(cli.ExitUnfinished,
+			errors.New("stopped before the file's end: run again, nothing is lost or stored twice"))
+	}
+	// A backfill leaves out what is finished: the object of this name, if this was a mended copy of it.
+	return w.NoteSources(cmd.Context(), []etl.SourceRecord{
+		{Name: file.Name(), Position: file.Position(), Finished: true},
+	})
 }
 
 // ingestQueues reads the queues: as a daemon, or once until they are empty.

@@ -124,6 +124,9 @@ func objectsOutcome(s *settings, c source.S3Counts) error {
 		if c.Failed > 1 {
 			more = fmt.Sprintf(" (and %d more, which the log names)", c.Failed-1)
 		}
+		if s.dryRun {
+			return fmt.Errorf("reading %s%s", c.FirstFailure, more)
+		}
 		return fmt.Errorf("reading %s%s: what stands before that is stored. Mend a copy and load it with --from FILE "+
 			"--source NAME, where NAME is s3://… as above: its first events are then dropped as duplicates",
 			c.FirstFailure, more)

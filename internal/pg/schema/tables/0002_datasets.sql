@@ -123,8 +123,10 @@ COMMENT ON TABLE cloakroom.sources IS
   'run';
 COMMENT ON COLUMN cloakroom.sources.name IS
   'of an S3 object: s3://BUCKET/KEY#VERSION, at most 63, 1024 and 1024 bytes';
-COMMENT ON COLUMN cloakroom.sources.position IS 'how many of its first events are committed; of an S3 object alone';
-COMMENT ON COLUMN cloakroom.sources.finished_at IS 'when its last event was committed; NULL: not yet, or not known';
+COMMENT ON COLUMN cloakroom.sources.position IS
+  'how many of its first events are committed, as far as it was noted: of an S3 object a few times a minute, of a file '
+  'at its end';
+COMMENT ON COLUMN cloakroom.sources.finished_at IS 'when its last event was committed; NULL: not yet, or not noted';
 
 -- Whoever makes a partition queues here first, so that a load never waits for a lock on the parent it does not need.
 CREATE TABLE cloakroom.partition_maker ();
