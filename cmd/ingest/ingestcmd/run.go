@@ -1,6 +1,7 @@
 package ingestcmd
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -18,22 +19,32 @@ const closeTimeout = 15 * time.Second
 
 var errStopped = errors.New("stopped before the queue was empty: run again, nothing is lost or stored twice")
 
-// ingestFile reads a file, once.
-func ingestFile(cmd *cobra.Command, s *settings) error {
+// openFrom opens what a run with --from needs: a writer, and what makes an input of its source. The last result but the
+// error closes the vault.
+func (s *settings) openFrom(
+	ctx context.Context, name string,
+) (w *etl.Writer, input func(etl.Source) []etl.Input, closeVault func(), err error) {
 	f, err := s.single()
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
-	f.name = "file"
+	f.name = name
 	if s.deleteObjects && len(f.buckets) > 0 {
-		return errors.New("--s3-delete does not go with --from: the events' messages are not deleted either")
+		return nil, nil, nil, errors.New(
+			"--s3-delete does not go with --from: the events' messages are not deleted either")
 	}
 	feeds := []feed{f}
-	store, err := openObjects(cmd.Context(), feeds)
+	store, err := openObjects(ctx, feeds)
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
-	w, _, closeVault, err := s.openWriter(cmd.Context(), feeds)
+	w, _, closeVault, err = s.openWriter(ctx, feeds)
+	return w, func(from etl.Source) []etl.Input { return s.inputs(feeds, store, from) }, closeVault, err
+}
+
+// ingestFile reads a file, once.
+func ingestFile(cmd *cobra.Command, s *settings) error {
+	w, input, closeVault, err := s.openFrom(cmd.Context(), "file")
 	if err != nil {
 		return err
 	}
@@ -51,7 +62,7 @@ func ingestFile(cmd *cobra.Command, s *settings) error {
 	defer closeFile()
 	o := s.options()
 	o.Receivers = 1
-	done, err := move(cmd, s, w, s.inputs(feeds, store, file), o, func() int { return 0 })
+	done, err := move(cmd, s, w, input(file), o, func() int { return 0 })
 	if err = finish(cmd, s, done, err); err != nil || s.dryRun {
 		return err
 	}

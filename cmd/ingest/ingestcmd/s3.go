@@ -27,17 +27,7 @@ func ingestS3(cmd *cobra.Command, s *settings) error {
 	case s.source != "":
 		return errors.New("--source does not go with --from s3://…: each object is a source of its own name")
 	}
-	f, err := s.single()
-	if err != nil {
-		return err
-	}
-	f.name = "s3"
-	feeds := []feed{f}
-	store, err := openObjects(cmd.Context(), feeds)
-	if err != nil {
-		return err
-	}
-	w, _, closeVault, err := s.openWriter(cmd.Context(), feeds)
+	w, input, closeVault, err := s.openFrom(cmd.Context(), "s3")
 	if err != nil {
 		return err
 	}
@@ -51,7 +41,7 @@ func ingestS3(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	o.Receivers = 1
-	done, err := moveS3(cmd, s, w, from, s.inputs(feeds, store, from), o)
+	done, err := moveS3(cmd, s, w, from, input(from), o)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), closeTimeout)
 	defer cancel()
 	from.Close(closing)
