@@ -27,6 +27,7 @@ type Policy struct {
 	DaysBack             int            `db:"days_back" json:"days_back"`
 	DaysAhead            int            `db:"days_ahead" json:"days_ahead"`
 	KEK                  *string        `db:"kek" json:"kek"` // nil: keys rotate rewraps nothing
+	RequestsPerHour      int            `db:"requests_per_hour" json:"requests_per_hour"`
 	KeyRegistrations     int            `db:"key_registrations" json:"key_registrations"`
 	ShredBefore          *time.Time     `db:"shred_before" json:"shred_before"` // nil: no month may be shredded
 }

@@ -64,7 +64,9 @@ type Details struct {
 	DeniedBy        pq.StringArray `db:"denied_by" json:"denied_by"`
 	// Selected is how many rows the request selects now, at most one more than its limit. The
 	// requester sees nil: even the number needs approval.
-	Selected   *int64 `db:"selected" json:"selected"`
+	Selected *int64 `db:"selected" json:"selected"`
+	// People is how many people those rows are of; nil where the dataset does not say whose a row is.
+	People     *int64 `db:"people" json:"people"`
 	IntentLeaf *int64 `db:"intent_leaf" json:"intent_leaf"`
 }
 

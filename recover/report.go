@@ -208,8 +208,8 @@ func (r *Report) add(l auditlog.Leaf) {
 	case "intent":
 		r.addIntent(request, l)
 	case "opened", "failed":
-		// The first outcome counts. A refused attempt is not an outcome: it names no purpose.
-		if o := r.openings[request]; o != nil && o.Ended == nil && l.Purpose != nil {
+		// The first outcome counts.
+		if o := r.openings[request]; o != nil && o.Ended == nil {
 			o.Ended, o.Rows, o.Result = &l.TS, number(l.Rows), text(l.Result)
 		}
 	case "review":
@@ -293,12 +293,10 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 			t.Openings++
 			t.Rows += rows
 		}
+	case "refused":
+		r.Refusals++
 	case "failed":
-		if l.Purpose == nil {
-			r.Refusals++
-		} else {
-			r.Failures++
-		}
+		r.Failures++
 	case "policy":
 		r.PolicyChanges = append(r.PolicyChanges, PolicyChangeOf(l))
 	case "grant", "revoke":

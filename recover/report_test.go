@@ -25,7 +25,7 @@ func TestFirstOutcomeEndsAnOpening(t *testing.T) {
 		endsAfter time.Duration // 0: not ended
 	}{
 		{leaf("intent", 0, &purpose), 0},
-		{leaf("failed", 1*hour, nil), 0}, // a refused attempt
+		{leaf("refused", 1*hour, nil), 0},
 		{leaf("opened", 2*hour, &purpose), 2 * hour},
 		{leaf("failed", 5*hour, &purpose), 2 * hour},
 		{leaf("opened", 6*hour, &purpose), 2 * hour},

@@ -120,6 +120,8 @@ var policySettings = []policySetting{
 			return *p.KEK
 		},
 	},
+	count("requests_per_hour", "most requests that one login may make in an hour", 1, 1_000_000,
+		func(p keys.Policy) int { return p.RequestsPerHour }, nil),
 	count("key_registrations", "most data keys that one login may register in an hour", 1, 1_000_000,
 		func(p keys.Policy) int { return p.KeyRegistrations }, nil),
 	{

@@ -39,7 +39,7 @@ func abuseSelfApproval(t *testing.T) {
 	c.admin.MustExec(`REVOKE cloakroom_approver FROM ` + alice + `; GRANT cloakroom_auditor TO ` + alice)
 	_, err = c.alice.Open(t.Context(), id, recovery.OpenOptions{})
 	wantExit(t, err, cli.ExitNotYours)
-	if types := strings.Join(c.leaves(t), " "); types != "request failed failed failed" {
+	if types := strings.Join(c.leaves(t), " "); types != "request refused refused refused" {
 		t.Errorf("leaves are %s: refused attempts are logged", types)
 	}
 }

@@ -61,4 +61,7 @@ var abuses = []abuse{
 	{"load under another login's data key", abuseOthersKey},
 	{"garbage row of a person", abuseGarbageRow},
 	{"alias of a KEK moved", abuseMovedAlias},
+	{"many values asked for as one", abuseManyValues},
+	{"refusal noted on somebody else's request", abuseRefusalOfOthers},
+	{"log filled by one login", abuseFilledLog},
 }

@@ -66,7 +66,11 @@ func printDetails(w io.Writer, d *recovery.Details) {
 		line("selects", selection(d))
 		line("limit", cli.Count(d.Limit, "row"))
 		if d.Selected != nil {
-			line("rows now", selected(*d.Selected, d.Limit))
+			of := ""
+			if d.People != nil && *d.Selected > 0 {
+				of = ", of " + cli.Count(*d.People, "person", "people")
+			}
+			line("rows now", selected(*d.Selected, d.Limit)+of)
 		}
 	}
 	line("made", cli.Time(d.CreatedAt))
@@ -121,6 +125,21 @@ func index(kind *string) string {
 	return "'s " + *kind
 }
 
+// values says how many values a number of tokens can be of.
+func values(n int) string {
+	if n == 1 {
+		return "one value"
+	}
+	return fmt.Sprintf("any of up to %d values", n)
+}
+
+func tokens(list []string) string {
+	if len(list) == 1 {
+		return "token " + list[0]
+	}
+	return "tokens " + strings.Join(list, ", ")
+}
+
 // selection says in words which rows a request selects.
 func selection(d *recovery.Details) string {
 	var text string
@@ -134,9 +153,9 @@ func selection(d *recovery.Details) string {
 	case d.Rejection != nil:
 		text = "events rejected for " + *d.Rejection
 	case d.Field != nil:
-		text = "rows with one value of " + *d.Field + index(d.Index) + ", token " + strings.Join(d.Tokens, " or ")
+		text = "rows with " + values(len(d.Tokens)) + " of " + *d.Field + index(d.Index) + ", " + tokens(d.Tokens)
 	default:
-		text = "rows with token " + strings.Join(d.Tokens, " or ")
+		text = "rows with " + values(len(d.Tokens)) + " of any field, " + tokens(d.Tokens)
 	}
 	if d.From != nil {
 		text += ", from " + d.From.Format(time.DateOnly)

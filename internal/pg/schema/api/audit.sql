@@ -101,7 +101,8 @@ BEGIN
     ',"type":', to_json(p_type),
     ',"request":', coalesce(to_json(p_request::text)::text, 'null'),
     ',"actor":', to_json(session_user::text),
-    ',"source_identity":', coalesce(to_json(p_source_identity)::text, 'null'),
+    -- What a client says of itself is bounded: an entry may not be a way to fill the disk.
+    ',"source_identity":', coalesce(to_json(left(p_source_identity, 200))::text, 'null'),
     ',"purpose":', coalesce(to_json(p_purpose)::text, 'null'),
     ',"ticket":', coalesce(to_json(p_ticket)::text, 'null'),
     ',"reason_commit":', coalesce(to_json(encode(p_reason_commit, 'hex'))::text, 'null'),

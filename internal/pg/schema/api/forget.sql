@@ -9,6 +9,7 @@ DECLARE
 BEGIN
   PERFORM cloakroom.require_read_committed();
   PERFORM cloakroom.require_durable_commit();
+  PERFORM cloakroom.count_act('request');
   IF coalesce(p_subject, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(p_reason, '') = '' THEN
     RAISE EXCEPTION 'to forget needs a person, a ticket and a reason' USING ERRCODE = 'CR012';
   END IF;

@@ -295,18 +295,24 @@ GRANT EXECUTE ON FUNCTION cloakroom.close_opening(uuid, bigint, text, text) TO c
 CREATE OR REPLACE FUNCTION cloakroom.note_refusal(p_request uuid, p_result text, p_source_identity text DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  r cloakroom.requests;
 BEGIN
   IF p_result IS NULL OR p_result !~ '^[a-z0-9 _:,.-]{1,100}$' THEN
     RAISE EXCEPTION 'a result is a few plain words' USING ERRCODE = 'CR012';
   END IF;
-  -- While an opening is under way only close_opening logs its outcome. A refusal logged here would look like its end.
-  PERFORM FROM cloakroom.requests WHERE id = p_request AND state NOT IN ('intent', 'confirmed', 'opened');
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no such request, or it is being opened' USING ERRCODE = 'CR012';
+  PERFORM cloakroom.count_act('refusal');
+  SELECT * INTO r FROM cloakroom.requests WHERE id = p_request;
+  -- While an opening is under way only close_opening logs its outcome.
+  IF r.state IN ('intent', 'confirmed', 'opened') AND cloakroom.may_see(r) THEN
+    RAISE EXCEPTION 'the request is being opened' USING ERRCODE = 'CR012';
   END IF;
   PERFORM cloakroom.require_durable_commit();
-  PERFORM cloakroom.append_leaf('failed', p_request => p_request, p_source_identity => left(p_source_identity, 200),
-    p_result => p_result);
+  -- A type of its own: this is no outcome of an opening.
+  PERFORM cloakroom.append_leaf('refused',
+    -- Nobody adds to the record of a request that they may not see.
+    p_request => CASE WHEN r.id IS NOT NULL AND cloakroom.may_see(r) THEN r.id END,
+    p_source_identity => p_source_identity, p_result => p_result);
 END $$;
 COMMENT ON FUNCTION cloakroom.note_refusal(uuid, text, text) IS
   'logs an attempt that was refused: the refusal itself rolled back';

@@ -26,6 +26,26 @@ $$;
 COMMENT ON FUNCTION cloakroom.request_digest(cloakroom.requests) IS
   'of everything an approval is about, computed anew from the row each time: what is approved is what is opened';
 
+CREATE OR REPLACE FUNCTION cloakroom.count_act(p_act text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  most integer := (SELECT requests_per_hour FROM cloakroom.settings);
+  n integer;
+BEGIN
+  -- The row's lock is this login's own: who never commits holds up only themselves.
+  DELETE FROM cloakroom.request_counts WHERE login = session_user AND act = p_act
+    AND hour < date_trunc('hour', clock_timestamp());
+  INSERT INTO cloakroom.request_counts AS c (login, hour, act, counted)
+    VALUES (session_user, date_trunc('hour', clock_timestamp()), p_act, 1)
+    ON CONFLICT (login, act, hour) DO UPDATE SET counted = c.counted + 1 RETURNING counted INTO STRICT n;
+  IF n > most THEN
+    RAISE EXCEPTION '% has made % requests, or noted so many refusals, within this hour', session_user, most
+      USING ERRCODE = 'CR012', HINT = 'Go on in the next hour, or have the policy changed: requests_per_hour.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION cloakroom.count_act(text) IS
+  'counts a request or a refusal against this login''s number of the hour, and refuses to pass it';
+
 CREATE OR REPLACE FUNCTION cloakroom.check_request(r cloakroom.requests) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -67,6 +87,8 @@ BEGIN
     RAISE EXCEPTION 'the field has no such index' USING ERRCODE = 'CR012';
   ELSIF array_position(r.fields, NULL) IS NOT NULL THEN
     RAISE EXCEPTION 'a field is not named' USING ERRCODE = 'CR012';
+  ELSIF (SELECT count(DISTINCT f) FROM unnest(r.fields) AS f) < cardinality(r.fields) THEN
+    RAISE EXCEPTION 'a field is named twice' USING ERRCODE = 'CR012';
   END IF;
   SELECT f INTO unknown FROM unnest(r.fields || r.by_field) AS f
    WHERE f IS NOT NULL AND f <> 'body'
@@ -100,6 +122,7 @@ BEGIN
   PERFORM cloakroom.require_durable_commit();
   PERFORM cloakroom.require_role(CASE WHEN p_breakglass THEN 'breakglass' ELSE 'auditor' END);
   PERFORM cloakroom.require_apart(CASE WHEN p_breakglass THEN 'breakglass' ELSE 'auditor' END);
+  PERFORM cloakroom.count_act('request');
   SELECT * INTO STRICT p FROM cloakroom.settings;
   IF coalesce(p_reason, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(cardinality(p_fields), 0) = 0
      OR num_nonnulls(p_subject, p_row, p_message, p_tokens, p_rejection) <> 1 THEN
@@ -205,7 +228,7 @@ reason text,
                dataset text, by_subject text, by_row uuid, by_message uuid, by_field text, by_index text,
                by_tokens text[], by_rejection text, from_date date, to_date date,
                fields text[], row_limit integer, created_at timestamptz, expires_at timestamptz, digest bytea,
-               approvals_needed smallint, approved_by name[], denied_by name[], selected bigint,
+               approvals_needed smallint, approved_by name[], denied_by name[], selected bigint, people bigint,
                rows bigint, intent_leaf bigint, result text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT r.id, r.state, r.requester, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.reason,
@@ -220,6 +243,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
          -- Hidden from the requester: whether a value occurs is part of what needs approval.
          CASE WHEN r.requester <> session_user AND r.state IN ('requested', 'approved')
            THEN cloakroom.count_selected(r) END,
+         CASE WHEN r.requester <> session_user AND r.state IN ('requested', 'approved')
+           THEN cloakroom.count_people(r) END,
          r.rows, r.intent_leaf, r.result
     FROM cloakroom.requests r WHERE r.id = p_request AND cloakroom.may_see(r)
 $$;

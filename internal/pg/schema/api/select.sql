@@ -128,3 +128,21 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION cloakroom.count_selected(cloakroom.requests) IS
   'rows the request selects now, at most one more than its limit; of a request to forget, the rows there are to clear';
+
+CREATE OR REPLACE FUNCTION cloakroom.count_people(r cloakroom.requests) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  n bigint;
+BEGIN
+  IF r.purpose = 'forget' OR (cloakroom.dataset_of(r.dataset)).subject IS NULL THEN
+    RETURN NULL;
+  END IF;
+  EXECUTE format('SELECT count(DISTINCT s) FROM (
+      (SELECT %s AS s FROM %s u WHERE %s LIMIT $1)
+      UNION ALL (SELECT subject FROM cloakroom.rejections WHERE %s LIMIT $1)) AS l',
+    cloakroom.subject_of(r.dataset), cloakroom.row_table(r.dataset), cloakroom.row_condition(r),
+    cloakroom.rejection_condition(r)) INTO STRICT n USING r.row_limit + 1;
+  RETURN n;
+END $$;
+COMMENT ON FUNCTION cloakroom.count_people(cloakroom.requests) IS
+  'of how many people the rows are that a request selects; NULL where the dataset does not say';

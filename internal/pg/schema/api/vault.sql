@@ -14,11 +14,11 @@ CREATE OR REPLACE FUNCTION cloakroom.policy() RETURNS TABLE (
     checkpoint_before_open boolean,
   breakglass_rows integer, breakglass_unreviewed integer, data_key_max_age text, index_key_max_age text,
     rejection_retention text, days_back integer, days_ahead integer, kek text, shred_before date,
-    key_registrations integer)
+    key_registrations integer, requests_per_hour integer)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET intervalstyle = 'postgres' AS $$
   SELECT approvals, row_limit, request_lifetime::text, daily_quota, purposes, checkpoint_before_open,
          breakglass_rows, breakglass_unreviewed, data_key_max_age::text, index_key_max_age::text,
-           rejection_retention::text, days_back, days_ahead, kek, shred_before, key_registrations
+           rejection_retention::text, days_back, days_ahead, kek, shred_before, key_registrations, requests_per_hour
     FROM cloakroom.settings
 $$;
 COMMENT ON FUNCTION cloakroom.policy() IS 'the vault''s policy, intervals as text';
@@ -35,7 +35,7 @@ BEGIN
   IF p_name <> ALL (ARRAY['approvals', 'row_limit', 'request_lifetime', 'daily_quota', 'purposes',
     'checkpoint_before_open', 'breakglass_rows', 'breakglass_unreviewed',
       'data_key_max_age', 'index_key_max_age', 'rejection_retention', 'days_back', 'days_ahead', 'kek',
-      'shred_before', 'key_registrations']) THEN
+      'shred_before', 'key_registrations', 'requests_per_hour']) THEN
     RAISE EXCEPTION 'the policy has no setting %', p_name USING ERRCODE = 'CR013', HINT = 'Look at keys policy show.';
   END IF;
   EXECUTE format('SELECT %I::text FROM cloakroom.settings FOR UPDATE', p_name) INTO STRICT old;

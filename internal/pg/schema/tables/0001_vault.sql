@@ -45,6 +45,7 @@ CREATE TABLE cloakroom.settings (
   days_back              integer NOT NULL DEFAULT 3660 CHECK (days_back BETWEEN 0 AND 36600),
   days_ahead             integer NOT NULL DEFAULT 2 CHECK (days_ahead BETWEEN 0 AND 366),
   kek                    text CHECK (kek ~ '^(awskms|file):///.+'),
+  requests_per_hour      integer NOT NULL DEFAULT 500 CHECK (requests_per_hour > 0),
   key_registrations      integer NOT NULL DEFAULT 1000 CHECK (key_registrations > 0),
   shred_before           date CHECK (shred_before = date_trunc('month', shred_before)),
   CONSTRAINT forget_is_no_purpose CHECK (NOT 'forget' = ANY (purposes))
@@ -68,6 +69,8 @@ COMMENT ON COLUMN cloakroom.settings.days_ahead IS
   'an event dated further ahead than this many days is rejected (bad_date)';
 COMMENT ON COLUMN cloakroom.settings.kek IS
   'URI of the KEK under which keys rotate rewraps every key; NULL: keys stay under the KEK that wrapped them';
+COMMENT ON COLUMN cloakroom.settings.requests_per_hour IS
+  'most requests that one login may make within an hour, and most refused attempts that it may note';
 COMMENT ON COLUMN cloakroom.settings.key_registrations IS
   'most data keys that one login may register within an hour: each costs rotation and verification a call of KMS';
 COMMENT ON COLUMN cloakroom.settings.shred_before IS

@@ -91,6 +91,16 @@ CREATE TABLE cloakroom.approvals (
 );
 COMMENT ON COLUMN cloakroom.approvals.digest IS 'of the request as the approver saw it';
 
+CREATE TABLE cloakroom.request_counts (
+  login   name NOT NULL,
+  hour    timestamptz NOT NULL,
+  act     text NOT NULL CHECK (act IN ('request', 'refusal')),
+  counted integer NOT NULL,
+  PRIMARY KEY (login, act, hour)
+);
+COMMENT ON TABLE cloakroom.request_counts IS
+  'requests made and refusals noted by login and hour: each is an entry of the log, which nobody may fill';
+
 CREATE TABLE cloakroom.quotas (
   person name NOT NULL,
   day    date NOT NULL,
