@@ -85,7 +85,7 @@ func inspect(text string) (found hits) {
 			found.add(hitEmailIn)
 		}
 	}
-	if dots >= 3 || colons >= 2 {
+	if dots >= 3 || colons >= 7 || strings.Contains(text, "::") {
 		inspectAddress(text, &found)
 	}
 	if digits >= 7 && digits <= 15 && others == 0 {
@@ -108,7 +108,7 @@ func inspect(text string) (found hits) {
 	if len(text) == 17 && isMAC.MatchString(text) {
 		found.add(hitMAC)
 	}
-	if len(text) >= 12 && hasSecret.MatchString(text) {
+	if len(text) >= 12 && mayHoldSecret(text) && hasSecret.MatchString(text) {
 		found.add(hitSecret)
 	}
 	if spaces >= 3 {
@@ -124,6 +124,19 @@ func inspect(text string) (found hits) {
 		found.add(hitAgent)
 	}
 	return found
+}
+
+// secretParts are parts of what hasSecret finds, in lower case: a search for them is quicker than the expression.
+var secretParts = strings.Fields("eyj akia asia private gh github_pat xox k_live_ aiza glpat- ya29. bearer basic = $2")
+
+func mayHoldSecret(text string) bool {
+	lower := strings.ToLower(text)
+	for _, part := range secretParts {
+		if strings.Contains(lower, part) {
+			return true
+		}
+	}
+	return false
 }
 
 // look counts characters: ASCII digits; what is neither digit nor usual in a number; and some that forms need.
