@@ -231,6 +231,17 @@ func TestGate(t *testing.T) {
 	if list, err = g.vault.IndexLeakages(t.Context()); err != nil || list[3].Accepted != reason {
 		t.Errorf("the vault has %+v, %v", list, err)
 	}
+
+	// An index that is dropped takes its acceptance along.
+	if _, err := g.apply(t, flat, rotation.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.apply(t, both, rotation.Options{}); !errors.Is(err, keys.ErrGivesAway) {
+		t.Fatalf("added again: %v", err)
+	}
+	if list, err = g.vault.IndexLeakages(t.Context()); err != nil || list[3].Accepted != "" || !list[3].TooMuch() {
+		t.Errorf("the vault has %+v, %v", list, err)
+	}
 }
 
 // A member that was in clear is sealed to the end although the index that it was to get is taken out.

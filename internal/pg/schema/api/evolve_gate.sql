@@ -36,6 +36,10 @@ BEGIN
                   WHERE s.rotation = p_rotation AND s.number = p_step AND s.run_by = 'gate') THEN
     RAISE EXCEPTION 'nothing is to be judged in this step' USING ERRCODE = 'CR013';
   END IF;
+  -- What was accepted once was an index that has been dropped since.
+  UPDATE cloakroom.leakage l SET accepted = NULL, accepted_by = NULL
+    FROM cloakroom.judged(p_rotation) AS j
+   WHERE l.dataset = j.dataset AND l.member = j.member AND l.index_name = j.index_name;
   RETURN QUERY SELECT j.* FROM cloakroom.judged(p_rotation) AS j;
   IF NOT EXISTS (SELECT FROM cloakroom.judged(p_rotation) AS j WHERE j.verdict = 'too much') THEN
     PERFORM cloakroom.evolved(p_rotation, p_step);
