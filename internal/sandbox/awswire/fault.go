@@ -18,8 +18,8 @@ type Fault struct {
 	Error    *Error        // answers this
 	Drop     bool          // cuts the connection without an answer; wins over Error
 	After    bool          // Error and Drop strike after the operation took effect, not before
-	// Resource is what the call must be about, where a service tells: for S3 "bucket/key", for SQS a queue's name; empty:
-	// anything.
+	// Resource is what the call must be about, where a service tells: for S3 "bucket/key", for SQS a queue's name;
+	// empty: anything.
 	Resource string
 	// Cut ends the connection after so many bytes of an S3 object's body; 0: not at all.
 	Cut int64
