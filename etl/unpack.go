@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"cloakroom/dataset"
 	"cloakroom/etl/unwrap"
 	"cloakroom/internal/objects"
@@ -41,6 +43,9 @@ type unpacker struct {
 	fetching chan struct{} // a place for each object that is in memory and not handed on
 	fetches  sync.WaitGroup
 	fail     context.CancelCauseFunc
+
+	mu   sync.Mutex
+	held map[uuid.UUID]bool // messages that wait: one that comes again meanwhile must not wait twice
 }
 
 func (l *lane) newUnpacker() *unpacker {
@@ -49,7 +54,7 @@ func (l *lane) newUnpacker() *unpacker {
 		fetches = 16
 	}
 	return &unpacker{
-		lane: l, waiting: make(chan struct{}, maxWaiting), fetching: make(chan struct{}, fetches),
+		lane: l, held: map[uuid.UUID]bool{}, waiting: make(chan struct{}, maxWaiting), fetching: make(chan struct{}, fetches),
 		opener: unwrap.New(unwrap.Config{
 			Layers: l.Unwrap.Layers, MaxBody: l.Unwrap.MaxBody, Attribute: l.Route.Attribute,
 		}),
@@ -96,19 +101,40 @@ func (p *unpacker) open(ctx context.Context, messages []*Message) {
 			ready = append(ready, m)
 			continue
 		}
-		select {
-		case p.waiting <- struct{}{}:
-			p.fetches.Go(func() {
-				defer func() { <-p.waiting }()
-				if err := p.fetch(ctx, state, m, o); err != nil {
-					p.fail(err)
-				}
-			})
-		case <-ctx.Done():
-		}
+		p.wait(ctx, state, m, o)
 	}
 	if len(ready) > 0 {
 		p.pass(ctx, ready)
+	}
+}
+
+// wait starts to fetch a message's object, once there is a place for it.
+func (p *unpacker) wait(ctx context.Context, state *writerState, m *Message, o unwrap.Opened) {
+	id := m.ID
+	p.mu.Lock()
+	again := p.held[id]
+	p.held[id] = true
+	p.mu.Unlock()
+	if again {
+		// The source remembers the newest delivery's handle, so what waits already stands for both.
+		p.count(func(s *Summary) { s.Duplicates++ })
+		return
+	}
+	release := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.held, id)
+	}
+	select {
+	case p.waiting <- struct{}{}:
+		p.fetches.Go(func() {
+			defer func() { release(); <-p.waiting }()
+			if err := p.fetch(ctx, state, m, o); err != nil {
+				p.fail(err)
+			}
+		})
+	case <-ctx.Done():
+		release()
 	}
 }
 

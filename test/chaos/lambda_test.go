@@ -1,6 +1,9 @@
 package chaos
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +15,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"cloakroom/internal/sandbox/awswire"
+	"cloakroom/internal/sandbox/s3server"
 )
 
 // runtimeAPI is AWS Lambda's, as far as a function needs it: it hands out one call after another.
@@ -19,6 +25,7 @@ type runtimeAPI struct {
 	*httptest.Server
 	calls   chan string
 	answers chan string
+	source  string // ARN of the queue that the messages come from
 }
 
 func newRuntimeAPI(t *testing.T) *runtimeAPI {
@@ -53,12 +60,13 @@ func (a *runtimeAPI) call(r *rig, messages map[string]string) map[string]bool {
 		ID         string            `json:"messageId"`
 		Body       string            `json:"body"`
 		Attributes map[string]string `json:"attributes"`
+		Source     string            `json:"eventSourceARN"`
 	}
 	var event struct{ Records []record }
 	for id, body := range messages {
 		event.Records = append(event.Records, record{id, body, map[string]string{
 			"ApproximateReceiveCount": "1", "SentTimestamp": sentTimestamp,
-		}})
+		}, a.source})
 	}
 	text, err := json.Marshal(event)
 	r.must(err)
@@ -142,4 +150,63 @@ func TestLambda(t *testing.T) {
 		t.Errorf("%d of 20 are handed back, want none", len(failed))
 	}
 	r.ledger()
+}
+
+// A function that serves several queues goes by the queue of each call, and opens what its events are wrapped in. While
+// S3 is away, what lies there is handed back.
+func TestLambdaOfSeveralQueues(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.s3.CreateBucket("bodies", false)
+	api := newRuntimeAPI(t)
+	r.startWith([]string{
+		"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://"), "CLOAKROOM_QUEUE_URL=",
+		"CLOAKROOM_QUEUE=" + r.sqs.QueueURL("logins") + " dataset=login; " +
+			r.sqs.QueueURL("orders") + " dataset=order unwrap=gzip+base64,s3 s3-buckets=bodies",
+	}, "ingest", r.databaseURL(), "ingest")
+	call := func(queue, dataset string, n int, wrap func(id, body string) string) int {
+		t.Helper()
+		messages := map[string]string{}
+		for id, e := range r.eventsOf(dataset, n) {
+			messages[id] = wrap(id, e.body)
+		}
+		api.source = "arn:aws:sqs:us-east-1:000000000000:" + queue
+		failed := len(api.call(r, messages))
+		if failed > 0 {
+			r.s3.ClearFaults()
+			if again := api.call(r, messages); len(again) != 0 {
+				t.Errorf("%d of %d are handed back once all is well", len(again), n)
+			}
+		}
+		return failed
+	}
+	inS3 := func(id, body string) string {
+		_, err := r.s3.Put("bodies", id, s3server.Object{Body: []byte(body)})
+		r.must(err)
+		return packed(fmt.Sprintf(`["com.amazon.sqs.javamessaging.MessageS3Pointer",{"s3BucketName":"bodies","s3Key":%q}]`, id))
+	}
+	if n := call("logins", "login", 20, plain); n != 0 {
+		t.Errorf("%d logins are handed back", n)
+	}
+	if n := call("orders", "order", 40, inS3); n != 0 {
+		t.Errorf("%d orders are handed back", n)
+	}
+	r.s3.Inject(awswire.Fault{Op: "GetObject", Error: s3server.ErrSlowDown})
+	if n := call("orders", "order", 20, inS3); n != 20 {
+		t.Errorf("%d of 20 orders are handed back while S3 is away", n)
+	}
+	r.ledger()
+	api.source = "arn:aws:sqs:us-east-1:000000000000:nobody"
+	if failed := api.call(r, r.lambdaMessages(5)); len(failed) != 5 {
+		t.Errorf("%d of 5 are handed back that no setting is for", len(failed))
+	}
+}
+
+// packed is gzip in base64.
+func packed(text string) string {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	_, _ = z.Write([]byte(text)) // into memory
+	_ = z.Close()
+	return base64.StdEncoding.EncodeToString(out.Bytes())
 }
