@@ -278,8 +278,8 @@ func (l *lane) committed(messages []*Message, took time.Duration, c Counts) {
 	l.count(func(s *Summary) { s.add(&c) })
 	if c.Rejections[Enveloped] > 0 {
 		l.envelopes.Do(func() {
-			l.Log.Warn("messages are rejected because they are envelopes: ingest rejections names the setting that opens "+
-				"them", "messages", c.Rejections[Enveloped], "queue", l.Name)
+			l.Log.Warn("messages are rejected because they are envelopes: ingest rejections names the setting that "+
+				"opens them", "messages", c.Rejections[Enveloped], "queue", l.Name)
 		})
 	}
 	if l.Observe != nil {

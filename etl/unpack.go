@@ -54,7 +54,8 @@ func (l *lane) newUnpacker() *unpacker {
 		fetches = 16
 	}
 	return &unpacker{
-		lane: l, held: map[uuid.UUID]bool{}, waiting: make(chan struct{}, maxWaiting), fetching: make(chan struct{}, fetches),
+		lane: l, held: map[uuid.UUID]bool{},
+		waiting: make(chan struct{}, maxWaiting), fetching: make(chan struct{}, fetches),
 		opener: unwrap.New(unwrap.Config{
 			Layers: l.Unwrap.Layers, MaxBody: l.Unwrap.MaxBody, Attribute: l.Route.Attribute,
 		}),
@@ -237,7 +238,8 @@ func (m *Message) Object() *unwrap.Pointer {
 	return m.object
 }
 
-// guard are the members that tell an event from an envelope: those at the top that its dataset requires, or the route's.
+// guard are the members that tell an event from an envelope: those at the top that its dataset requires, or the
+// route's.
 func (s *writerState) guard(in *Input, m *Message) unwrap.Guard {
 	if in.Route.Member != "" {
 		return unwrap.Guard{in.Route.Member: true}

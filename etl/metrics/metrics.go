@@ -50,7 +50,8 @@ func New() *Metrics {
 		Name: "cloakroom_sqs_request_duration_seconds", Help: "Duration of calls to SQS; a receive includes its long poll.",
 		Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 5, 20, 30},
 	}, []string{"queue", "op"})
-	m.extensions = counters("visibility_extensions_total", "Messages whose visibility was to be extended.", "queue", "outcome")
+	m.extensions = counters("visibility_extensions_total", "Messages whose visibility was to be extended.", "queue",
+		"outcome")
 	m.lag = histogram("end_to_end_lag_seconds", "From an event's sending to its commit.",
 		[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400})
 	m.batchRows = histogram("batch_rows", "Events in a committed batch.", []float64{1, 10, 50, 100, 500, 1000, 2000, 5000})
@@ -58,7 +59,8 @@ func New() *Metrics {
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600})
 	m.kmsRequests = counters("kms_requests_total", "Calls to the KEK.", "op", "outcome")
 	m.begin()
-	m.registry.MustRegister(m.received, m.ignored, m.committed, m.duplicates, m.rejected, m.dropped, m.sqsRequests, m.sqsSeconds, m.extensions,
+	m.registry.MustRegister(m.received, m.ignored, m.committed, m.duplicates, m.rejected, m.dropped,
+		m.sqsRequests, m.sqsSeconds, m.extensions,
 		m.lag, m.batchRows, m.batchSeconds, m.kmsRequests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -92,8 +92,8 @@ func (d *deletions) work(ctx context.Context) {
 			}
 			if ctx.Err() == nil {
 				d.failing.Do(func() {
-					d.log.Warn("deleting the objects of stored events fails: trying again; until then they lie in S3 in clear",
-						"error", err)
+					d.log.Warn("deleting the objects of stored events fails: trying again; until then they lie in S3 "+
+						"in clear", "error", err)
 				})
 			}
 			if retry.Sleep(ctx, pause.Next()) != nil {

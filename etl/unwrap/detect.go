@@ -64,8 +64,8 @@ func detectObject(body []byte, g Guard) Kind {
 	return ""
 }
 
-// holdsJSON reports whether a text is a JSON object or array. Any other JSON is too short a signature: a word is base64,
-// too.
+// holdsJSON reports whether a text is a JSON object or array. Any other JSON is too short a signature: a word is
+// base64, too.
 func holdsJSON(text []byte) bool {
 	text = bytes.Trim(text, jsonSpace)
 	return len(text) > 0 && (text[0] == '{' || text[0] == '[') && jsontext.Value(text).IsValid()
@@ -74,7 +74,8 @@ func holdsJSON(text []byte) bool {
 func isBase64(text []byte) bool {
 	for _, c := range text {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', bytes.IndexByte([]byte("+/-_=\r\n"), c) >= 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case bytes.IndexByte([]byte("+/-_=\r\n"), c) >= 0:
 		default:
 			return false
 		}

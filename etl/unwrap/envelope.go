@@ -13,7 +13,8 @@ import (
 // members reads the members at the top of a JSON object, and reports whether the text is one object and nothing else.
 // name and value are valid during the call of see, which ends the reading with false.
 //
-// It is lenient with what is inside: a name that stands twice, or a lone surrogate, is for the event's decoder to refuse.
+// It is lenient with what is inside: a name that stands twice, or a lone surrogate, is for the event's decoder to
+// refuse.
 func members(body []byte, see func(name, value []byte) bool) bool {
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if d.PeekKind() != jsontext.KindBeginObject {

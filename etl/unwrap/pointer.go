@@ -8,9 +8,9 @@ import (
 	"cloakroom/dataset"
 )
 
-// The Java classes by which the extended client libraries mark a pointer: payloadoffloading 1 and 2, which the libraries of
-// other languages write, too, and the library's version 1. They set a message attribute besides, ExtendedPayloadSize or
-// SQSLargePayloadSize; the body tells a pointer well enough, so nobody needs to receive it.
+// The Java classes by which the extended client libraries mark a pointer: payloadoffloading 1 and 2, which the
+// libraries of other languages write, too, and the library's version 1. They set a message attribute besides,
+// ExtendedPayloadSize or SQSLargePayloadSize; the body tells a pointer well enough, so nobody needs to receive it.
 const (
 	pointerClass    = "software.amazon.payloadoffloading.PayloadS3Pointer"
 	oldPointerClass = "com.amazon.sqs.javamessaging.MessageS3Pointer"

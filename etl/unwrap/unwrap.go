@@ -27,7 +27,7 @@ type Kind string
 const (
 	SNS         Kind = "sns"         // a notification of SNS without raw delivery
 	EventBridge Kind = "eventbridge" // an event of EventBridge, of which detail is ours
-	S3          Kind = "s3"          // a pointer of the SQS extended client libraries to a body in S3, or the body itself
+	S3          Kind = "s3"          // a pointer of the SQS extended client libraries into S3, or the body itself
 	GzipBase64  Kind = "gzip+base64"
 	Base64      Kind = "base64"
 	JSON        Kind = "json" // a JSON string that holds JSON

@@ -130,8 +130,8 @@ func (c *checker) buckets(ctx context.Context, s *settings) {
 			case err == nil:
 				body.Close()
 			case errors.Is(err, objects.ErrDenied):
-				c.fail(f.named(fmt.Errorf("%w; allow s3:ListBucket, too: without it a body that is not there is held as long as "+
-					"one that is refused", err), len(feeds)))
+				c.fail(f.named(fmt.Errorf("%w; allow s3:ListBucket, too: without it a body that is not there is "+
+					"held as long as one that is refused", err), len(feeds)))
 			case objects.Outage(err):
 				c.fail(f.named(err, len(feeds)))
 			default:
@@ -140,7 +140,8 @@ func (c *checker) buckets(ctx context.Context, s *settings) {
 		}
 	}
 	if !s.deleteObjects {
-		c.warn("S3: the bodies of stored events stay there, in clear: set --s3-delete, or give the buckets a lifecycle rule")
+		c.warn("S3: the bodies of stored events stay there, in clear: set --s3-delete, or give the buckets a " +
+			"lifecycle rule")
 	}
 }
 

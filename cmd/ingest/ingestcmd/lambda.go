@@ -46,7 +46,8 @@ func serveLambda(cmd *cobra.Command, s *settings) error {
 	}
 	if s.deleteObjects {
 		// Lambda deletes the messages after the call, when nobody is left to delete objects.
-		return errors.New("a Lambda function keeps the objects in S3: unset --s3-delete, and give the bucket a lifecycle rule")
+		return errors.New("a Lambda function keeps the objects in S3: unset --s3-delete, and give the bucket a " +
+			"lifecycle rule")
 	}
 	handler := &function{cmd: cmd, settings: s, feeds: feeds, objects: store}
 	lambda.StartWithOptions(handler.handle, lambda.WithContext(cmd.Context()))
@@ -79,8 +80,8 @@ func (h *function) handle(ctx context.Context, event events.SQSEvent) (events.SQ
 	return answer, nil
 }
 
-// feedOf is what the settings say of the queue that a call's messages come from. All are from one queue: an event source
-// mapping has one.
+// feedOf is what the settings say of the queue that a call's messages come from. All are from one queue: an event
+// source mapping has one.
 func (h *function) feedOf(event events.SQSEvent) (*feed, error) {
 	if len(h.settings.queues) == 0 || len(event.Records) == 0 {
 		return &h.feeds[0], nil

@@ -47,8 +47,8 @@ func (s *settings) openQueues(ctx context.Context, feeds []feed, m *metrics.Metr
 	return all, nil
 }
 
-// reach asks each queue whether it is there. One that is not there, or not ours, is said now: a daemon would wait for it
-// without end. A daemon with several goes on with those that answer, since a restart must not stop them all.
+// reach asks each queue whether it is there. One that is not there, or not ours, is said now: a daemon would wait for
+// it without end. A daemon with several goes on with those that answer, since a restart must not stop them all.
 func (all openQueues) reach(ctx context.Context, daemon bool) error {
 	var failures []error
 	for _, q := range all {

@@ -126,7 +126,8 @@ func (s *settings) feeds() ([]feed, error) {
 		}
 	}
 	if s.maxHeld/len(s.queues) < leastHeld {
-		return nil, fmt.Errorf("--max-in-flight %d is less than %d for each of %d queues", s.maxHeld, leastHeld, len(s.queues))
+		return nil, fmt.Errorf("--max-in-flight %d is less than %d for each of %d queues", s.maxHeld, leastHeld,
+			len(s.queues))
 	}
 	var feeds []feed
 	for _, text := range s.queues {
@@ -186,7 +187,8 @@ func newWriter(ctx context.Context, v *keys.Vault, feeds []feed, caps keys.Caps)
 	var names []string
 	for _, f := range feeds {
 		if f.route != (etl.Route{}) {
-			// All datasets of the vault, also those that are applied later. What names none is the queue's own default's.
+			// All datasets of the vault, also those that are applied later. What names none is the queue's own
+			// default's.
 			standard := ""
 			if len(feeds) == 1 {
 				standard = f.dataset
@@ -284,19 +286,19 @@ func (f feed) where(of int) string {
 // queueFlags declares the queues and what their events are.
 func (s *settings) queueFlags(f cli.Flags) {
 	f.String(&s.queueURL, "queue-url", "", "URL of the SQS queue")
-	f.Each(&s.queues, "queue", "a queue, where there are several: URL KEY=VALUE…, with the keys dataset, route, unwrap and "+
-		"s3-buckets, which mean what the flags do; repeat it, or set semicolons between the queues", checkFeed)
-	f.String(&s.dataset, "dataset", "", "the events' dataset; empty: the vault's only one. With --route: the dataset of the "+
-		"rejections of events that name none; empty: the first by name")
-	f.Check(&s.route, "route", "how events of several datasets are told apart: member:NAME or attribute:NAME, whose value is "+
-		"the dataset's name", checkRoute)
-	f.List(&s.unwrap, "unwrap", "what the events are wrapped in: "+kindsHelp()+"; with commas, from the outermost in; empty: "+
-		"a message's body is the event", checkUnwrap)
+	f.Each(&s.queues, "queue", "a queue, where there are several: URL KEY=VALUE…, with the keys dataset, route, "+
+		"unwrap and s3-buckets, which mean what the flags do; repeat it, or set semicolons between the queues", checkFeed)
+	f.String(&s.dataset, "dataset", "", "the events' dataset; empty: the vault's only one. With --route: the dataset of "+
+		"the rejections of events that name none; empty: the first by name")
+	f.Check(&s.route, "route", "how events of several datasets are told apart: member:NAME or attribute:NAME, whose "+
+		"value is the dataset's name", checkRoute)
+	f.List(&s.unwrap, "unwrap", "what the events are wrapped in: "+kindsHelp()+"; with commas, from the outermost in; "+
+		"empty: a message's body is the event", checkUnwrap)
 	f.List(&s.buckets, "s3-buckets", "the buckets into which messages may point, with --unwrap s3 or auto", nil)
 	f.Size(&s.maxBody, "max-body", unwrap.DefaultMaxBody, cli.Between[int64](1<<10, 16<<20),
 		"most bytes that an unwrapped event may have")
-	f.Bool(&s.deleteObjects, "s3-delete", "delete the object in which an event lay, once its row is committed and its message "+
-		"deleted; else it stays in S3, in clear")
+	f.Bool(&s.deleteObjects, "s3-delete", "delete the object in which an event lay, once its row is committed and its "+
+		"message deleted; else it stays in S3, in clear")
 }
 
 func kindsHelp() string {
