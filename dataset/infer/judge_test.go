@@ -129,3 +129,17 @@ func TestOneOfThousandsIsFound(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// SNS puts the event as a text into its envelope: the draft says so, and seals what is personal in it.
+func TestEnvelopesAreSeen(t *testing.T) {
+	t.Parallel()
+	d := drafted(t, "Message", 20, `{"email":"ada@example.com"}`, `{"email":"grace@example.org"}`)
+	m := d.Members[0]
+	if !m.Sealed || !strings.Contains(fmt.Sprint(m.Notes), "20 of 20 values hold JSON within a text") ||
+		!strings.Contains(string(d.YAML), "unwrap") {
+		t.Errorf("%+v", m)
+	}
+	if d := drafted(t, "note", 20, "{a} and {b}", "plain"); strings.Contains(string(d.YAML), "unwrap") {
+		t.Errorf("no text of these is JSON:\n%s", d.YAML)
+	}
+}

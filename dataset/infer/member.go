@@ -82,6 +82,10 @@ func makeMember(n *node, events int64) *member {
 	if m.what != "" && m.Type != dataset.Version {
 		m.protect()
 	}
+	if in := n.hits[hitJSON]; in > 0 && 2*in >= n.meant() {
+		m.notes = append(m.notes, fmt.Sprintf("%d of %d values hold JSON within a text: if it is the event, and the rest its "+
+			"envelope, set unwrap for the queue and draft from what is inside", in, n.values()))
+	}
 	m.lost = m.unreadable()
 	if m.lost > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%d of %d values cannot be read as %s: they become NULL, and are counted",

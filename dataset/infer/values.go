@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // hit is a form that a value has, or holds.
@@ -30,6 +32,7 @@ const (
 	hitPlace // latitude and longitude
 	hitText  // four words or more
 	hitLong  // eight characters or more
+	hitJSON  // a JSON object within the text
 	hitsEnd
 )
 
@@ -77,6 +80,9 @@ func inspect(text string) (found hits) {
 	digits, others, at, colons, dots, spaces := look(text)
 	if utf8.RuneCountInString(text) >= 8 {
 		found.add(hitLong)
+	}
+	if len(text) > 2 && text[0] == '{' && jsontext.Value(text).IsValid() {
+		found.add(hitJSON)
 	}
 	if at > 0 {
 		if isEmail.MatchString(text) {
