@@ -178,10 +178,12 @@ func abuseRowLimit(t *testing.T) {
 
 func abuseQuota(t *testing.T) {
 	c := newFixture(t)
+	c.orders(t)
+	ingest(t, c.Env, fullOrder(), emptyOrder())
 	c.admin.MustExec(`UPDATE cloakroom.settings SET daily_quota = 5`)
 	var ids []uuid.UUID
-	for range 6 {
-		ids = append(ids, c.approved(t, params(nil))) // 2 rows each
+	for range 3 { // 2 rows each; one quota for all datasets
+		ids = append(ids, c.approved(t, params(func(a *recovery.RequestParams) { a.Dataset = "login" })), c.approved(t, ofOrders(nil)))
 	}
 	var mu sync.Mutex
 	var group sync.WaitGroup

@@ -97,6 +97,11 @@ func abusePlantedView(t *testing.T) {
 	db.MustExec(`CREATE TEMPORARY TABLE stage_rejections_login ()`)
 	_, err = db.Exec(load)
 	wantCode(t, err, pg.UntrustedStaging)
+	// Nor does what another dataset's staging() made serve.
+	c.orders(t)
+	db.MustExec(`SELECT cloakroom.stage('order')`)
+	_, err = db.Exec(load)
+	wantCode(t, err, pg.UntrustedStaging)
 }
 
 func abuseRowSecurity(t *testing.T) {

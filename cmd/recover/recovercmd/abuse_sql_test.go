@@ -15,13 +15,22 @@ import (
 
 func abuseDirectSQL(t *testing.T) {
 	c := newFixture(t)
-	id := c.approved(t, params(nil))
+	c.orders(t)
+	id := c.approved(t, params(func(a *recovery.RequestParams) { a.Dataset = "login" }))
 	tables := []string{
-		"cloakroom_data.user_logins", "cloakroom.datasets", "cloakroom.dataset_columns", "cloakroom.rejections", "cloakroom.data_keys", "cloakroom.index_keys", "cloakroom.settings", "cloakroom.requests",
+		"public.orders", "cloakroom.datasets", "cloakroom.dataset_columns", "cloakroom.rejections", "cloakroom.data_keys", "cloakroom.index_keys", "cloakroom.settings", "cloakroom.requests",
 		"cloakroom.approvals", "cloakroom.quotas", "cloakroom.audit_leaves", "cloakroom.audit_nodes", "cloakroom.checkpoints", "cloakroom.fence",
 		"public.user_logins", "public.user_logins_duplicates",
 	}
+	// The row tables of every dataset, and each of their partitions.
+	var rowTables []string
+	if err := c.admin.Select(&rowTables, `SELECT oid::regclass::text FROM pg_class
+		WHERE relnamespace = 'cloakroom_data'::regnamespace AND relkind IN ('r', 'p')`); err != nil || len(rowTables) < 10 {
+		t.Fatalf("%d row tables and partitions (%v)", len(rowTables), err)
+	}
+	tables = append(tables, rowTables...)
 	statements := []string{
+		`SELECT cloakroom.stage('order')`, `SELECT cloakroom.scan_rows('order', current_date, now(), '` + id.String() + `', '{}', 10)`,
 		`SET ROLE cloakroom_owner`, `SET ROLE postgres`, `SET SESSION AUTHORIZATION postgres`, `SET ROLE cloakroom_analyst`,
 		`CREATE SCHEMA mine`, `CREATE TABLE cloakroom.mine ()`, `CREATE TEMPORARY TABLE mine ()`,
 		`SELECT cloakroom.append_leaf('opened')`, `SELECT cloakroom.append_node_hashes(0, 'x')`, `SELECT cloakroom.spend_quota(-1000)`,
