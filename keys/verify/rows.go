@@ -154,7 +154,8 @@ func newRowChecker(w *datasetChecker) (*rowChecker, error) {
 
 // failure is one of a row.
 func (c *rowChecker) failure(r *keys.Row, field, problem string) Failure {
-	return Failure{Dataset: c.dataset.Name, RowID: r.ID.String(), Field: field, Problem: problem}
+	return Failure{Dataset: c.dataset.Name, RowID: r.ID.String(), Date: r.Date.Format(time.DateOnly), Field: field,
+		Problem: problem}
 }
 
 // check says what is wrong with a row. The error is an outage, never damage.

@@ -28,7 +28,8 @@ type Options struct {
 // Failure is one thing that is wrong. It holds no value of any row.
 type Failure struct {
 	Dataset string `json:"dataset,omitempty"`
-	RowID   string `json:"row_id,omitempty"` // of a rejection, its message's id
+	RowID   string `json:"row_id,omitempty"`      // of a rejection, its message's id
+	Date    string `json:"create_date,omitempty"` // of a row: with it the row is found, recover request --row --from --to
 	Key     string `json:"key,omitempty"`
 	Part    string `json:"part,omitempty"` // of the schema
 	Field   string `json:"field,omitempty"`

@@ -74,6 +74,9 @@ func printVerification(w io.Writer, r *verify.Report) {
 		if f.Dataset != "" {
 			what = f.Dataset + " " + what
 		}
+		if f.Date != "" {
+			what += " of " + f.Date
+		}
 		if f.Field != "" {
 			what += " " + f.Field
 		}
