@@ -99,7 +99,7 @@ func readings(v *twoDatasets) {
 			`SELECT cloakroom.purge_replaced_keys()`,
 			`SELECT * FROM cloakroom.rotation_running('shred')`, `SELECT * FROM cloakroom.policy()`,
 			`SELECT cloakroom.quarantine_rows('reseal', 'order', true, ARRAY[gen_random_uuid()], ARRAY[now()], '{1}', '{no}')`,
-			`SELECT * FROM cloakroom.quarantined('reseal')`,
+			`SELECT * FROM cloakroom.quarantined('reseal')`, `SELECT cloakroom.renew_statistics('order')`,
 		},
 		"auditor": {
 			`SELECT * FROM cloakroom.rejection_counts()`, `SELECT * FROM cloakroom.rejection_list(NULL, 10, 'order')`,

@@ -108,6 +108,61 @@ func TestShredGoesOn(t *testing.T) {
 	}
 }
 
+// statistics are the rows of a table's statistics that hold a value.
+func (s *fixture) statistics(t *testing.T, value string) int {
+	t.Helper()
+	return s.count(t, `SELECT count(*) FROM pg_stats WHERE schemaname = 'cloakroom_data'
+		AND strpos(concat(most_common_vals::text, histogram_bounds::text), $1) > 0`, value)
+}
+
+// What is erased is not kept by the planner's statistics, of which autovacuum never gathers those of a parent again.
+func TestErasedLeavesTheStatistics(t *testing.T) {
+	t.Parallel()
+	for name, erase := range map[string]func(*testing.T, *fixture) error{
+		"forget": func(t *testing.T, s *fixture) error {
+			request, err := rotation.RequestForget(t.Context(), s.vault, "user-7", "DSAR-1", "they asked")
+			if err != nil {
+				return err
+			}
+			s.approve(t, "ann", request)
+			s.approve(t, "ben", request)
+			_, _, err = rotation.Forget(t.Context(), s.vault, request, rotation.Options{})
+			return err
+		},
+		"shred": func(t *testing.T, s *fixture) error {
+			before := keys.MonthOf(etltest.Today()).AddDate(0, 1, 0)
+			s.allowShred(t, before)
+			_, err := rotation.Shred(t.Context(), s.vault, before, rotation.Options{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newFixture(t, 10)
+			var erased []string
+			s.count(t, `SELECT 1`)
+			s.super.MustExec(`ANALYZE cloakroom_data.user_logins`)
+			if err := s.super.Select(&erased, `SELECT unnest(ARRAY[masked_ip_v1, masked_device_id_v1, encode(sealed_ip, 'hex'), encode(sealed_device_id, 'hex')])
+				FROM cloakroom_data.user_logins WHERE user_id = 'user-7'`); err != nil || len(erased) != 4 {
+				t.Fatal(erased, err)
+			}
+			for _, value := range erased {
+				if s.statistics(t, value) == 0 {
+					t.Fatalf("%s is in no statistics before", value)
+				}
+			}
+			if err := erase(t, s); err != nil {
+				t.Fatal(err)
+			}
+			for _, value := range erased {
+				if n := s.statistics(t, value); n > 0 {
+					t.Errorf("%d statistics hold %s", n, value)
+				}
+			}
+		})
+	}
+}
+
 func TestForget(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t, 50)

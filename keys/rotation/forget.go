@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -63,6 +65,9 @@ func Forget(ctx context.Context, v *keys.Vault, request uuid.UUID, o Options) (C
 			if err := j.forgetOnce(ctx, request, r); err != nil {
 				return err
 			}
+			if err := j.renewStatistics(ctx); err != nil {
+				return err
+			}
 			var finished struct {
 				Left int64   `db:"left_over"`
 				Text *string `db:"certificate"`
@@ -111,6 +116,25 @@ func (j *job) forgetPart(ctx context.Context, request uuid.UUID, dataset, part a
 	return n, err
 }
 
+// renewStatistics takes what was erased out of the planner's statistics. It reads a sample of every partition, for which a
+// statement of this login may have no time: then the operator is told, and what was erased stays erased.
+func (j *job) renewStatistics(ctx context.Context) error {
+	for _, name := range slices.Sorted(maps.Keys(j.datasets)) {
+		if j.o.Dataset != "" && j.o.Dataset != name {
+			continue
+		}
+		err := j.ddl(ctx, "gathering statistics again", `SELECT cloakroom.renew_statistics($1)`, name)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			j.o.Log.Warn("statistics of the rows still hold values that were erased: run ANALYZE on the row table",
+				"dataset", name, "error", err)
+		}
+	}
+	return nil
+}
+
 // errDryRun rolls a transaction back.
 var errDryRun = errors.New("a dry run")
 
@@ -142,6 +166,9 @@ func ReplayForget(ctx context.Context, v *keys.Vault, bundle io.Reader, o Option
 		}
 		if err := lines.Err(); err != nil {
 			return fmt.Errorf("reading the bundle: %w", err)
+		}
+		if r.Cleared > 0 && !o.DryRun {
+			return j.renewStatistics(ctx)
 		}
 		return nil
 	})

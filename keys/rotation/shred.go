@@ -114,6 +114,9 @@ func (j *job) shred(ctx context.Context, before time.Time, r *Report) (time.Time
 		return left, err
 	})
 	r.Cleared += changed["clear"]
+	if err == nil {
+		err = j.renewStatistics(ctx)
+	}
 	return begun.Before, err
 }
 

@@ -160,6 +160,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION cloakroom.erasable(text) IS 'the condition that a row u of a dataset has something to erase';
 
+CREATE OR REPLACE FUNCTION cloakroom.renew_statistics(p_dataset text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+BEGIN
+  -- Statistics hold values of rows: what is revealed, tokens, sealed values as they were. Autovacuum gathers those of
+  -- partitions again when many rows changed, and those of the parent never.
+  EXECUTE format('ANALYZE %s', cloakroom.row_table((cloakroom.dataset_of(p_dataset)).name));
+END $$;
+COMMENT ON FUNCTION cloakroom.renew_statistics(text) IS
+  'gathers the statistics of a dataset''s rows again: after erasing, they hold what was erased';
+GRANT EXECUTE ON FUNCTION cloakroom.renew_statistics(text) TO cloakroom_rotator;
+
 CREATE OR REPLACE FUNCTION cloakroom.subject_of(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   -- format refuses a NULL identifier.
