@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"cloakroom/crypto/envelope"
+	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/keys/rotation"
 )
@@ -410,4 +411,29 @@ func TestRejectionKeepsItsDataset(t *testing.T) {
 			t.Errorf("%d rejections of another dataset were sealed under a key of %s (%v)", changed, name, err)
 		}
 	}
+}
+
+// While a change seals rows of any month, an ingest login gets no key of a month that has none: infinity would end every
+// list of keys, and with it shredding.
+func TestKeysAreOfMonthsThatHaveRows(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, 1)
+	change := g.begin(t, with(t, noteInClear, noteSealed))
+	g.until(t, change, "fill")
+	ingest := g.Pool(t, g.As(t, "ingester", "ingest"))
+	for _, month := range []string{"infinity", "-infinity", "0001-01-01 BC", "9999-01-01", "1900-01-01"} {
+		var id int
+		if err := ingest.Get(&id, `SELECT cloakroom.reserve_data_key()`); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ingest.Exec(`SELECT cloakroom.register_data_key($1, 'visit', $2::date, k.kek_id, repeat('w', 64)::bytea, repeat('x', 16)::bytea)
+			FROM cloakroom.live_index_keys() AS k`, id, month)
+		if pg.Code(err) != pg.StaleEpoch {
+			t.Errorf("%s: %v", month, err)
+		}
+	}
+	if _, err := g.vault.DataKeys(t.Context()); err != nil {
+		t.Error(err)
+	}
+	g.finish(t)
 }

@@ -45,9 +45,12 @@ BEGIN
   IF p_month NOT BETWEEN date_trunc('month', now() - make_interval(days => p.days_back + 1))
                      AND date_trunc('month', now() + make_interval(days => p.days_ahead + 1))
      AND NOT EXISTS (SELECT FROM cloakroom.data_keys k WHERE k.month = p_month)
-     -- What was in clear is being sealed, of any month.
-     AND NOT EXISTS (SELECT FROM cloakroom.rotations r WHERE r.step = 'evolve' AND r.state = 'running'
-       AND r.dataset = p_dataset) THEN
+     -- What was in clear is being sealed, of any month that has a partition. No other date: infinity would be a month
+     -- that no program can list, for good.
+     AND NOT EXISTS (
+       SELECT FROM cloakroom.rotations r CROSS JOIN LATERAL cloakroom.partitions(r.dataset) AS t
+        WHERE r.step = 'evolve' AND r.state = 'running' AND r.dataset = p_dataset
+          AND date_trunc('month', t.from_date::timestamp) = p_month) THEN
     -- The writer's policy is out of date, or its clock differs: on CR001 it reads the policy and judges its events
     -- again.
     RAISE EXCEPTION 'no event of % may be stored now', to_char(p_month, 'YYYY-MM') USING ERRCODE = 'CR001',
