@@ -25,13 +25,13 @@ func TestGrantRefuses(t *testing.T) {
 		{"a group", "cloakroom_auditor", "ingest", "a group, not a login"},
 		{"a superuser", env.Server().SuperUser(), "ingest", "is a superuser"},
 	} {
-		if _, err := keys.Grant(t.Context(), admin, c.login, c.role, 0); err == nil || !strings.Contains(err.Error(),
+		if _, err := keys.Grant(t.Context(), admin, c.login, c.role, keys.GrantOptions{}); err == nil || !strings.Contains(err.Error(),
 			c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
 	env.As(t, "owning", "owner")
-	if _, err := keys.Grant(t.Context(), admin, env.Role("owning"), "analyst", 0); err == nil || !strings.Contains(err.Error(), "member of cloakroom_owner") {
+	if _, err := keys.Grant(t.Context(), admin, env.Role("owning"), "analyst", keys.GrantOptions{}); err == nil || !strings.Contains(err.Error(), "member of cloakroom_owner") {
 		t.Errorf("to an owner: %v", err)
 	}
 }
@@ -51,10 +51,10 @@ func TestGrantKeepsIndexKeyAndTokensApart(t *testing.T) {
 			n++
 			login := fmt.Sprintf("l%d", n)
 			env.As(t, login)
-			if _, err := keys.Grant(t.Context(), env.URL(""), env.Role(login), first, 0); err != nil {
+			if _, err := keys.Grant(t.Context(), env.URL(""), env.Role(login), first, keys.GrantOptions{}); err != nil {
 				t.Fatalf("%s first: %v", first, err)
 			}
-			_, err := keys.Grant(t.Context(), env.URL(""), env.Role(login), second, 0)
+			_, err := keys.Grant(t.Context(), env.URL(""), env.Role(login), second, keys.GrantOptions{})
 			want := first == "analyst" && apart[second] || second == "analyst" && apart[first] ||
 				first == "witness" && watched[second] || second == "witness" && watched[first] ||
 				first == "approver" && asks[second] || second == "approver" && asks[first]
@@ -69,7 +69,7 @@ func TestGrantKeepsIndexKeyAndTokensApart(t *testing.T) {
 	db := env.Open(t, "")
 	db.MustExec(fmt.Sprintf(`GRANT cloakroom_ingest TO %q; GRANT %q TO %q`, env.Role("group"), env.Role("group"),
 		env.Role("member")))
-	if _, err := keys.Grant(t.Context(), env.URL(""), env.Role("member"), "analyst", 0); err == nil {
+	if _, err := keys.Grant(t.Context(), env.URL(""), env.Role("member"), "analyst", keys.GrantOptions{}); err == nil {
 		t.Error("a login that holds ingest through a group became an analyst")
 	}
 }

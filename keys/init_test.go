@@ -160,7 +160,7 @@ func TestInitWithoutSuperuser(t *testing.T) {
 		}
 	}
 	c.admin.MustExec(`CREATE ROLE alice LOGIN`)
-	if _, err := keys.Grant(t.Context(), url, "alice", "ingest", 0); err != nil {
+	if _, err := keys.Grant(t.Context(), url, "alice", "ingest", keys.GrantOptions{}); err != nil {
 		t.Errorf("granting: %v", err)
 	}
 	v := &keys.Vault{DB: sqlx.MustConnect("postgres", c.URL("alice", "app")), KEK: set}

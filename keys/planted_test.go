@@ -39,7 +39,7 @@ func TestPlantedFunctionsAreNotUsed(t *testing.T) {
 		t.Errorf("%d objects of the schema depend on functions planted in public", bound)
 	}
 	db.Login(t, "somebody", "cloakroom_approver")
-	if _, err := keys.Grant(t.Context(), db.URL(""), db.Role("somebody"), "ingest", 0); err != nil {
+	if _, err := keys.Grant(t.Context(), db.URL(""), db.Role("somebody"), "ingest", keys.GrantOptions{}); err != nil {
 		t.Errorf("granting: %v", err)
 	}
 }

@@ -30,6 +30,7 @@ type Policy struct {
 	RequestsPerHour      int            `db:"requests_per_hour" json:"requests_per_hour"`
 	KeyRegistrations     int            `db:"key_registrations" json:"key_registrations"`
 	ShredBefore          *time.Time     `db:"shred_before" json:"shred_before"` // nil: no month may be shredded
+	ApprovalGroups       pq.StringArray `db:"approval_groups" json:"approval_groups"`
 }
 
 // ReadPolicy reads the vault's policy.

@@ -68,6 +68,10 @@ type Details struct {
 	// People is how many people those rows are of; nil where the dataset does not say whose a row is.
 	People     *int64 `db:"people" json:"people"`
 	IntentLeaf *int64 `db:"intent_leaf" json:"intent_leaf"`
+
+	RequesterGroup *string        `db:"requester_group" json:"requester_group"` // nil: none
+	ApproverGroups pq.StringArray `db:"approver_groups" json:"approver_groups"` // of ApprovedBy, then; empty: none
+	Missing        *string        `db:"missing" json:"missing"`                 // of approvals that count, in words
 }
 
 // hexBytes print in hexadecimal.

@@ -33,6 +33,7 @@ type Report struct {
 	BreakGlass    []BreakGlass      `json:"breakglass"`
 	PolicyChanges []PolicyChange    `json:"policy_changes"`
 	Grants        []GrantChange     `json:"grants"`       // roles given and taken, from the log
+	Logins        []LoginChange     `json:"logins"`       // groups and AWS principals of logins
 	ByHand        []keys.Holder     `json:"held_by_hand"` // held now, and never granted through the log
 	Keys          []KeyAge          `json:"keys"`
 	Rotation      []auditlog.Leaf   `json:"rotation"`   // leaves about the vault's keys
@@ -49,7 +50,7 @@ type Opening struct {
 	Began      time.Time  `json:"began"`
 	Ended      *time.Time `json:"ended"` // nil: no outcome
 	Requester  string     `json:"requester"`
-	Approvers  []string   `json:"approvers"` // none: break-glass, or a policy without approvals
+	Approvers  []string   `json:"approvers"` // each with its group; none: break-glass, or a policy without approvals
 	Purpose    string     `json:"purpose"`
 	Ticket     string     `json:"ticket"`
 	Dataset    string     `json:"dataset"`
@@ -78,6 +79,12 @@ type GrantChange struct {
 	Actor string    `json:"actor"`
 	Act   string    `json:"act"` // grant, revoke
 	What  string    `json:"what"`
+}
+
+// LoginChange is a change of what the vault knows of a login beside its roles.
+type LoginChange struct {
+	What string `json:"what"` // group, principal
+	PolicyChange
 }
 
 // LogState says whether the log verifies, and how much of it checkpoints cover.
@@ -128,8 +135,9 @@ type KeyAge struct {
 func newReport(from, to time.Time) *Report {
 	return &Report{
 		From: from, To: to, Purposes: map[string]*Tally{}, People: map[string]*Tally{},
-		Openings: []*Opening{}, Unfinished: []string{}, BreakGlass: []BreakGlass{}, PolicyChanges: []PolicyChange{}, Grants: []GrantChange{}, ByHand: []keys.Holder{},
-		Keys: []KeyAge{}, Rotation: []auditlog.Leaf{}, ClockBack: []int64{},
+		Openings: []*Opening{}, Unfinished: []string{}, BreakGlass: []BreakGlass{}, PolicyChanges: []PolicyChange{}, Grants: []GrantChange{}, Logins: []LoginChange{},
+		ByHand: []keys.Holder{},
+		Keys:   []KeyAge{}, Rotation: []auditlog.Leaf{}, ClockBack: []int64{},
 		openings: map[string]*Opening{}, approvers: map[string][]string{},
 	}
 }
@@ -204,7 +212,11 @@ func (r *Report) add(l auditlog.Leaf) {
 	request := text(l.Request)
 	switch l.Type {
 	case "approve":
-		r.approvers[request] = append(r.approvers[request], l.Actor)
+		approver := l.Actor
+		if group, ok := strings.CutPrefix(text(l.Result), "of group "); ok {
+			approver += " (" + group + ")"
+		}
+		r.approvers[request] = append(r.approvers[request], approver)
 	case "intent":
 		r.addIntent(request, l)
 	case "opened", "failed":
@@ -251,8 +263,8 @@ func number(n *int64) int64 {
 	return *n
 }
 
-// PolicyChangeOf reads a leaf of type policy: its field is the setting's name, its result the old and
-// the new value in JSON.
+// PolicyChangeOf reads a leaf of type policy, group or principal: its fields are the setting's name, or login and
+// role, its result the old and the new value in JSON.
 func PolicyChangeOf(l auditlog.Leaf) PolicyChange {
 	change := PolicyChange{Leaf: l.Seq, At: l.TS, Actor: l.Actor, Name: strings.Join(l.Fields, ",")}
 	var values struct{ Old, New *string }
@@ -301,6 +313,8 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 		r.PolicyChanges = append(r.PolicyChanges, PolicyChangeOf(l))
 	case "grant", "revoke":
 		r.Grants = append(r.Grants, GrantChange{Leaf: l.Seq, At: l.TS, Actor: l.Actor, Act: l.Type, What: text(l.Result)})
+	case "group", "principal":
+		r.Logins = append(r.Logins, LoginChange{What: l.Type, PolicyChange: PolicyChangeOf(l)})
 	case "expire", "review", "checkpoint":
 	default:
 		r.Rotation = append(r.Rotation, l)

@@ -23,12 +23,12 @@ var schemaFiles embed.FS
 
 // apiNumber tells versions of api/ apart: keys init of a program with a lower number refuses. Raise it with each
 // change of api/; TestAPINumber fails if that was forgotten.
-const apiNumber = 45
+const apiNumber = 46
 
 // topics are the files of api/, in the order in which they are applied and printed. A function of language SQL must
 // come after those that it calls.
 var topics = []string{
-	"guards", "audit", "grants", "keks", "vault", "rows", "datasets", "datakeys", "load", "sources", "rejections",
+	"guards", "audit", "groups", "grants", "keks", "vault", "rows", "datasets", "datakeys", "load", "sources", "rejections",
 	"select", "request", "decide", "open", "passes", "reseal", "reindex", "reindex_indexes", "reindex_swap",
 	"leakage", "leakage_counts", "evolve", "evolve_rows", "evolve_gate", "rewrap", "shred", "forget", "verify",
 }

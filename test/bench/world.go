@@ -147,7 +147,7 @@ func (w *world) login(ctx context.Context, d *database, login, role string) (*ke
 	if _, err := d.admin.ExecContext(ctx, `DO $$ BEGIN CREATE ROLE `+login+` LOGIN; EXCEPTION WHEN duplicate_object THEN END $$`); err != nil {
 		return nil, err
 	}
-	if _, err := keys.Grant(ctx, d.url, login, role, 0); err != nil {
+	if _, err := keys.Grant(ctx, d.url, login, role, keys.GrantOptions{}); err != nil {
 		return nil, err
 	}
 	pool, err := pg.Open(pg.Config{URL: w.server.URL(login, d.name)})

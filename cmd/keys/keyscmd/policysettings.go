@@ -1,6 +1,7 @@
 package keyscmd
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,14 +47,41 @@ const day = 24 * time.Hour
 // policySettings are all settings, in the order of policy show. The ranges are narrower than the
 // table's CHECKs: what is outside them is a slip of the hand.
 var policySettings = []policySetting{
-	count("approvals", "people other than the requester who must approve a request", 0, 2,
-		func(p keys.Policy) int { return p.Approvals },
-		func(n int) string {
-			if n == 0 {
-				return "every auditor then opens values alone, with nobody's approval"
+	{
+		name: "approvals", help: "people other than the requester who must approve a request", want: "1, 2 or none",
+		parse: func(text string) (policyValue, error) {
+			switch text {
+			case "none": // by name: a bare 0 may be a slip of the hand, and gives everything away
+				return stored("none", "none", "every auditor then opens values alone, with nobody's approval"), nil
+			case "1", "2":
+				return stored(text, text, ""), nil
 			}
-			return ""
-		}),
+			return policyValue{}, errors.New("out of range")
+		},
+		show: func(p keys.Policy) string {
+			if p.Approvals == 0 {
+				return "none"
+			}
+			return strconv.Itoa(p.Approvals)
+		},
+	},
+	{
+		name: "approval_groups", help: "groups of which each must approve a request (keys grant --group)",
+		want: "up to five groups with commas between, or - for none",
+		parse: func(text string) (policyValue, error) {
+			if text == "-" {
+				return stored("-", "{}", "people of one group may then approve alone"), nil
+			}
+			names := strings.Split(strings.ReplaceAll(text, " ", ""), ",")
+			for i, name := range names {
+				if !groupForm.MatchString(name) || slices.Contains(names[:i], name) || len(names) > 5 {
+					return policyValue{}, errors.New("not a list of groups")
+				}
+			}
+			return stored(strings.Join(names, ","), "{"+strings.Join(names, ",")+"}", ""), nil
+		},
+		show: func(p keys.Policy) string { return cmp.Or(strings.Join(p.ApprovalGroups, ","), "-") },
+	},
 	count("row_limit", "most rows that one request may open", 1, 1_000_000, func(p keys.Policy) int { return p.RowLimit },
 		above(100_000, "one request then opens that many people's values")),
 	duration("request_lifetime", "how long a request may be approved and opened", time.Minute, 365*day,

@@ -130,7 +130,7 @@ func abuseSilentGrant(t *testing.T) {
 	c := newFixture(t)
 	c.As(t, "mallory")
 	mallory := c.Role("mallory")
-	limit, err := keys.Grant(t.Context(), c.URL(""), mallory, "auditor", 0)
+	limit, err := keys.Grant(t.Context(), c.URL(""), mallory, "auditor", keys.GrantOptions{})
 	if err != nil || limit != 10 {
 		t.Fatalf("a limit of %d connections (%v), want 10", limit, err)
 	}
@@ -185,10 +185,10 @@ func abuseAuditorWhoApproves(t *testing.T) {
 	for _, pair := range [][2]string{{"auditor", "approver"}, {"approver", "auditor"}, {"breakglass", "approver"}} {
 		login := strings.Join(pair[:], "_")
 		c.As(t, login)
-		if _, err := keys.Grant(t.Context(), c.URL(""), c.Role(login), pair[0], 0); err != nil {
+		if _, err := keys.Grant(t.Context(), c.URL(""), c.Role(login), pair[0], keys.GrantOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keys.Grant(t.Context(), c.URL(""), c.Role(login), pair[1], 0); pg.Code(err) != pg.NotAllowedByVault {
+		if _, err := keys.Grant(t.Context(), c.URL(""), c.Role(login), pair[1], keys.GrantOptions{}); pg.Code(err) != pg.NotAllowedByVault {
 			t.Errorf("%s after %s: %v", pair[1], pair[0], err)
 		}
 	}

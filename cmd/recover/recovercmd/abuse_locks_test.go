@@ -18,7 +18,7 @@ func abuseConnections(t *testing.T) {
 		wantCode(t, err, "42501")
 	}
 	url := c.As(t, "mallory")
-	if _, err := keys.Grant(t.Context(), c.URL(""), c.Role("mallory"), "auditor", 0); err != nil {
+	if _, err := keys.Grant(t.Context(), c.URL(""), c.Role("mallory"), "auditor", keys.GrantOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sqlx.Open("postgres", url)

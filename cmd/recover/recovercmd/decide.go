@@ -45,7 +45,11 @@ requester.`,
 			}
 			switch {
 			case state != "approved":
-				cli.Note(cmd, "approved; the policy wants another approval by somebody else")
+				note := "approved; the policy wants another approval by somebody else"
+				if d, err := c.Show(ctx, id); err == nil && d.Missing != nil {
+					note += " (" + *d.Missing + ")"
+				}
+				cli.Note(cmd, "%s", note)
 			case d.Purpose == recovery.PurposeForget:
 				cli.Note(cmd, "approved: keys forget --request %s --yes-destroy does it, until %s",
 					id, cli.Time(d.ExpiresAt))

@@ -138,6 +138,10 @@ func printReport(w io.Writer, r *recovery.Report) error {
 	for _, g := range r.Grants {
 		cli.Printf(w, "%-11s %s by %s at %s, leaf %d\n", g.Act, g.What, g.Actor, cli.Time(g.At), g.Leaf)
 	}
+	for _, c := range r.Logins {
+		cli.Printf(w, "%-11s of %s from %s to %s by %s at %s, leaf %d\n",
+			c.What, c.Name, setting(c.Old), setting(c.New), c.Actor, cli.Time(c.At), c.Leaf)
+	}
 	for _, h := range r.ByHand {
 		if h.Role == "superuser" {
 			cli.Printf(w, "superuser   %s holds every role\n", h.Login)

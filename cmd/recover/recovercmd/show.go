@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,11 @@ func printDetails(w io.Writer, d *recovery.Details) {
 	if d.BreakGlass {
 		line("", "BREAK-GLASS: opened without approval; "+reviewed(d))
 	}
-	line("requester", d.Requester)
+	requester := d.Requester
+	if d.RequesterGroup != nil {
+		requester += " (" + *d.RequesterGroup + ")"
+	}
+	line("requester", requester)
 	line("purpose", d.Purpose)
 	line("ticket", d.Ticket)
 	if d.Reason == nil {
@@ -75,8 +80,11 @@ func printDetails(w io.Writer, d *recovery.Details) {
 	}
 	line("made", cli.Time(d.CreatedAt))
 	line("expires", cli.Time(d.ExpiresAt))
-	approvals := fmt.Sprintf("%d of %d %s", len(d.ApprovedBy), d.ApprovalsNeeded, people(d.ApprovedBy))
+	approvals := fmt.Sprintf("%d of %d %s", len(d.ApprovedBy), d.ApprovalsNeeded, approvers(d))
 	line("approvals", strings.TrimSpace(approvals))
+	if d.Missing != nil {
+		line("missing", *d.Missing)
+	}
 	if len(d.DeniedBy) > 0 {
 		line("denied by", people(d.DeniedBy))
 	}
@@ -91,6 +99,17 @@ func printDetails(w io.Writer, d *recovery.Details) {
 		line("result", *d.Result)
 	}
 	line("digest", d.Digest.String())
+}
+
+// approvers names who approved, each with the group in which they did.
+func approvers(d *recovery.Details) string {
+	names := slices.Clone([]string(d.ApprovedBy))
+	for i, group := range d.ApproverGroups {
+		if group != "" && i < len(names) {
+			names[i] += " (" + group + ")"
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // printDestruction says what a request to forget destroys. It opens nothing, so it has no limit.

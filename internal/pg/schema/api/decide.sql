@@ -24,20 +24,24 @@ RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   r cloakroom.requests := cloakroom.lock_undecided(p_request);
-  needed integer;
+  objection text := cloakroom.approval_objection(r.requester, session_user);
 BEGIN
   PERFORM cloakroom.require_durable_commit();
   IF p_digest IS DISTINCT FROM cloakroom.request_digest(r) THEN
     RAISE EXCEPTION 'this is not the request that was shown'
       USING ERRCODE = 'CR010', HINT = 'Look at it again: recover show.';
+  ELSIF objection IS NOT NULL THEN
+    RAISE EXCEPTION '%', objection USING ERRCODE = 'CR010', HINT = 'Ask another approver; keys grants lists groups.';
   END IF;
-  INSERT INTO cloakroom.approvals (request, approved, digest, at) VALUES (r.id, true, p_digest, cloakroom.vault_time())
-    ON CONFLICT DO NOTHING;
+  -- Whose group has changed since may approve once more.
+  INSERT INTO cloakroom.approvals AS a (request, approved, digest, at, approver_group)
+    VALUES (r.id, true, p_digest, cloakroom.vault_time(), cloakroom.group_of(session_user))
+    ON CONFLICT (request, approver) DO UPDATE SET at = excluded.at, approver_group = excluded.approver_group
+      WHERE a.approver_group IS DISTINCT FROM excluded.approver_group;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'you have approved this request already' USING ERRCODE = 'CR010', HINT = 'It needs another person.';
   END IF;
-  SELECT CASE WHEN r.purpose = 'forget' THEN 2 ELSE approvals END INTO STRICT needed FROM cloakroom.settings;
-  IF (SELECT count(*) FROM cloakroom.approvals WHERE request = r.id AND approved) >= needed THEN
+  IF cloakroom.approvals_missing(r) IS NULL THEN
     r.state := 'approved';
     UPDATE cloakroom.requests SET state = r.state WHERE id = r.id;
   END IF;
@@ -45,7 +49,7 @@ BEGIN
     p_purpose => r.purpose,
     p_ticket => r.ticket, p_reason_commit => r.reason_commit, p_query_commit => r.query_commit,
     p_dataset => r.dataset, p_fields => r.fields,
-    p_rows => r.row_limit::bigint);
+    p_rows => r.row_limit::bigint, p_result => 'of group ' || cloakroom.group_of(session_user));
   RETURN r.state;
 END $$;
 COMMENT ON FUNCTION cloakroom.approve(uuid, bytea, text) IS

@@ -10,6 +10,7 @@ BEGIN
   PERFORM cloakroom.require_read_committed();
   PERFORM cloakroom.require_durable_commit();
   PERFORM cloakroom.count_act('request');
+  PERFORM cloakroom.require_requester_group();
   IF coalesce(p_subject, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(p_reason, '') = '' THEN
     RAISE EXCEPTION 'to forget needs a person, a ticket and a reason' USING ERRCODE = 'CR012';
   END IF;
@@ -71,8 +72,7 @@ BEGIN
       USING ERRCODE = 'CR013', HINT = 'keys forget --user ID --ticket T --reason R makes one.';
   END IF;
   state := r.state;
-  SELECT count(*) INTO approvals FROM cloakroom.approvals a
-   WHERE a.request = r.id AND a.approved AND a.approver <> r.requester AND a.digest = cloakroom.request_digest(r);
+  SELECT count(*) INTO approvals FROM cloakroom.counted_approvals(r);
   SELECT c.rows, c.rejections INTO rows, rejections FROM cloakroom.count_person(r.by_subject) AS c;
 END $$;
 COMMENT ON FUNCTION cloakroom.forget_plan(uuid) IS 'how far a request to forget has come, and what it would clear';
@@ -93,10 +93,8 @@ BEGIN
   ELSIF r.state <> 'approved' OR r.expires_at <= cloakroom.vault_time() THEN
     RAISE EXCEPTION 'the request is %, not approved, or has expired', r.state USING ERRCODE = 'CR010',
       HINT = 'Two people other than the requester approve it: recover approve.';
-  ELSIF (SELECT count(*) FROM cloakroom.approvals a
-          WHERE a.request = r.id AND a.approved AND a.approver <> r.requester
-            AND a.digest = cloakroom.request_digest(r)) < 2 THEN
-    RAISE EXCEPTION 'the request has fewer than two approvals'
+  ELSIF cloakroom.approvals_missing(r) IS NOT NULL THEN
+    RAISE EXCEPTION 'the request has too few approvals: %', cloakroom.approvals_missing(r)
       USING ERRCODE = 'CR010', HINT = 'Two people other than the requester approve it: recover approve.';
   END IF;
   r.intent_leaf := cloakroom.append_leaf('forget', p_request => r.id, p_purpose => r.purpose, p_ticket => r.ticket,

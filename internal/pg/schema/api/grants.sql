@@ -66,25 +66,54 @@ END $$;
 COMMENT ON FUNCTION cloakroom.require_grantable(name, text) IS
   'refuses a login that may not get a role: no login, a superuser, or one that holds a role kept apart from it';
 
-CREATE OR REPLACE FUNCTION cloakroom.log_grant(p_act text, p_login name, p_role text, p_result text) RETURNS void
+CREATE OR REPLACE FUNCTION cloakroom.log_grant(
+  p_act text, p_login name, p_role text, p_result text, p_group text, p_principal text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   caller text := current_setting('role');
+  old_group text;
+  old_principal text;
 BEGIN
   -- GRANT takes the login's own rights, the vault's tables the owner's.
   PERFORM set_config('role', 'cloakroom_owner', true);
-  DELETE FROM cloakroom.grants WHERE login = p_login AND role = p_role;
+  old_group := cloakroom.group_of(p_login);
+  DELETE FROM cloakroom.grants WHERE login = p_login AND role = p_role RETURNING principal INTO old_principal;
   IF p_act = 'grant' THEN
-    INSERT INTO cloakroom.grants (login, role) VALUES (p_login, p_role);
+    p_group := nullif(coalesce(p_group, old_group), '-');
+    p_principal := nullif(coalesce(p_principal, old_principal), '-');
+    -- Calls to KMS by a principal of two people would be explained by either, those of a daemon by no entry.
+    IF EXISTS (SELECT FROM cloakroom.grants g WHERE g.principal = p_principal AND g.login <> p_login
+                  AND (g.role IN ('auditor', 'breakglass') OR p_role IN ('auditor', 'breakglass'))) THEN
+      RAISE EXCEPTION 'another login has this principal already' USING ERRCODE = 'CR013',
+        HINT = 'Each person has credentials of their own: keys grants lists principals.';
+    END IF;
+    INSERT INTO cloakroom.grants (login, role, principal) VALUES (p_login, p_role, p_principal);
+  ELSIF NOT EXISTS (SELECT FROM cloakroom.grants WHERE login = p_login) THEN
+    p_group := NULL; -- its last role: approvals that it gave as one of the group end with it
+  ELSE
+    p_group := old_group;
+  END IF;
+  DELETE FROM cloakroom.login_groups WHERE login = p_login;
+  IF p_group IS NOT NULL THEN
+    INSERT INTO cloakroom.login_groups (login, group_name) VALUES (p_login, p_group);
   END IF;
   PERFORM cloakroom.append_leaf(p_act, p_fields => ARRAY[p_role, p_login::text], p_result => p_result);
+  IF p_group IS DISTINCT FROM old_group THEN
+    PERFORM cloakroom.append_leaf('group', p_fields => ARRAY[p_login::text],
+      p_result => json_build_object('old', old_group, 'new', p_group)::text);
+  END IF;
+  IF p_principal IS DISTINCT FROM old_principal THEN
+    PERFORM cloakroom.append_leaf('principal', p_fields => ARRAY[p_login::text, p_role],
+      p_result => json_build_object('old', old_principal, 'new', p_principal)::text);
+  END IF;
   PERFORM set_config('role', caller, true);
 END $$;
-COMMENT ON FUNCTION cloakroom.log_grant(text, name, text, text) IS
-  'notes and logs that a role was given to a login, or taken from it';
+COMMENT ON FUNCTION cloakroom.log_grant(text, name, text, text, text, text) IS
+  'notes and logs that a role was given to a login, or taken from it, and what group and principal it has since';
 
-CREATE OR REPLACE FUNCTION cloakroom.grant_role(p_login name, p_role text, p_connections integer DEFAULT NULL)
-RETURNS integer
+CREATE OR REPLACE FUNCTION cloakroom.grant_role(
+  p_login name, p_role text, p_connections integer DEFAULT NULL, p_group text DEFAULT NULL,
+  p_principal text DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   most integer;
@@ -102,11 +131,13 @@ BEGIN
     SELECT rolconnlimit INTO STRICT most FROM pg_roles WHERE rolname = p_login;
   END;
   PERFORM cloakroom.log_grant('grant', p_login, p_role, concat(p_role, ' to ', p_login,
-    CASE WHEN most < 0 THEN ', connections unlimited' ELSE ', at most ' || most || ' connections' END));
+    CASE WHEN most < 0 THEN ', connections unlimited' ELSE ', at most ' || most || ' connections' END),
+    p_group, p_principal);
   RETURN most;
 END $$;
-COMMENT ON FUNCTION cloakroom.grant_role(name, text, integer) IS
-  'gives a login a role and a limit of connections, and logs it; returns the limit, -1: none could be set';
+COMMENT ON FUNCTION cloakroom.grant_role(name, text, integer, text, text) IS
+  'gives a login a role, a limit of connections, its group and its AWS principal (NULL: as they are; -: none), and '
+  'logs it; returns the limit, -1: none could be set';
 
 CREATE OR REPLACE FUNCTION cloakroom.revoke_role(p_login name, p_role text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -120,26 +151,28 @@ BEGIN
     RAISE EXCEPTION '% holds % through a group, by another grantor, or as a superuser', p_login, p_role
       USING ERRCODE = 'CR013', HINT = 'keys grants names the group. Nothing was changed.';
   END IF;
-  PERFORM cloakroom.log_grant('revoke', p_login, p_role, p_role || ' from ' || p_login);
+  PERFORM cloakroom.log_grant('revoke', p_login, p_role, p_role || ' from ' || p_login, NULL, NULL);
 END $$;
 COMMENT ON FUNCTION cloakroom.revoke_role(name, text) IS
   'takes a role from a login, and logs it; refuses where the login would still hold it';
 
 CREATE OR REPLACE FUNCTION cloakroom.grants()
-RETURNS TABLE (login name, role text, via name, connections integer, granted_by name, granted_at timestamptz)
+RETURNS TABLE (login name, role text, via name, connections integer, granted_by name, granted_at timestamptz,
+               group_name text, principal text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT l.rolname, substr(r.rolname, 11),
          CASE WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = l.oid) THEN (
            SELECT min(v.rolname::text)::name FROM pg_auth_members m JOIN pg_roles v ON v.oid = m.roleid
             WHERE m.member = l.oid AND pg_has_role(v.oid, r.oid, 'MEMBER')) END,
-         l.rolconnlimit, g.granted_by, g.granted_at
+         l.rolconnlimit, g.granted_by, g.granted_at, cloakroom.group_of(l.rolname), g.principal
     FROM pg_roles l
     JOIN pg_roles r ON starts_with(r.rolname, 'cloakroom_') AND NOT r.rolcanlogin
      AND pg_has_role(l.oid, r.oid, 'MEMBER')
     LEFT JOIN cloakroom.grants g ON g.login = l.rolname AND g.role = substr(r.rolname, 11)
    WHERE l.rolcanlogin AND NOT l.rolsuper
   UNION ALL
-  SELECT l.rolname, 'superuser', NULL, l.rolconnlimit, NULL, NULL FROM pg_roles l WHERE l.rolcanlogin AND l.rolsuper
+  SELECT l.rolname, 'superuser', NULL, l.rolconnlimit, NULL, NULL, NULL, NULL
+    FROM pg_roles l WHERE l.rolcanlogin AND l.rolsuper
    ORDER BY 2, 1
 $$;
 COMMENT ON FUNCTION cloakroom.grants() IS

@@ -20,7 +20,7 @@ COMMENT ON FUNCTION cloakroom.lock_own_request(uuid) IS
 CREATE OR REPLACE FUNCTION cloakroom.require_approved(r cloakroom.requests) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  needed integer;
+  missing text;
   now_digest bytea := cloakroom.request_digest(r);
 BEGIN
   PERFORM cloakroom.require_apart(CASE WHEN r.breakglass THEN 'breakglass' ELSE 'auditor' END);
@@ -37,16 +37,15 @@ BEGIN
     RAISE EXCEPTION 'the request has expired' USING ERRCODE = 'CR010', HINT = 'Make a new one.';
   END IF;
   -- Check today's policy and the request as it stands. Do not trust its state column.
-  SELECT CASE WHEN r.breakglass THEN 0 ELSE approvals END INTO STRICT needed FROM cloakroom.settings;
+  missing := cloakroom.approvals_missing(r);
   IF EXISTS (SELECT FROM cloakroom.approvals a WHERE a.request = r.id AND a.digest <> now_digest)
      OR r.reason_commit <> cloakroom.commitment(r.reason_salt, r.reason)
      OR r.query_commit <> cloakroom.commitment(r.query_salt, cloakroom.request_selector(r)) THEN
     RAISE EXCEPTION 'the request is not what was approved: it was altered'
       USING ERRCODE = 'CR010', HINT = 'Tell whoever guards the audit log.';
-  ELSIF (SELECT count(*) FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved
-    AND a.approver <> r.requester) < needed THEN
-    RAISE EXCEPTION 'the request has fewer approvals than the policy wants'
-      USING ERRCODE = 'CR010', HINT = format('The policy wants %s.', needed);
+  ELSIF missing IS NOT NULL THEN
+    RAISE EXCEPTION 'the request has fewer approvals than the policy wants: %', missing USING ERRCODE = 'CR010',
+      HINT = 'An approval counts while policy and groups are as they were. Make a new request.';
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.require_approved(cloakroom.requests) IS

@@ -123,6 +123,9 @@ BEGIN
   PERFORM cloakroom.require_role(CASE WHEN p_breakglass THEN 'breakglass' ELSE 'auditor' END);
   PERFORM cloakroom.require_apart(CASE WHEN p_breakglass THEN 'breakglass' ELSE 'auditor' END);
   PERFORM cloakroom.count_act('request');
+  IF NOT p_breakglass THEN
+    PERFORM cloakroom.require_requester_group();
+  END IF;
   SELECT * INTO STRICT p FROM cloakroom.settings;
   IF coalesce(p_reason, '') = '' OR coalesce(p_ticket, '') = '' OR coalesce(cardinality(p_fields), 0) = 0
      OR num_nonnulls(p_subject, p_row, p_message, p_tokens, p_rejection) <> 1 THEN
@@ -229,15 +232,15 @@ reason text,
                by_tokens text[], by_rejection text, from_date date, to_date date,
                fields text[], row_limit integer, created_at timestamptz, expires_at timestamptz, digest bytea,
                approvals_needed smallint, approved_by name[], denied_by name[], selected bigint, people bigint,
-               rows bigint, intent_leaf bigint, result text)
+               rows bigint, intent_leaf bigint, result text,
+               requester_group text, approver_groups text[], missing text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT r.id, r.state, r.requester, r.breakglass, r.reviewed_by, r.purpose, r.ticket, r.reason,
          r.reason_salt, r.reason_commit, r.query_salt, r.query_commit, cloakroom.request_selector(r),
          r.dataset, r.by_subject, r.by_row, r.by_message, r.by_field, r.by_index, r.by_tokens, r.by_rejection,
          r.from_date, r.to_date,
          r.fields, r.row_limit, r.created_at, r.expires_at, cloakroom.request_digest(r),
-         CASE WHEN r.breakglass THEN 0::smallint WHEN r.purpose = 'forget' THEN 2::smallint
-           ELSE (SELECT s.approvals FROM cloakroom.settings s) END,
+         cloakroom.approvals_needed(r),
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND a.approved ORDER BY a.at),
          ARRAY(SELECT a.approver FROM cloakroom.approvals a WHERE a.request = r.id AND NOT a.approved ORDER BY a.at),
          -- Hidden from the requester: whether a value occurs is part of what needs approval.
@@ -245,7 +248,10 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
            THEN cloakroom.count_selected(r) END,
          CASE WHEN r.requester <> session_user AND r.state IN ('requested', 'approved')
            THEN cloakroom.count_people(r) END,
-         r.rows, r.intent_leaf, r.result
+         r.rows, r.intent_leaf, r.result, cloakroom.group_of(r.requester),
+         ARRAY(SELECT coalesce(a.approver_group, '') FROM cloakroom.approvals a
+                WHERE a.request = r.id AND a.approved ORDER BY a.at),
+         CASE WHEN r.state IN ('requested', 'approved', 'intent', 'confirmed') THEN cloakroom.approvals_missing(r) END
     FROM cloakroom.requests r WHERE r.id = p_request AND cloakroom.may_see(r)
 $$;
 COMMENT ON FUNCTION cloakroom.show_request(uuid) IS 'all that an approver needs to decide';

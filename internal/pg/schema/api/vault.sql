@@ -14,11 +14,12 @@ CREATE OR REPLACE FUNCTION cloakroom.policy() RETURNS TABLE (
     checkpoint_before_open boolean,
   breakglass_rows integer, breakglass_unreviewed integer, data_key_max_age text, index_key_max_age text,
     rejection_retention text, days_back integer, days_ahead integer, kek text, shred_before date,
-    key_registrations integer, requests_per_hour integer)
+    key_registrations integer, requests_per_hour integer, approval_groups text[])
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET intervalstyle = 'postgres' AS $$
   SELECT approvals, row_limit, request_lifetime::text, daily_quota, purposes, checkpoint_before_open,
          breakglass_rows, breakglass_unreviewed, data_key_max_age::text, index_key_max_age::text,
-           rejection_retention::text, days_back, days_ahead, kek, shred_before, key_registrations, requests_per_hour
+           rejection_retention::text, days_back, days_ahead, kek, shred_before, key_registrations, requests_per_hour,
+           approval_groups
     FROM cloakroom.settings
 $$;
 COMMENT ON FUNCTION cloakroom.policy() IS 'the vault''s policy, intervals as text';
@@ -30,18 +31,34 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET intervalstyl
 DECLARE
   old text;
   new text;
+  broken text;
 BEGIN
   -- Only the owner may execute this: whoever sets the number of approvals may open anything.
   IF p_name <> ALL (ARRAY['approvals', 'row_limit', 'request_lifetime', 'daily_quota', 'purposes',
     'checkpoint_before_open', 'breakglass_rows', 'breakglass_unreviewed',
       'data_key_max_age', 'index_key_max_age', 'rejection_retention', 'days_back', 'days_ahead', 'kek',
-      'shred_before', 'key_registrations', 'requests_per_hour']) THEN
+      'shred_before', 'key_registrations', 'requests_per_hour', 'approval_groups']) THEN
     RAISE EXCEPTION 'the policy has no setting %', p_name USING ERRCODE = 'CR013', HINT = 'Look at keys policy show.';
+  ELSIF p_name = 'approvals' AND p_value ~ '^[+-]?0+$' THEN
+    RAISE EXCEPTION 'no approvals at all is set by its name' USING ERRCODE = 'CR013',
+      HINT = 'keys policy set approvals none lets every auditor open values alone.';
   END IF;
   EXECUTE format('SELECT %I::text FROM cloakroom.settings FOR UPDATE', p_name) INTO STRICT old;
-  EXECUTE format('UPDATE cloakroom.settings SET %I = %L RETURNING %1$I::text', p_name, p_value) INTO STRICT new;
+  EXECUTE format('UPDATE cloakroom.settings SET %I = %L RETURNING %1$I::text', p_name,
+    CASE WHEN p_name = 'approvals' AND p_value = 'none' THEN '0' ELSE p_value END) INTO STRICT new;
+  IF p_name = 'approvals' THEN
+    old := CASE old WHEN '0' THEN 'none' ELSE old END;
+    new := CASE new WHEN '0' THEN 'none' ELSE new END;
+  END IF;
   PERFORM cloakroom.append_leaf('policy', p_fields => ARRAY[p_name],
     p_result => json_build_object('old', old, 'new', new)::text);
+EXCEPTION WHEN check_violation THEN
+  GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+  IF broken = 'groups_want_approvals' THEN
+    RAISE EXCEPTION 'the policy cannot want approvals of groups and no approvals' USING ERRCODE = 'CR013',
+      HINT = 'Set approval_groups to -, or approvals to 1 or 2.';
+  END IF;
+  RAISE;
 END $$;
 COMMENT ON FUNCTION cloakroom.set_policy(text, text) IS
   'changes one setting of the policy, and logs its name with the old and the new value';

@@ -48,6 +48,9 @@ CREATE TABLE cloakroom.settings (
   requests_per_hour      integer NOT NULL DEFAULT 500 CHECK (requests_per_hour > 0),
   key_registrations      integer NOT NULL DEFAULT 1000 CHECK (key_registrations > 0),
   shred_before           date CHECK (shred_before = date_trunc('month', shred_before)),
+  approval_groups        text[] NOT NULL DEFAULT '{}'
+                         CHECK (array_position(approval_groups, NULL) IS NULL AND cardinality(approval_groups) <= 5),
+  CONSTRAINT groups_want_approvals CHECK (approvals > 0 OR cardinality(approval_groups) = 0),
   CONSTRAINT forget_is_no_purpose CHECK (NOT 'forget' = ANY (purposes))
 );
 COMMENT ON TABLE cloakroom.settings IS 'one row: the vault''s id, its epoch, its policy';
@@ -59,6 +62,8 @@ COMMENT ON COLUMN cloakroom.settings.certificate_secret IS
   'authenticates certificates of erasure: a replay needs no second approval, and nobody can forge one';
 COMMENT ON COLUMN cloakroom.settings.approvals IS
   'how many people other than the requester must approve a recover request: 0, 1 or 2';
+COMMENT ON COLUMN cloakroom.settings.approval_groups IS
+  'a request needs an approval by a login of each of these groups; empty: groups are not asked for';
 COMMENT ON COLUMN cloakroom.settings.row_limit IS 'most rows that one recover request may open';
 COMMENT ON COLUMN cloakroom.settings.daily_quota IS 'most rows that one person may open in a day (UTC)';
 COMMENT ON COLUMN cloakroom.settings.breakglass_rows IS 'most rows that one break-glass request may open';
@@ -160,10 +165,20 @@ CREATE TABLE cloakroom.grants (
   role       text NOT NULL,
   granted_by name NOT NULL DEFAULT session_user,
   granted_at timestamptz NOT NULL DEFAULT now(),
+  principal  text CHECK (principal ~ '^arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:[^[:space:],]+$'),
   PRIMARY KEY (login, role)
 );
 COMMENT ON TABLE cloakroom.grants IS
   'roles that grant_role gave; what a login holds without a row here was granted by hand, without an entry in the log';
+COMMENT ON COLUMN cloakroom.grants.principal IS
+  'ARN of the AWS principal with which the login calls KMS in this role; NULL: none is known';
+
+CREATE TABLE cloakroom.login_groups (
+  login      name PRIMARY KEY,
+  group_name text NOT NULL CHECK (group_name ~ '^[a-z][a-z0-9_-]{0,31}$')
+);
+COMMENT ON TABLE cloakroom.login_groups IS
+  'the one group of a login, such as its department; grant_role sets and logs it';
 
 CREATE TABLE cloakroom.keks (
   kek_id    text PRIMARY KEY CHECK (length(kek_id) BETWEEN 1 AND 2048),

@@ -87,9 +87,12 @@ CREATE TABLE cloakroom.approvals (
   digest   bytea NOT NULL,
   comment  text CHECK (length(comment) <= 10000),
   at       timestamptz NOT NULL,
+  approver_group text,
   PRIMARY KEY (request, approver)
 );
 COMMENT ON COLUMN cloakroom.approvals.digest IS 'of the request as the approver saw it';
+COMMENT ON COLUMN cloakroom.approvals.approver_group IS
+  'the approver''s group then: the approval counts only while it is the approver''s group still';
 
 CREATE TABLE cloakroom.request_counts (
   login   name NOT NULL,
