@@ -93,9 +93,9 @@ func TestBackfillStopped(t *testing.T) {
 	r.ledger()
 }
 
-// A backfill is killed at twenty random moments while S3 refuses, fails, is slow and cuts connections; then it is left
+// A backfill is killed at up to twenty random moments while S3 refuses, fails, is slow and cuts connections; then it is left
 // to end. Nothing is lost, nothing is stored twice, and what earlier runs had committed is not read again.
-func TestBackfillKilledTwentyTimes(t *testing.T) {
+func TestBackfillKilled(t *testing.T) {
 	t.Parallel()
 	seed, random := seeded(t)
 	r := newRig(t, nil)
@@ -111,13 +111,14 @@ func TestBackfillKilledTwentyTimes(t *testing.T) {
 		r.s3.Inject(f)
 	}
 	run := func(bucket string) *process {
-		return r.daemon("--from", "s3://"+bucket, "--receivers", "3", "--batch-rows", "100")
+		return r.daemon("--from", "s3://"+bucket, "--receivers", "3", "--loaders", "1", "--batch-rows", "50")
 	}
 	buckets := []string{"versions", "plain"}
 	kills := 0
 	for tries := 0; kills < 20 && tries < 60; tries++ {
 		p := run(buckets[tries%2])
-		time.Sleep(between(random, 50*time.Millisecond, 700*time.Millisecond))
+		// How far it has come is noted once a second: some are killed before the first time, some after several.
+		time.Sleep(between(random, 100*time.Millisecond, 2500*time.Millisecond))
 		if p.running() {
 			kills++
 		}
