@@ -6,27 +6,57 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 )
 
-// KMSReport compares KMS's own log with the audit log, to find who decrypted data keys without an
-// opening in the log.
+// KMSReport compares KMS's own log with the audit log, to find who used the vault's keys past it.
 type KMSReport struct {
-	Decrypts    int          `json:"decrypts"`    // of this vault's data keys, successful
-	Explained   int          `json:"explained"`   // made while an opening that needed the key was under way
-	Expected    int          `json:"expected"`    // made by principals whose work it is
-	Refused     int          `json:"refused"`     // refused by KMS
-	Unexplained []KMSDecrypt `json:"unexplained"` // all others
+	Calls       int        `json:"calls"`       // under this vault's encryption context, successful
+	Explained   int        `json:"explained"`   // each by one call that an opening logged, by its request id
+	Unanswered  int        `json:"unanswered"`  // each by one logged attempt that got no answer, so it has no request id
+	Expected    int        `json:"expected"`    // what the role of the principal's login does
+	Refused     int        `json:"refused"`     // by KMS
+	Unexplained []KMSCall  `json:"unexplained"` // all others
+	Missing     []KMSClaim `json:"missing"`     // logged, and not in KMS's log like that
 }
 
-// KMSDecrypt is one call of KMS Decrypt.
-type KMSDecrypt struct {
+// KMSCall is one call as KMS's log has it.
+type KMSCall struct {
 	Time      time.Time `json:"time"`
+	Operation string    `json:"operation"`
+	Purpose   string    `json:"purpose"`
+	Key       string    `json:"key"` // as the encryption context says: a caller's words
 	Principal string    `json:"principal"`
 	SourceIP  string    `json:"source_ip"`
-	DataKey   int64     `json:"data_key"`
+	RequestID string    `json:"request_id"`
 	EventID   string    `json:"event_id"`
+	Why       string    `json:"why"` // nothing explains it
+
+	issuer string // the role of a session
+	from   map[string]string
+	to     map[string]string // of ReEncrypt alone
+}
+
+// KMSClaim is one call as the audit log has it: what the login's program said.
+type KMSClaim struct {
+	Leaf      int64     `json:"leaf"`
+	At        time.Time `json:"at"` // after the call
+	Login     string    `json:"login"`
+	Request   string    `json:"request"`
+	Operation string    `json:"operation"`
+	Purpose   string    `json:"purpose"`
+	Key       string    `json:"key"`
+	RequestID string    `json:"request_id"` // -: no answer came
+	Why       string    `json:"why"`
+
+	used bool
+}
+
+// principal is an ARN with which a login calls KMS in a role, from one leaf until another.
+type principal struct {
+	arn, login, role string
+	from, until      time.Time // until is zero: still
 }
 
 // trailEvent is the part of a CloudTrail record that is read.
@@ -37,11 +67,19 @@ type trailEvent struct {
 	ErrorCode       string    `json:"errorCode"`
 	SourceIPAddress string    `json:"sourceIPAddress"`
 	EventID         string    `json:"eventID"`
+	RequestID       string    `json:"requestID"`
 	UserIdentity    struct {
-		Arn string `json:"arn"`
+		Arn            string `json:"arn"`
+		SessionContext struct {
+			SessionIssuer struct {
+				Arn string `json:"arn"`
+			} `json:"sessionIssuer"`
+		} `json:"sessionContext"`
 	} `json:"userIdentity"`
 	RequestParameters struct {
-		EncryptionContext map[string]string `json:"encryptionContext"`
+		EncryptionContext            map[string]string `json:"encryptionContext"`
+		SourceEncryptionContext      map[string]string `json:"sourceEncryptionContext"`
+		DestinationEncryptionContext map[string]string `json:"destinationEncryptionContext"`
 	} `json:"requestParameters"`
 }
 
@@ -49,71 +87,68 @@ type trailEvent struct {
 // seconds.
 const slack = 5 * time.Second
 
-// unfinished is how long an opening without an outcome counts as under way.
-const unfinished = time.Hour
-
-// AddKMSLog reads a CloudTrail log file, {"Records": […]}, and compares it with the openings of the
-// report. expected are the ARNs whose work it is to decrypt data keys: the rotator's. It cannot
-// recognise an attacker who decrypts a key while an opening that needs this key is under way.
-func (r *Report) AddKMSLog(vault string, log io.Reader, expected []string) error {
-	var file struct {
-		Records []trailEvent `json:"Records"`
+// AddKMSLogs reads CloudTrail log files, {"Records": […]}, and joins each call under the vault's context with exactly
+// one call of the audit log, by KMS's request id. What a login logged explains calls by that login's principal alone
+// (keys grant --principal), of data keys that its request had frozen. expected are further principals, ROLE=ARN of
+// rotator, ingest or init; an ARN alone is a rotator's.
+func (r *Report) AddKMSLogs(vault string, expected []string, logs ...io.Reader) error {
+	known := slices.Clone(r.principals)
+	for _, text := range expected {
+		role, arn, found := strings.Cut(text, "=")
+		if !found {
+			role, arn = "rotator", text
+		}
+		if usual[role] == nil {
+			return fmt.Errorf("reading the KMS log: of %s no call is expected, only of rotator, ingest and init", role)
+		}
+		known = append(known, principal{arn: arn, role: role})
 	}
-	if err := json.NewDecoder(log).Decode(&file); err != nil || file.Records == nil {
-		return errors.New(`reading the KMS log: want a CloudTrail log file, {"Records": […]}`)
-	}
-	if r.KMS == nil {
-		r.KMS = &KMSReport{Unexplained: []KMSDecrypt{}}
-	}
-	for _, e := range file.Records {
-		if err := r.addEvent(vault, e, expected); err != nil {
-			return err
+	join := newKMSJoin(r, known)
+	seen := map[string]bool{} // files overlap
+	for _, log := range logs {
+		var file struct {
+			Records []trailEvent `json:"Records"`
+		}
+		if err := json.NewDecoder(log).Decode(&file); err != nil || file.Records == nil {
+			return errors.New(`reading the KMS log: want a CloudTrail log file, {"Records": […]}`)
+		}
+		for _, e := range file.Records {
+			if e.EventSource == "kms.amazonaws.com" && r.within(e.EventTime) && e.concerns(vault) && !seen[e.EventID] {
+				seen[e.EventID] = true
+				join.add(e)
+			}
 		}
 	}
+	r.KMS = join.report()
 	return nil
 }
 
-// addEvent counts one event. Only a Decrypt under this vault's encryption context concerns data
-// keys; the context is authenticated by KMS, so nobody can decrypt a data key under another one.
-func (r *Report) addEvent(vault string, e trailEvent, expected []string) error {
-	c := e.RequestParameters.EncryptionContext
-	ours := c["app"] == "cloakroom" && c["vault"] == vault && c["purpose"] == "seal"
-	if e.EventSource != "kms.amazonaws.com" || e.EventName != "Decrypt" || !ours || !r.within(e.EventTime) {
-		return nil
-	}
-	if e.ErrorCode != "" {
-		r.KMS.Refused++
-		return nil
-	}
-	r.KMS.Decrypts++
-	key, err := strconv.ParseInt(c["key"], 10, 32)
-	if err != nil {
-		return fmt.Errorf("reading the KMS log: event %s has an encryption context of ours without a key id", e.EventID)
-	}
-	switch {
-	case slices.Contains(expected, e.UserIdentity.Arn):
-		r.KMS.Expected++
-	case r.explains(key, e.EventTime):
-		r.KMS.Explained++
-	default:
-		r.KMS.Unexplained = append(r.KMS.Unexplained, KMSDecrypt{
-			Time: e.EventTime, Principal: e.UserIdentity.Arn, SourceIP: e.SourceIPAddress,
-			DataKey: key, EventID: e.EventID,
-		})
-	}
-	return nil
-}
-
-// explains reports whether an opening that needed the key was under way.
-func (r *Report) explains(key int64, at time.Time) bool {
-	for _, o := range r.openings {
-		end := o.Began.Add(unfinished)
-		if o.Ended != nil {
-			end = *o.Ended
-		}
-		if o.dataKeys[key] && !at.Before(o.Began.Add(-slack)) && !at.After(end.Add(slack)) {
+// concerns reports whether one side of a call is under this vault's context. KMS authenticates it: nobody can decrypt
+// a key of the vault under another.
+func (e *trailEvent) concerns(vault string) bool {
+	p := e.RequestParameters
+	for _, c := range []map[string]string{p.EncryptionContext, p.SourceEncryptionContext, p.DestinationEncryptionContext} {
+		if c["app"] == "cloakroom" && c["vault"] == vault {
 			return true
 		}
 	}
 	return false
+}
+
+func (e *trailEvent) call() KMSCall {
+	p := e.RequestParameters
+	c := KMSCall{
+		Time: e.EventTime, Operation: e.EventName, Principal: e.UserIdentity.Arn, SourceIP: e.SourceIPAddress,
+		RequestID: e.RequestID, EventID: e.EventID,
+		issuer: e.UserIdentity.SessionContext.SessionIssuer.Arn, from: p.EncryptionContext,
+	}
+	if c.from == nil {
+		c.from, c.to = p.SourceEncryptionContext, p.DestinationEncryptionContext
+	}
+	side := c.from
+	if side["vault"] == "" {
+		side = c.to
+	}
+	c.Purpose, c.Key = side["purpose"], side["key"]
+	return c
 }

@@ -14,6 +14,7 @@ import (
 
 	"cloakroom/internal/pg"
 	"cloakroom/keys"
+	"cloakroom/keys/kek"
 )
 
 // An opening is four transactions, T1 to T4, in this file in their order. The database refuses two
@@ -96,6 +97,7 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (_ *Open
 		return nil, err
 	}
 	defer job.destroyKeys()
+	ctx, journal := kek.WithJournal(ctx)
 	frozen, intent, err := c.logIntent(ctx, id) // T1
 	if err != nil {
 		return nil, err
@@ -103,7 +105,10 @@ func (c *Client) Open(ctx context.Context, id uuid.UUID, o OpenOptions) (_ *Open
 	if err := c.confirmIntent(ctx, id); err != nil { // T2
 		return nil, err
 	}
-	if err := job.run(ctx, frozen, o); err != nil { // T3
+	err = job.run(ctx, frozen, o) // T3
+	// Also of an opening that failed: what KMS did stands in KMS's log.
+	unlogged := c.logCalls(ctx, id, journal)
+	if err := cmp.Or(err, unlogged); err != nil {
 		job.spool.close()
 		if !job.handedOut {
 			return nil, err // nothing was: the request can be opened again
@@ -297,32 +302,6 @@ func withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	return patient, func() { stop(); cancel() }
-}
-
-// wrappedKey is a wrapped key as the database gives it. Beside a version, all of it is NULL.
-type wrappedKey struct {
-	KEK      sql.NullString `db:"kek"`
-	KEKID    sql.NullString `db:"kek_id"`
-	Wrapped  []byte         `db:"wrapped"`
-	KeyCheck []byte         `db:"key_check"`
-}
-
-// key is the wrapped key as package keys takes it.
-func (w wrappedKey) key() keys.WrappedKey {
-	return keys.WrappedKey{KEK: w.KEK.String, KEKID: w.KEKID.String, Wrapped: w.Wrapped, KeyCheck: w.KeyCheck}
-}
-
-// lateKey takes the wrapped key of a frozen row that was resealed between T1 and T3.
-func (c *Client) lateKey(ctx context.Context, id uuid.UUID, key uint32) (keys.WrappedKey, error) {
-	var w wrappedKey
-	err := c.Vault.DB.GetContext(ctx, &w, `SELECT * FROM cloakroom.handed_key($1, $2)`, id, key)
-	switch {
-	case errors.Is(err, sql.ErrNoRows), err == nil && w.Wrapped == nil:
-		return keys.WrappedKey{}, fmt.Errorf("opening with data key %d: %w", key, keys.ErrNoKey)
-	case err != nil:
-		return keys.WrappedKey{}, dbError("taking a data key", auditor, err)
-	}
-	return w.key(), nil
 }
 
 // logOutcome is T4. Only after it may a value be shown. It runs even if ctx was cancelled.

@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
-	"cloakroom/internal/pg"
 	"cloakroom/keys"
 	"cloakroom/recover/auditlog"
 )
@@ -42,6 +42,9 @@ type Report struct {
 
 	openings  map[string]*Opening // by request, whenever they began
 	approvers map[string][]string // by request
+
+	claims     []*KMSClaim // calls to KMS that openings logged
+	principals []principal
 }
 
 // Opening is an intent and, if it is there, its outcome.
@@ -59,7 +62,7 @@ type Opening struct {
 	Result     string     `json:"result"`
 	BreakGlass bool       `json:"breakglass"`
 
-	dataKeys map[int64]bool
+	dataKeys map[string]bool // ids, as KMS's contexts write them
 }
 
 // PolicyChange is one change of a setting of the policy.
@@ -114,21 +117,6 @@ type BreakGlass struct {
 	Purpose  string    `json:"purpose"`
 	Ticket   string    `json:"ticket"`
 	Reviewed string    `json:"reviewed"` // by whom; empty: nobody yet
-}
-
-// KeyAge is how old a key is.
-type KeyAge struct {
-	Kind       string     `db:"kind" json:"kind"` // index, data
-	ID         int        `db:"id" json:"id"`
-	Month      *time.Time `db:"month" json:"month,omitempty"`
-	State      string     `db:"state" json:"state"`
-	KEK        string     `db:"kek" json:"kek"`
-	CreatedAt  time.Time  `db:"created_at" json:"created_at"`
-	ClosedAt   *time.Time `db:"closed_at" json:"closed_at,omitempty"`
-	RetiredAt  *time.Time `db:"retired_at" json:"retired_at,omitempty"`
-	ShreddedAt *time.Time `db:"shredded_at" json:"shredded_at,omitempty"`
-	MaxAge     float64    `db:"max_age" json:"-"` // seconds
-	Overdue    bool       `json:"overdue"`        // older than the policy lets it be, and still needed
 }
 
 // newReport makes an empty report. Its lists are not nil, so that JSON has [] and not null.
@@ -224,6 +212,16 @@ func (r *Report) add(l auditlog.Leaf) {
 		if o := r.openings[request]; o != nil && o.Ended == nil {
 			o.Ended, o.Rows, o.Result = &l.TS, number(l.Rows), text(l.Result)
 		}
+	case "kms":
+		r.addClaims(l)
+	case "principal":
+		r.addPrincipal(l)
+	case "latekey":
+		for _, k := range l.DataKeys {
+			if o := r.openings[request]; o != nil {
+				o.dataKeys[strconv.FormatInt(k, 10)] = true
+			}
+		}
 	case "review":
 		for i := range r.BreakGlass {
 			if r.BreakGlass[i].Request == request {
@@ -242,13 +240,13 @@ func (r *Report) addIntent(request string, l auditlog.Leaf) {
 	o := &Opening{
 		Request: request, Began: l.TS, Requester: l.Actor, Approvers: append([]string{}, r.approvers[request]...),
 		Purpose: text(l.Purpose), Ticket: text(l.Ticket), Dataset: text(l.Dataset), Frozen: number(l.Rows),
-		dataKeys: map[int64]bool{},
+		dataKeys: map[string]bool{},
 	}
 	for _, b := range r.BreakGlass {
 		o.BreakGlass = o.BreakGlass || b.Request == request
 	}
 	for _, k := range l.DataKeys {
-		o.dataKeys[k] = true
+		o.dataKeys[strconv.FormatInt(k, 10)] = true
 	}
 	r.openings[request] = o
 	if r.within(o.Began) {
@@ -315,26 +313,8 @@ func (r *Report) count(l auditlog.Leaf, person *Tally) {
 		r.Grants = append(r.Grants, GrantChange{Leaf: l.Seq, At: l.TS, Actor: l.Actor, Act: l.Type, What: text(l.Result)})
 	case "group", "principal":
 		r.Logins = append(r.Logins, LoginChange{What: l.Type, PolicyChange: PolicyChangeOf(l)})
-	case "expire", "review", "checkpoint":
+	case "expire", "review", "checkpoint", "kms", "latekey":
 	default:
 		r.Rotation = append(r.Rotation, l)
 	}
-}
-
-// keyAges lists every key with its state. A key is overdue only while it is in use: a closed key
-// still opens, so its age still matters.
-func (c *Client) keyAges(ctx context.Context, r *Report) error {
-	err := c.Vault.DB.SelectContext(ctx, &r.Keys, `
-		SELECT kind, id, month, state, kek, created_at, closed_at, retired_at, shredded_at,
-		       extract(epoch FROM max_age)::float8 AS max_age
-		  FROM cloakroom.key_ages()`)
-	if err != nil {
-		return fmt.Errorf("reading the keys' ages: %w", pg.Redact(err))
-	}
-	for i := range r.Keys {
-		k := &r.Keys[i]
-		inUse := k.State == "active" || k.State == "closed" || k.State == "live"
-		k.Overdue = inUse && time.Since(k.CreatedAt) > time.Duration(k.MaxAge*float64(time.Second))
-	}
-	return nil
 }

@@ -170,6 +170,7 @@ func openings(v *twoDatasets, d *dataset.Dataset) {
 		}
 		n, _ := result.RowsAffected()
 		v.do("auditor", `COMMIT`)
+		v.do("auditor", `SELECT cloakroom.note_kms_calls($1, ARRAY['Decrypt seal 1 -'])`, id)
 		v.do("auditor", `SELECT cloakroom.close_opening($1, $2, 'ok')`, id, n)
 		return int(n)
 	}

@@ -50,7 +50,7 @@ func (k *kmsKEK) GenerateDataKey(ctx context.Context, b Binding) (secret.Bytes, 
 	defer cancel()
 	out, err := k.client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
 		KeyId: &k.keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: b.Map(),
-	})
+	}, journalled(ctx, "GenerateDataKey", b))
 	if err != nil {
 		return secret.Bytes{}, Wrapped{}, k.explain("generating", b, "GenerateDataKey", err)
 	}
@@ -67,7 +67,7 @@ func (k *kmsKEK) Unwrap(ctx context.Context, w Wrapped, b Binding) (secret.Bytes
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: w.Blob, KeyId: &w.KEKID,
-		EncryptionContext: b.Map()})
+		EncryptionContext: b.Map()}, journalled(ctx, "Decrypt", b))
 	if err != nil {
 		return secret.Bytes{}, k.explain("unwrapping", b, "Decrypt", err)
 	}

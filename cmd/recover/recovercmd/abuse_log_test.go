@@ -1,17 +1,10 @@
 package recovercmd
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/google/uuid"
 
 	"cloakroom/internal/cli"
 	"cloakroom/internal/sandbox/kmsserver"
@@ -142,52 +135,4 @@ func withKMS(t *testing.T) (*fixture, *kmsserver.Server) {
 		t.Setenv(name, value)
 	}
 	return newFixtureUnder(t, "awskms:///alias/cloakroom,"), srv
-}
-
-func abuseKMS(t *testing.T) {
-	c, srv := withKMS(t)
-	opened, err := c.alice.Open(t.Context(), c.approved(t, params(nil)), recovery.OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	opened.Close()
-
-	var vault uuid.UUID
-	var wrapped []byte
-	if err := c.admin.QueryRow(`SELECT vault_id, (SELECT wrapped FROM cloakroom.data_keys WHERE id = 1) FROM cloakroom.settings`).Scan(&vault, &wrapped); err != nil {
-		t.Fatal(err)
-	}
-	report := func() *recovery.KMSReport {
-		var trail bytes.Buffer
-		if err := srv.WriteCloudTrail(&trail); err != nil {
-			t.Fatal(err)
-		}
-		r, err := c.bob.MakeReport(t.Context(), today, today.AddDate(0, 0, 2), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.AddKMSLog(vault.String(), &trail, nil); err != nil {
-			t.Fatal(err)
-		}
-		return r.KMS
-	}
-	if k := report(); k.Decrypts != 1 || k.Explained != 1 || len(k.Unexplained) != 0 {
-		t.Fatalf("before: %+v", k)
-	}
-	// The same key, with stolen credentials and a dump, and no request. Later than an opening's own
-	// time.
-	c.admin.MustExec(`SELECT pg_sleep(6)`)
-	thief := kms.New(kms.Options{Region: "us-east-1", BaseEndpoint: aws.String(srv.URL()), Credentials: credentials.NewStaticCredentialsProvider("thief", "a secret of sixteen and more", "")})
-	if _, err := thief.Decrypt(t.Context(), &kms.DecryptInput{CiphertextBlob: wrapped, EncryptionContext: map[string]string{
-		"app": "cloakroom", "vault": vault.String(), "purpose": "seal", "key": "1",
-	}}); err != nil {
-		t.Fatal(err)
-	}
-	k := report()
-	if k.Explained != 1 || len(k.Unexplained) != 1 || !strings.HasSuffix(k.Unexplained[0].Principal, "/thief") || k.Unexplained[0].DataKey != 1 {
-		t.Errorf("after: %+v", k)
-	}
-	if age := time.Since(k.Unexplained[0].Time); age > time.Minute {
-		t.Errorf("found at a time %v ago", age)
-	}
 }

@@ -36,6 +36,8 @@ var abuses = []abuse{
 	{"sealed value swapped across row column table", abuseSwapped},
 	{"token tampered", abuseToken},
 	{"direct KMS Decrypt outside", abuseKMS},
+	{"KMS ReEncrypt outside", abuseReEncrypt},
+	{"KMS calls of another claimed", abuseClaims},
 	{"canary PII through every error panic and log path", abuseCanary},
 	{"piped standard output", abusePipe},
 	{"two openers of one approval at once", abuseTwoOpeners},

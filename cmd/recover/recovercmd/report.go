@@ -41,7 +41,7 @@ func (p *program) newReport() *cobra.Command {
 	f.Date(&o.to, "to", "last date, YYYY-MM-DD, UTC")
 	o.declare(f)
 	f.List(&o.kmsLogs, "kms-log", "CloudTrail log files to compare the openings with", nil)
-	f.List(&o.kmsExpected, "kms-expected", "ARNs whose work it is to decrypt data keys: the rotator's", nil)
+	f.List(&o.kmsExpected, "kms-expected", "other principals whose work it is, ROLE=ARN of rotator, ingest or init", nil)
 	f.Bool(&o.asJSON, "json", "print JSON")
 	f.Require("from", "to")
 	f.Needs("checkpoints", "public-key")
@@ -97,17 +97,16 @@ func (o *reportFlags) addKMSLogs(ctx context.Context, c *recovery.Client, r *rec
 	if err != nil {
 		return err
 	}
+	var logs []io.Reader
 	for _, path := range o.kmsLogs {
 		f, err := os.Open(path)
 		if err != nil {
 			return fmt.Errorf("reading the KMS log: %w", err)
 		}
-		err = errors.Join(r.AddKMSLog(s.ID.String(), f, o.kmsExpected), f.Close())
-		if err != nil {
-			return err
-		}
+		defer f.Close()
+		logs = append(logs, f)
 	}
-	return nil
+	return r.AddKMSLogs(s.ID.String(), o.kmsExpected, logs...)
 }
 
 // printReport prints what an auditor of the auditors reads from top to bottom: whether to believe
@@ -243,14 +242,17 @@ func printKeys(w io.Writer, r *recovery.Report) {
 	}
 }
 
-// printKMS prints each decrypt that nothing explains: somebody may be opening values past this
-// program.
+// printKMS prints each call that nothing explains: somebody may be opening values past this program.
 func printKMS(w io.Writer, k *recovery.KMSReport) {
-	cli.Printf(w, "kms         %s of data keys: %d within openings, %d by expected principals, "+
+	cli.Printf(w, "kms         %s: %d of openings, %d of them without an answer, %d of other roles' work, "+
 		"%d unexplained; %d refused by KMS\n",
-		cli.Count(k.Decrypts, "decrypt"), k.Explained, k.Expected, len(k.Unexplained), k.Refused)
-	for _, d := range k.Unexplained {
-		cli.Printf(w, "UNEXPLAINED data key %d decrypted at %s by %s from %s (event %s)\n",
-			d.DataKey, cli.Time(d.Time), d.Principal, d.SourceIP, d.EventID)
+		cli.Count(k.Calls, "call"), k.Explained+k.Unanswered, k.Unanswered, k.Expected, len(k.Unexplained), k.Refused)
+	for _, c := range k.Unexplained {
+		cli.Printf(w, "UNEXPLAINED %s of %s key %s at %s by %s from %s (event %s): %s\n",
+			c.Operation, c.Purpose, c.Key, cli.Time(c.Time), c.Principal, c.SourceIP, c.EventID, c.Why)
+	}
+	for _, c := range k.Missing {
+		cli.Printf(w, "NOT IN KMS  %s of %s key %s, logged by %s for request %s in leaf %d: %s\n",
+			c.Operation, c.Purpose, c.Key, c.Login, c.Request, c.Leaf, c.Why)
 	}
 }

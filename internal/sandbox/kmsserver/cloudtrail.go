@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // WriteCloudTrail writes the calls as a CloudTrail log file: one JSON object with the member Records. What CloudTrail
@@ -75,7 +77,7 @@ func (s *Server) record(c Call) record {
 		},
 		EventTime: c.Time.UTC().Truncate(time.Second), EventSource: "kms.amazonaws.com", EventName: c.Op,
 		AWSRegion: s.config.Region, SourceIPAddress: c.Remote, UserAgent: c.UserAgent,
-		RequestParameters: c.parameters(), RequestID: c.RequestID, EventID: c.RequestID, ReadOnly: reads[c.Op],
+		RequestParameters: c.parameters(), RequestID: c.RequestID, EventID: eventID(c.RequestID), ReadOnly: reads[c.Op],
 		EventType: "AwsApiCall", EventCategory: "Management", ManagementEvent: true,
 		RecipientAccountID: s.config.Account,
 	}
@@ -89,6 +91,11 @@ func (s *Server) record(c Call) record {
 		r.Resources = append(r.Resources, resource{s.config.Account, "AWS::KMS::Key", arn})
 	}
 	return r
+}
+
+// eventID is another id than the request's, as CloudTrail's is.
+func eventID(request string) string {
+	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(request)).String()
 }
 
 // parameters are named as CloudTrail names them, which for ReEncrypt is by source and destination.

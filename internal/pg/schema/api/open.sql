@@ -258,9 +258,13 @@ BEGIN
     cloakroom.row_table(r.dataset))
     INTO STRICT sealed USING r.row_ids, r.row_sents, r.row_dates, r.rejection_ids, r.rejection_sents, p_key;
   RETURN QUERY SELECT k.kek, k.kek_id, k.wrapped, k.key_check FROM cloakroom.data_keys k WHERE k.id = p_key AND sealed;
+  IF FOUND THEN
+    -- The intent does not name it.
+    PERFORM cloakroom.append_leaf('latekey', p_request => r.id, p_dataset => r.dataset, p_data_keys => ARRAY[p_key]);
+  END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.handed_key(uuid, integer) IS
-  'the wrapped key of a frozen row that was resealed between its intent and its handing out';
+  'the wrapped key of a frozen row that was resealed between its intent and its handing out; logged';
 GRANT EXECUTE ON FUNCTION cloakroom.handed_key(uuid, integer) TO cloakroom_auditor, cloakroom_breakglass;
 
 CREATE OR REPLACE FUNCTION cloakroom.close_opening(
@@ -317,3 +321,26 @@ COMMENT ON FUNCTION cloakroom.note_refusal(uuid, text, text) IS
   'logs an attempt that was refused: the refusal itself rolled back';
 GRANT EXECUTE ON FUNCTION cloakroom.note_refusal(uuid, text, text) TO
   cloakroom_auditor, cloakroom_approver, cloakroom_breakglass;
+
+CREATE OR REPLACE FUNCTION cloakroom.note_kms_calls(
+  p_request uuid, p_calls text[], p_source_identity text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  most CONSTANT integer := 2000;
+  r cloakroom.requests := cloakroom.lock_own_request(p_request);
+BEGIN
+  PERFORM cloakroom.require_durable_commit();
+  -- Not after the outcome: a theft would be passed off as a part of the opening.
+  IF r.state NOT IN ('intent', 'confirmed', 'opened') THEN
+    RAISE EXCEPTION 'the request is %, and not being opened', r.state USING ERRCODE = 'CR010';
+  ELSIF coalesce(cardinality(p_calls), 0) NOT BETWEEN 1 AND most OR EXISTS (SELECT FROM unnest(p_calls) AS c
+    WHERE c IS NULL OR c !~ '^Decrypt seal [0-9]{1,10} ([0-9a-f-]{36}|-)$') THEN
+    RAISE EXCEPTION 'a call is Decrypt, seal, a data key and a request id or -; at most % of them', most
+      USING ERRCODE = 'CR012';
+  END IF;
+  PERFORM cloakroom.append_leaf('kms', p_request => r.id, p_source_identity => p_source_identity,
+    p_dataset => r.dataset, p_fields => p_calls, p_rows => cardinality(p_calls));
+END $$;
+COMMENT ON FUNCTION cloakroom.note_kms_calls(uuid, text[], text) IS
+  'logs the calls to KMS of an opening, by KMS''s request ids, for recover report --kms-log: what the client says';
+GRANT EXECUTE ON FUNCTION cloakroom.note_kms_calls(uuid, text[], text) TO cloakroom_auditor, cloakroom_breakglass;
