@@ -21,7 +21,9 @@ import (
 type Counts struct {
 	Stored     int64
 	Duplicates int64
-	Rejections map[Reason]int64
+	// RejectedBefore are those of Duplicates that could be rows, but whose delivery is a rejection already.
+	RejectedBefore int64
+	Rejections     map[Reason]int64
 	// Ignored were no events: they are deleted, and nothing of them is stored.
 	Ignored int64
 	// Dropped counts optional members that are NULL because they could not be read, of duplicates, too.
@@ -43,6 +45,7 @@ func (c *Counts) add(dataset string, of Counts) {
 	}
 	c.Stored += of.Stored
 	c.Duplicates += of.Duplicates
+	c.RejectedBefore += of.RejectedBefore
 	for reason, n := range of.Rejections {
 		c.Rejections[reason] += n
 	}
@@ -214,16 +217,21 @@ func (s *session) loadPart(ctx context.Context, tx *sqlx.Tx, b *Batch, p *part) 
 		}
 	}
 	var row struct {
-		Stored     int64  `db:"stored"`
-		Duplicates int64  `db:"duplicates"`
-		Rejections []byte `db:"rejections"`
+		Stored         int64  `db:"stored"`
+		Duplicates     int64  `db:"duplicates"`
+		Rejections     []byte `db:"rejections"`
+		RejectedBefore int64  `db:"rejected_before"`
 	}
 	ids, checks := p.keyIDs()
-	if err := tx.GetContext(ctx, &row, `SELECT stored, duplicates, rejections FROM cloakroom.load($1, $2, $3, $4, $5, $6)`,
-		b.state.settings.Epoch, s.now(), p.definition.Name, pq.Int64Array(ids), pq.ByteaArray(checks), b.first()); err != nil {
+	if err := tx.GetContext(ctx, &row, `
+		SELECT stored, duplicates, rejections, rejected_before FROM cloakroom.load($1, $2, $3, $4, $5, $6)`,
+		b.state.settings.Epoch, s.now(), p.definition.Name, pq.Int64Array(ids), pq.ByteaArray(checks),
+		b.first()); err != nil {
 		return Counts{}, err
 	}
-	counts := Counts{Stored: row.Stored, Duplicates: row.Duplicates, Dropped: p.dropped}
+	counts := Counts{
+		Stored: row.Stored, Duplicates: row.Duplicates, RejectedBefore: row.RejectedBefore, Dropped: p.dropped,
+	}
 	if err := json.Unmarshal(row.Rejections, &counts.Rejections); err != nil {
 		return Counts{}, fmt.Errorf("reading the load's counts: %w", err)
 	}

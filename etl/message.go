@@ -32,7 +32,7 @@ type Message struct {
 	event    []byte            // what the envelopes of Body hold; nil: Body is the event
 	fault    dataset.Rejection // why they could not be opened
 	object   *unwrap.Pointer   // where the event lay in S3
-	rejected bool              // it is a rejection in the batch that was protected last
+	rejected bool              // it is a rejection, in the batch that was protected last or by now perhaps before
 }
 
 // text is the event.

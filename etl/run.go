@@ -276,6 +276,12 @@ func (r *run) load(ctx context.Context, in <-chan sealedParcel) error {
 // committed counts a batch and tells the source.
 func (l *lane) committed(messages []*Message, took time.Duration, c Counts) {
 	l.count(func(s *Summary) { s.add(&c) })
+	if c.RejectedBefore > 0 {
+		// Nobody says which: the objects of all are kept, because the replay of a rejection reads them.
+		for _, m := range messages {
+			m.rejected = true
+		}
+	}
 	if c.Rejections[Enveloped] > 0 {
 		l.envelopes.Do(func() {
 			l.Log.Warn("messages are rejected because they are envelopes: ingest rejections names the setting that "+

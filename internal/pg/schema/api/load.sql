@@ -94,7 +94,8 @@ $$;
 COMMENT ON FUNCTION cloakroom.delivery(cloakroom.datasets) IS
   'the columns of a dataset''s rows that tell one delivery from another: its message''s id, and when that was sent';
 
-CREATE OR REPLACE FUNCTION cloakroom.insert_rows(p_dataset text, p_staging regclass, p_first boolean) RETURNS bigint
+CREATE OR REPLACE FUNCTION cloakroom.insert_rows(
+  p_dataset text, p_staging regclass, p_first boolean, OUT stored bigint, OUT rejected_before bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d cloakroom.datasets := cloakroom.dataset_of(p_dataset);
@@ -104,7 +105,7 @@ DECLARE
   insert_staged text;
   ids uuid[];
   sents timestamptz[];
-  stored bigint;
+  of_rejection text;
 BEGIN
   -- A delivery is a row or a rejection, not both. Ids first, then "= ANY": a row table is never joined with a local
   -- one (Citus).
@@ -122,13 +123,18 @@ BEGIN
      -- And as the definition says: what a change takes away takes no value any more, in clear least of all.
      AND (t.attname = ANY ('{row_id,sent,create_date,message_id,message_sent,data_key}')
           OR EXISTS (SELECT FROM cloakroom.dataset_columns c WHERE c.dataset = d.name AND c.column_name = t.attname));
+  of_rejection := format('EXISTS (SELECT FROM unnest($1, $2) AS r(id, at) WHERE r.id = s.%I AND r.at = s.%I)',
+                         delivery.message, delivery.sent);
+  rejected_before := 0;
+  IF ids IS NOT NULL THEN
+    EXECUTE format('SELECT count(*) FROM %s s WHERE %s', p_staging, of_rejection)
+      INTO STRICT rejected_before USING ids, sents;
+  END IF;
   insert_staged := format(
     -- In key order, so that two loads do not deadlock.
     'INSERT INTO %s (%s) SELECT %2$s FROM %s s %s ORDER BY s.sent, s.row_id',
     target, columns, p_staging,
-    CASE WHEN ids IS NULL THEN ''
-         ELSE format('WHERE NOT EXISTS (SELECT FROM unnest($1, $2) AS r(id, at) WHERE r.id = s.%I AND r.at = s.%I)',
-                     delivery.message, delivery.sent) END);
+    CASE WHEN ids IS NULL THEN '' ELSE 'WHERE NOT ' || of_rejection END);
   -- ON CONFLICT costs a third more: it looks for each row first, and logs each twice. What comes for the first time
   -- rarely needs it; if a row is there after all, the attempt is undone and made again with it.
   BEGIN
@@ -141,10 +147,9 @@ BEGIN
     EXECUTE insert_staged || ' ON CONFLICT DO NOTHING' USING ids, sents;
     GET DIAGNOSTICS stored = ROW_COUNT;
   END;
-  RETURN stored;
 END $$;
 COMMENT ON FUNCTION cloakroom.insert_rows(text, regclass, boolean) IS
-  'stores the staged rows that are new; returns how many';
+  'stores the staged rows that are new; returns how many, and how many it left out whose delivery is a rejection';
 
 CREATE OR REPLACE FUNCTION cloakroom.insert_rejections(p_dataset text, p_staging regclass, p_seen integer) RETURNS jsonb
 -- Each delivery is looked up by an index, whatever the planner guesses. Disabled plans have a huge cost, for which JIT
@@ -190,7 +195,7 @@ COMMENT ON FUNCTION cloakroom.insert_rejections(text, regclass, integer) IS
 CREATE OR REPLACE FUNCTION cloakroom.load(
   p_epoch bigint, p_now timestamptz, p_dataset text, p_key_ids integer[], p_key_checks bytea[],
   p_first boolean DEFAULT false,
-  OUT stored bigint, OUT duplicates bigint, OUT rejections jsonb)
+  OUT stored bigint, OUT duplicates bigint, OUT rejections jsonb, OUT rejected_before bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   staged_rows regclass;
@@ -213,6 +218,7 @@ BEGIN
     dates;
   EXECUTE format('SELECT count(*) FROM %s', staged_rejections) INTO STRICT rejections_staged;
   stored := 0;
+  rejected_before := 0;
   IF rows_staged > 0 THEN
     -- The loader has judged each day; here midnight may have passed since. Further outside, its policy is old, or it
     -- held the batch for long: it reads the policy and judges again. It is never the event's fault.
@@ -226,7 +232,8 @@ BEGIN
     PERFORM cloakroom.make_partition(p_dataset, f)
       FROM (SELECT DISTINCT cloakroom.partition_start(p_dataset, day) AS f FROM unnest(dates) AS day
              ORDER BY 1) AS needed;
-    stored := cloakroom.insert_rows(p_dataset, staged_rows, p_first);
+    SELECT i.stored, i.rejected_before INTO STRICT stored, rejected_before
+      FROM cloakroom.insert_rows(p_dataset, staged_rows, p_first) AS i;
   END IF;
   rejections := '{}';
   IF rejections_staged > 0 THEN
@@ -237,5 +244,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION cloakroom.load(bigint, timestamptz, text, integer[], bytea[], boolean) IS
   'moves what was staged into the dataset''s rows and the rejections, under the fence, if the loader''s clock agrees; '
-  'what is there already is dropped and counted as duplicates; p_first: hardly anything is';
+  'what is there already is dropped and counted as duplicates, of which rejected_before are rejections already; '
+  'p_first: hardly anything is';
 GRANT EXECUTE ON FUNCTION cloakroom.load(bigint, timestamptz, text, integer[], bytea[], boolean) TO cloakroom_ingest;
