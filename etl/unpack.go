@@ -252,17 +252,6 @@ func (s *writerState) guard(in *Input, m *Message) unwrap.Guard {
 	return s.standard.guard
 }
 
-// guardOf are the names at the top of an event where required members stand.
-func guardOf(d *dataset.Dataset) unwrap.Guard {
-	g := unwrap.Guard{}
-	for i := range d.Members {
-		if m := &d.Members[i]; m.Required {
-			g[m.Path[0]] = true
-		}
-	}
-	return g
-}
-
 // lookAgain looks whether what cannot be stored is S3's test event, which is no event, or an envelope on an input that
 // does not say so.
 func (p *Protector) lookAgain(in *Input, m *Message, j *judgement) {

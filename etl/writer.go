@@ -186,7 +186,7 @@ func (w *Writer) readDataset(ctx context.Context, s keys.Settings, d *dataset.Da
 		columns = append(columns, c.Name)
 	}
 	return &datasetState{
-		definition: d, index: index, issuer: issuer, guard: guardOf(d),
+		definition: d, index: index, issuer: issuer, guard: unwrap.GuardOf(d),
 		copyRows:       copyStatement("stage_"+d.Name, columns),
 		copyRejections: copyStatement("stage_rejections_"+d.Name, rejectionColumns),
 	}, nil

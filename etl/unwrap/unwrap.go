@@ -91,6 +91,17 @@ const DefaultMaxBody = 1 << 20
 // Guard are names of members that only an event has at its top: one of them, and Auto takes the body for an event.
 type Guard map[string]bool
 
+// GuardOf are the names at the top of a dataset's event where required members stand.
+func GuardOf(d *dataset.Dataset) Guard {
+	g := Guard{}
+	for i := range d.Members {
+		if m := &d.Members[i]; m.Required {
+			g[m.Path[0]] = true
+		}
+	}
+	return g
+}
+
 // Pointer is where a body lies in S3.
 type Pointer struct{ Bucket, Key string }
 

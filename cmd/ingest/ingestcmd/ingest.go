@@ -77,7 +77,7 @@ source mapping with ReportBatchItemFailures.`,
 		}
 		return ingestQueues(cmd, s)
 	}
-	cmd.AddCommand(newTestCommand(), newCheckCommand(s), newConfigCommand(cmd), newProbeCommand(s), newRejectionsCommand(s))
+	cmd.AddCommand(newTestCommand(s), newCheckCommand(s), newConfigCommand(cmd), newProbeCommand(s), newRejectionsCommand(s))
 	return cmd
 }
 

@@ -10,13 +10,15 @@ import (
 
 	"cloakroom/dataset"
 	"cloakroom/dataset/trial"
+	"cloakroom/etl"
+	"cloakroom/etl/unwrap"
 	"cloakroom/internal/cli"
 )
 
 // listed is how many events are listed, where nothing else is asked for.
 const listed = 5
 
-func newTestCommand() *cobra.Command {
+func newTestCommand(s *settings) *cobra.Command {
 	var from string
 	var limit int
 	var asJSON bool
@@ -31,7 +33,8 @@ index a label. Equal tokens have equal labels (t1, t2), so that what would meet 
 of a value that means "none". Keys are made for the run and thrown away.
 
 What only the vault knows is not tried: its window of days (bad_date), what it holds already, and what
-Postgres refuses (db_data). It exits with 1 if an event would be rejected.`,
+Postgres refuses (db_data). With --unwrap the sample is opened as a queue's messages are; objects in S3 are
+not read. It exits with 1 if an event would be rejected.`,
 		Example: `  ingest test order.yaml --from orders.jsonl
   ingest test order.yaml --from orders.jsonl --json | jq 'select(.outcome == "rejected")'`,
 		Args: cli.Args("FILE"),
@@ -54,19 +57,63 @@ Postgres refuses (db_data). It exits with 1 if an event would be rejected.`,
 		if limit == 0 && !asJSON {
 			limit = listed
 		}
-		return tryEvents(cmd, d, from, limit, asJSON)
+		t, err := newTrial(d, s)
+		if err != nil {
+			return err
+		}
+		return tryEvents(cmd, t, from, limit, asJSON)
 	}
 	return cmd
 }
 
-func tryEvents(cmd *cobra.Command, d *dataset.Dataset, from string, limit int, asJSON bool) error {
+// wrappedTrial tries events that may come in envelopes.
+type wrappedTrial struct {
+	*trial.Trial
+	opener *unwrap.Unwrapper
+	guard  unwrap.Guard
+}
+
+func newTrial(d *dataset.Dataset, s *settings) (*wrappedTrial, error) {
 	t, err := trial.New(d)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	config := unwrap.Config{MaxBody: int(s.maxBody)}
+	if len(s.unwrap) > 0 {
+		if config.Layers, err = unwrap.ParseLayers(strings.Join(s.unwrap, ",")); err != nil {
+			return nil, fmt.Errorf("reading --unwrap: %w", err)
+		}
+	}
+	return &wrappedTrial{t, unwrap.New(config), unwrap.GuardOf(d)}, nil
+}
+
+// try opens a body as ingest does, and tries what is in it.
+func (t *wrappedTrial) try(line int64, body []byte) (trial.Outcome, error) {
+	opened := t.opener.Open(body, t.guard)
+	if opened.Pointer != nil {
+		return trial.Outcome{}, fmt.Errorf("trying line %d: its event lies in S3, where ingest test reads nothing: "+
+			"download the object, and take it as the sample", line)
+	}
+	out := trial.Outcome{Line: line, Outcome: trial.Rejected, Reason: opened.Rejection.Reason, Member: opened.Rejection.Member}
+	if out.Reason == "" {
+		var err error
+		if out, err = t.Try(line, opened.Body); err != nil || out.Outcome != trial.Rejected {
+			return out, err
+		}
+	}
+	layers := t.opener.Layers
+	if len(layers) == 0 {
+		if layers = unwrap.Suggest(body, t.guard); len(layers) > 0 {
+			out.Reason, out.Member = etl.Enveloped, "unwrap="+unwrap.Format(layers)
+		}
+	}
+	return out, nil
+}
+
+func tryEvents(cmd *cobra.Command, t *wrappedTrial, from string, limit int, asJSON bool) error {
 	out, counter := cmd.OutOrStdout(), t.NewCounter()
 	n, err := cli.ReadEvents(cmd, from, func(line int64, body []byte) error {
-		o, err := t.Try(line, body)
+		o, err := t.try(line, body)
 		if err != nil {
 			return err
 		}
