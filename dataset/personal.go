@@ -115,6 +115,12 @@ func namedBy(words []string, several bool) Personal {
 			if strings.Contains(joined, "_"+stem+"_") {
 				return entry.what
 			}
+			// vorName is a vorname.
+			for i := 1; i < len(words) && !several; i++ {
+				if words[i-1]+words[i] == stem {
+					return entry.what
+				}
+			}
 			for _, word := range words {
 				if compound && !several && (strings.HasPrefix(word, stem) || strings.HasSuffix(word, stem)) {
 					return entry.what

@@ -40,7 +40,11 @@ func (m *member) nearlyAlways(events int64) bool {
 func (m *member) require(events int64) {
 	m.Required = true
 	if missing := events - m.from.values(); missing > 0 {
-		m.notes = append(m.notes, fmt.Sprintf("%d of %d events have none, and would be rejections", missing, events))
+		what := "have none, and would be rejections"
+		if missing == 1 {
+			what = "has none, and would be a rejection"
+		}
+		m.notes = append(m.notes, fmt.Sprintf("%d of %d events %s", missing, events, what))
 	}
 }
 

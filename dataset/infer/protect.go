@@ -50,7 +50,7 @@ func (m *member) protect() {
 	case m.Type == dataset.JSON, m.Type == dataset.Boolean, !p.indexed:
 	case rare:
 		m.notes = append(m.notes, fmt.Sprintf(
-			"no index: %d values in %d events, so how often each occurs tells which it is", distinct, n.values()))
+			"no index: %s in %d events, so how often each occurs tells which it is", counted(distinct, "value"), n.values()))
 	default:
 		out.Indexes = []string{dataset.Exact}
 	}

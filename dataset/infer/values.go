@@ -241,7 +241,7 @@ func noneWords() map[string]bool {
 	out := map[string]bool{}
 	for _, w := range strings.Fields("- -- --- . ? ?? n/a n.a. na #n/a none null nil nan undefined unknown unspecified " +
 		"missing empty anonymous default dummy test xxx x keine keiner unbekannt leer ohne entfällt desconocido ninguno " +
-		"inconnu aucun sconosciuto onbekend geen brak 0.0.0.0 :: 00:00:00:00:00:00 1900-01-01 1970-01-01 0000-00-00 " +
+		"inconnu aucun sconosciuto onbekend geen brak k.a. k.a s.d. 0.0.0.0 :: 00:00:00:00:00:00 1900-01-01 1970-01-01 0000-00-00 " +
 		"0001-01-01 00000000-0000-0000-0000-000000000000 [removed] [redacted] (none) (null) <none> <null> <unknown>") {
 		out[w] = true
 	}

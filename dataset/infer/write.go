@@ -87,11 +87,11 @@ func counted(n int64, what string) string {
 
 func (w *writer) roles() {
 	if m := w.subject; m != nil {
-		of := fmt.Sprintf("%d", len(m.from.seen))
+		of := counted(int64(len(m.from.seen)), "value")
 		if m.from.full {
 			of = "more than " + of
 		}
-		w.key("subject", m.Name, fmt.Sprintf("whose the row is: %s values in %d events", of, m.from.values()))
+		w.key("subject", m.Name, fmt.Sprintf("whose the row is: %s in %d events", of, m.from.values()))
 	} else {
 		w.comment("", "subject: name the clear member that says whose the row is, a pseudonym such as a customer number. "+
 			"Without one, nobody can be forgotten.")
