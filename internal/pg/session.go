@@ -65,7 +65,12 @@ func (p pinned) pin(ctx context.Context, conn driver.Conn) error {
 	// set_config returns each value as the server spells it: 60000 comes back as 1min.
 	want, err := queryRow(ctx, querier, set, 1+len(p.settings))
 	if err != nil {
-		return fmt.Errorf("setting up the database session: %w", Redact(err))
+		err = Redact(err)
+		var shown *Error
+		if errors.As(err, &shown) && shown.Code == "22023" && p.role != "" {
+			shown.hint = "the role " + p.role + " is missing: run keys init"
+		}
+		return fmt.Errorf("setting up the database session: %w", err)
 	}
 	got, err := queryRow(ctx, querier, get, 2+len(p.settings))
 	if err != nil {

@@ -156,3 +156,16 @@ func TestPoolerThatIgnoresSettings(t *testing.T) {
 		})
 	}
 }
+
+// Before keys init there is no role to become: the error says so, though the server's words of that class are not shown.
+func TestAMissingRoleIsForKeysInitToMake(t *testing.T) {
+	t.Parallel()
+	db, err := pg.Open(pg.Config{URL: pgtest.New(t).URL(""), Role: "cloakroom_nobody"})
+	if err == nil {
+		defer db.Close()
+		err = db.PingContext(t.Context())
+	}
+	if err == nil || !strings.Contains(err.Error(), "the role cloakroom_nobody is missing: run keys init") {
+		t.Errorf("%v, want a hint at keys init", err)
+	}
+}
