@@ -64,7 +64,7 @@ func (r *report) adviseClear(at string, d *Dataset, m *Member) {
 func (r *report) adviseIndex(at string, m *Member, kind string) {
 	if n := valuesOf(m, kind); n > 0 && n < fewValues {
 		r.warn(at, "index_few_values",
-			"whoever knows how often each value occurs reads the tokens: leave the index out",
+			"anybody who knows how often each value occurs reads the tokens: leave the index out",
 			"index %s of %s has at most %d values", kind, m.Name, n)
 	}
 	same := map[string]string{revealDomain: "domain", revealLast4: "last/4", revealNetwork: "prefix/24"}

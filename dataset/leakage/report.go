@@ -103,7 +103,7 @@ func Measure(data Data, rate float64) Index {
 	return ix
 }
 
-// TooFewRows reports whether so many rows, or halves of them, say too little.
+// TooFewRows reports whether this many rows, or halves of them, say too little.
 func TooFewRows(rows int64, halves bool) bool {
 	if halves {
 		rows *= 2
@@ -115,7 +115,7 @@ func TooFewRows(rows int64, halves bool) bool {
 func judge(ix Index) (Verdict, string) {
 	switch {
 	case TooFewRows(ix.Rows, ix.Halves):
-		return TooFew, fmt.Sprintf("too few rows to judge: look again when a month has %d", MinRows)
+		return TooFew, fmt.Sprintf("too few rows to judge: look again when a month has %d,%03d", MinRows/1000, MinRows%1000)
 	case ix.GivesAway > MaxGivesAway:
 		what := "how often a token occurs tells which value it is"
 		if ix.Tokens < 1000 {

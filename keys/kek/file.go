@@ -171,6 +171,6 @@ func (k *fileKEK) resolve(context.Context, uuid.UUID) (string, error) { return k
 func (k *fileKEK) holds(w Wrapped) bool { return w.KEKID == k.id }
 
 func (k *fileKEK) note() string {
-	return k.uri + " is a key file: whoever can wrap with it can unwrap too, so ingest could open what it seals. " +
+	return k.uri + " is a key file: anybody who can wrap with it can unwrap too, so ingest could open what it seals. " +
 		"Use awskms:// where that matters."
 }

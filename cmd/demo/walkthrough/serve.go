@@ -23,6 +23,7 @@ func serve(cmd *cobra.Command, keep string, events []event) error {
 		}
 	}
 	exports := append(s.Environment(sandbox.Admin),
+		sandbox.Var{Name: "AWS_DEFAULT_REGION", Value: "us-east-1"}, // the AWS CLI does not read AWS_REGION
 		sandbox.Var{Name: "DATABASE_URL", Value: s.URL("")},
 		sandbox.Var{Name: "CLOAKROOM_QUEUE_URL", Value: s.QueueURL},
 		sandbox.Var{Name: "CLOAKROOM_KEK", Value: kekURI},
@@ -31,7 +32,7 @@ func serve(cmd *cobra.Command, keep string, events []event) error {
 		fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", v.Name, shellQuote(v.Value))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), `serving until interrupted; messages on the queue: %d.
-In another shell, with the lines above:
+In another shell, with the lines above, and bin/ of make build in the PATH:
   keys init && ingest --once && keys verify --all
 and, with events put into the bucket:
   aws s3 cp FILE s3://%s/ && ingest --from s3://%[2]s/

@@ -26,8 +26,8 @@ func newDatasetLeakageCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leakage NAME",
 		Short: "Measure what equal tokens give away, index by index, and say what to do",
-		Long: `Measure what equal tokens give away. Whoever reads the view sees how often each token occurs. Whoever
-also knows roughly how often each value does can guess which is which: sort both, and lay one beside the
+		Long: `Measure what equal tokens give away. Anybody who reads the view sees how often each token occurs. Anybody
+who also knows roughly how often each value does can guess which is which: sort both, and lay one beside the
 other. This does so, with the month before as what is known, and counts the rows guessed right.
 
 It takes the rotator's login. It reads two months of rows, and changes nothing.

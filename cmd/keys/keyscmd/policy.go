@@ -54,7 +54,7 @@ func newPolicySetCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME VALUE",
 		Short: "Set one setting of the policy; takes the login of keys init",
-		Long: `Set one setting of the policy. It takes the login of keys init: whoever may set the number of
+		Long: `Set one setting of the policy. It takes the login of keys init: a login that may set the number of
 approvals may open anything. The audit log says who set what. A duration needs a unit: 24h, 30d or
 "30 days". A value that weakens a protection or deletes data asks first.
 

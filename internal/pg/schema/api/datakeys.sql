@@ -69,7 +69,7 @@ BEGIN
   IF registered_now > p.key_registrations THEN
     RAISE EXCEPTION '% has registered % data keys within this hour', session_user, p.key_registrations
       USING ERRCODE = 'CR017',
-      HINT = 'A daemon goes on under the keys it has. Where so many are needed: keys policy set key_registrations.';
+      HINT = 'A daemon goes on under the keys it has. Where more are needed: keys policy set key_registrations.';
   END IF;
   INSERT INTO cloakroom.data_keys (id, dataset, month, kek, kek_id, wrapped, key_check)
   VALUES (p_id, (cloakroom.dataset_of(p_dataset)).name, p_month, uri, p_kek_id, p_wrapped, p_key_check);

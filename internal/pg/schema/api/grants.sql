@@ -29,7 +29,7 @@ BEGIN
    LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION 'this login holds % and %: %', p_role, other, why USING ERRCODE = 'CR010',
-      HINT = 'Somebody granted one by hand. Use two logins: keys grants, keys revoke.';
+      HINT = 'Somebody granted one by hand, or it is a superuser. Use two logins: keys grants, keys revoke.';
   END IF;
 END $$;
 COMMENT ON FUNCTION cloakroom.require_apart(text) IS

@@ -62,7 +62,7 @@ BEGIN
   IF have >= needed AND without IS NULL THEN
     RETURN NULL;
   END IF;
-  RETURN concat(have, ' of ', needed, ' count', '; none of ' || without);
+  RETURN concat_ws('; ', CASE WHEN needed > have THEN concat(needed - have, ' more') END, 'none of ' || without);
 END $$;
 COMMENT ON FUNCTION cloakroom.approvals_missing(cloakroom.requests) IS
   'what a request lacks of the approvals that it needs, in words; NULL: nothing';

@@ -42,9 +42,9 @@ BEGIN
      OR r.reason_commit <> cloakroom.commitment(r.reason_salt, r.reason)
      OR r.query_commit <> cloakroom.commitment(r.query_salt, cloakroom.request_selector(r)) THEN
     RAISE EXCEPTION 'the request is not what was approved: it was altered'
-      USING ERRCODE = 'CR010', HINT = 'Tell whoever guards the audit log.';
+      USING ERRCODE = 'CR010', HINT = 'Tell the people who guard the audit log.';
   ELSIF missing IS NOT NULL THEN
-    RAISE EXCEPTION 'the request has fewer approvals than the policy wants: %', missing USING ERRCODE = 'CR010',
+    RAISE EXCEPTION 'the request has fewer approvals than the policy wants: missing %', missing USING ERRCODE = 'CR010',
       HINT = 'An approval counts while policy and groups are as they were. Make a new request.';
   END IF;
 END $$;

@@ -24,7 +24,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
       cloakroom.audit_time(r.expires_at))::text, 'UTF8'))
 $$;
 COMMENT ON FUNCTION cloakroom.request_digest(cloakroom.requests) IS
-  'of everything an approval is about, computed anew from the row each time: what is approved is what is opened';
+  'of everything an approval is about, computed from the row each time: what is approved is what is opened';
 
 CREATE OR REPLACE FUNCTION cloakroom.count_act(p_act text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -39,7 +39,7 @@ BEGIN
     VALUES (session_user, date_trunc('hour', clock_timestamp()), p_act, 1)
     ON CONFLICT (login, act, hour) DO UPDATE SET counted = c.counted + 1 RETURNING counted INTO STRICT n;
   IF n > most THEN
-    RAISE EXCEPTION '% has made % requests, or noted so many refusals, within this hour', session_user, most
+    RAISE EXCEPTION '% has made % requests, or noted % refusals, within this hour', session_user, most, most
       USING ERRCODE = 'CR012', HINT = 'Go on in the next hour, or have the policy changed: requests_per_hour.';
   END IF;
 END $$;

@@ -66,7 +66,7 @@ BEGIN
     'YYYY-MM'), ' of ' || p_dataset));
 END $$;
 COMMENT ON FUNCTION cloakroom.begin_shred(date, text) IS
-  'destroys the data keys of the months before this one, for ever; or resumes the shred under way';
+  'destroys the data keys of the months before this one, for good; or resumes the shred under way';
 GRANT EXECUTE ON FUNCTION cloakroom.begin_shred(date, text) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.clear_page(
