@@ -116,10 +116,17 @@ func (c *Client) GetFrom(ctx context.Context, r Ref, offset int64) (io.ReadClose
 		Key: r.Key, Version: aws.ToString(out.VersionId), ETag: aws.ToString(out.ETag),
 		Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified),
 	}
+	b := &body{in: out.Body, watch: w, ctx: ctx, bucket: r.Bucket, left: info.Size}
 	if out.ContentRange != nil { // bytes 10-19/20
-		info.Size = offset + info.Size
+		info.Size += offset
+		return b, info, nil
 	}
-	return &body{in: out.Body, watch: w, ctx: ctx, bucket: r.Bucket, left: info.Size - offset}, info, nil
+	// All of it comes, also where a proxy ignores Range (RFC 9110, section 14.2, allows that).
+	if _, err := io.CopyN(io.Discard, b, offset); err != nil && err != io.EOF {
+		_ = b.Close() // the error is that of reading
+		return nil, Info{}, err
+	}
+	return b, info, nil
 }
 
 // Delete deletes an object. In a bucket with versions it hides it under a marker. One that is not there is no error, as

@@ -6,6 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -292,5 +296,24 @@ func TestWrittenBySDK(t *testing.T) {
 	page, err := pages.NextPage(t.Context())
 	if err != nil || len(page.Contents) != 1 || aws.ToString(page.Contents[0].Key) != "k" {
 		t.Errorf("the list is %+v, %v", page, err)
+	}
+}
+
+// A proxy may ignore Range and answer with the whole object: its first bytes are not those from the offset on.
+func TestRangeIgnored(t *testing.T) {
+	s, _ := open(t)
+	put(t, s, "plain", "k", "0123456789")
+	at, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(at)
+	direct := proxy.Director
+	proxy.Director = func(r *http.Request) { direct(r); r.Header.Del("Range") }
+	front := httptest.NewServer(proxy)
+	defer front.Close()
+	got, info, err := read(t, clientOf(t, front.URL, "ingest"), objects.Ref{Bucket: "plain", Key: "k"}, 4)
+	if err != nil || got != "456789" || info.Size != 10 {
+		t.Errorf("%q of %d bytes, %v; want the object from its fourth byte on", got, info.Size, err)
 	}
 }
