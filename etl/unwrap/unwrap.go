@@ -13,9 +13,12 @@ package unwrap
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"cloakroom/dataset"
 )
@@ -199,9 +202,17 @@ func (u *Unwrapper) layer(kind Kind, o *Opened) {
 }
 
 // Suggest looks whether an event that cannot be read is an envelope, and says what to declare for it. It is for bodies
-// that were rejected: nothing of it is done to an event that is in order.
+// that were rejected: nothing of it is done to an event that is in order. So a required member that envelopes have, too
+// (id, time), does not hide one; what they hold the event in does, for a dataset that reads it there.
 func Suggest(body []byte, g Guard) []Kind {
 	u := New(Config{Layers: []Kind{Auto}})
+	g = maps.Clone(g)
+	for _, signature := range []map[string]jsontext.Kind{snsSignature, busSignature} {
+		maps.DeleteFunc(g, func(name string, _ bool) bool {
+			_, ours := signature[name]
+			return ours && name != snsMessage && name != busDetail
+		})
+	}
 	var found []Kind
 	for len(found) < MaxLayers {
 		kind := detect(body, g)

@@ -289,6 +289,15 @@ func TestSuggest(t *testing.T) {
 			t.Errorf("suggests %q, want %q", got, want)
 		}
 	}
+	// A dataset may require what the envelope has, too; it may also read what the envelope holds where it is.
+	body := sample(t, "eventbridge.json", `{"x":1}`)
+	for want, required := range map[unwrap.Kind]unwrap.Guard{
+		unwrap.EventBridge: {"id": true, "time": true, "x": true}, "": {"id": true, "detail": true},
+	} {
+		if got := unwrap.Suggest(body, required); unwrap.Format(got) != string(want) {
+			t.Errorf("with %v required it suggests %v, want %q", required, got, want)
+		}
+	}
 }
 
 func TestTestEvent(t *testing.T) {
