@@ -12,6 +12,9 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
+// maxLine bounds a line of public counts, in bytes.
+const maxLine = 4 << 20
+
 // Public is how often a value occurs in public.
 type Public struct {
 	Value string `json:"value"`

@@ -1,12 +1,10 @@
 package leakage
 
 import (
-	"bufio"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -17,9 +15,6 @@ import (
 	"cloakroom/dataset"
 )
 
-// maxLine bounds a line of a sample, in bytes: the most that a message of SQS has, and more.
-const maxLine = 4 << 20
-
 // sampleRow is what analysts would see of an event.
 type sampleRow struct {
 	tokens []string // one for each index; empty: NULL
@@ -29,28 +24,24 @@ type sampleRow struct {
 	known  bool // in the half that the attacker knows
 }
 
-// Sample reckons what a dataset gives away from events in a file, one JSON text a line. One half of the events, drawn
-// with a fixed seed, is what the attacker knows; the other is attacked. rejected counts lines that would be rejections.
-func Sample(d *dataset.Dataset, events io.Reader, rate float64) (report *Report, rejected int, err error) {
+// Sample reckons what a dataset gives away from the events that a function hands over one by one. One half of them,
+// drawn with a fixed seed, is what the attacker knows; the other is attacked. rejected counts those that would be
+// rejections.
+func Sample(d *dataset.Dataset, events func(take func(body []byte)) error, rate float64) (
+	report *Report, rejected int, err error) {
 	s, err := newSampler(d)
 	if err != nil {
 		return nil, 0, err
 	}
-	lines := bufio.NewScanner(events)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		if len(strings.TrimSpace(lines.Text())) == 0 {
-			continue
-		}
-		if !s.add(lines.Bytes()) {
+	if err := events(func(body []byte) {
+		if !s.add(body) {
 			rejected++
 		}
-	}
-	if err := lines.Err(); err != nil {
+	}); err != nil {
 		return nil, 0, fmt.Errorf("reading the sample: %w", err)
 	}
 	if len(s.rows) == 0 {
-		return nil, rejected, fmt.Errorf("reading the sample: none of its %d lines is an event of dataset %s: "+
+		return nil, rejected, fmt.Errorf("reading the sample: none of its %d events is one of dataset %s: "+
 			"ingest test says why", rejected, d.Name)
 	}
 	return s.report(rate), rejected, nil

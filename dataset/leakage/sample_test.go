@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -33,7 +32,7 @@ members:
 `
 
 // visitEvents are n events: flat values, values of which the half are one, values that depend on the city, addresses.
-func visitEvents(n int) io.Reader {
+func visitEvents(n int) func(take func([]byte)) error {
 	random := rand.New(rand.NewPCG(9, 10))
 	var b bytes.Buffer
 	for i := range n {
@@ -51,8 +50,17 @@ func visitEvents(n int) io.Reader {
 			random.IntN(4000), 1+random.IntN(28), city, random.IntN(500), random.IntN(9000), skewed,
 			city*5+random.IntN(5), email, random.IntN(50), random.IntN(50))
 	}
-	b.WriteString("{\"person\":1}\n\n")
-	return &b
+	b.WriteString("{\"person\":1}\n")
+	return lines(b.String())
+}
+
+func lines(text string) func(take func([]byte)) error {
+	return func(take func([]byte)) error {
+		for line := range strings.Lines(text) {
+			take([]byte(line))
+		}
+		return nil
+	}
 }
 
 func TestSample(t *testing.T) {
@@ -138,8 +146,8 @@ func marshal(t *testing.T, v any) string {
 }
 
 func TestSampleOfNothing(t *testing.T) {
-	_, _, err := leakage.Sample(dataset.Login(), strings.NewReader("{}\n"), 1)
-	if err == nil || !strings.Contains(err.Error(), "none of its 1 lines") {
+	_, _, err := leakage.Sample(dataset.Login(), lines("{}\n"), 1)
+	if err == nil || !strings.Contains(err.Error(), "none of its 1 events") {
 		t.Errorf("%v", err)
 	}
 }

@@ -31,7 +31,8 @@ does, from a sample of events. One half of them is what is known, and the other 
 		Example: "  keys dataset plan orders.yaml\n  keys dataset plan orders.yaml --from sample.jsonl",
 		Args:    cli.Args("FILE"),
 	}
-	cli.Of(cmd).String(&sample, "from", "", "FILE of events, one JSON text a line, to measure what indexes give away")
+	cli.Of(cmd).String(&sample, "from", "", "sample, to measure what indexes give away: JSON Lines or a JSON array, plain "+
+		"or gzip; - for standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		d, err := lintFile(cmd, args[0])
 		if err != nil {

@@ -105,18 +105,19 @@ func againstPublic(cmd *cobra.Command, v *keys.Vault, d *dataset.Dataset, month 
 
 // printSample prints what a dataset's indexes give away in a sample.
 func printSample(cmd *cobra.Command, d *dataset.Dataset, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("reading --from: %w", err)
-	}
-	defer f.Close()
 	rate, err := leakage.TokenRate(rateTime)
 	if err != nil {
 		return err
 	}
-	report, rejected, err := leakage.Sample(d, f, rate)
+	report, rejected, err := leakage.Sample(d, func(take func([]byte)) error {
+		_, err := cli.ReadEvents(cmd, path, func(_ int64, body []byte) error {
+			take(body)
+			return nil
+		})
+		return err
+	}, rate)
 	if err != nil {
-		return fmt.Errorf("reading --from %s: %w", path, err)
+		return err
 	}
 	if rejected > 0 {
 		cli.Note(cmd, "%s of %s would be rejected, and %s left out", cli.Count(rejected, "event"), path,
