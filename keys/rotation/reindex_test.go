@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
@@ -65,4 +66,28 @@ func TestReindex(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client of an ingest login's own stores a row without the new token, after the tokens were made and before the CHECK
+// holds new rows to it. The reindex makes that token too, and ends.
+func TestReindexMakesATokenThatCameToBeMissing(t *testing.T) {
+	t.Parallel()
+	s := newFixture(t, 300)
+	db := s.Open(t, "")
+	var once sync.Once
+	o := rotation.Options{Workers: 1}.WithHook(func(string) {
+		var phase string
+		if db.Get(&phase, `SELECT phase FROM cloakroom.rotations WHERE step = 'reindex'`) != nil || phase != "indexes" {
+			return
+		}
+		once.Do(func() {
+			db.MustExec(`UPDATE cloakroom_data.user_logins SET masked_ip_v2 = NULL, masked_device_id_v2 = NULL
+				WHERE row_id = (SELECT min(row_id::text)::uuid FROM cloakroom_data.user_logins)`)
+		})
+	})
+	if _, err := rotation.Reindex(t.Context(), s.vault, o); err != nil {
+		t.Fatal(err)
+	}
+	once.Do(func() { t.Error("phase indexes was never seen") })
+	s.verify(t, 300)
 }

@@ -10,10 +10,16 @@ BEGIN
   IF run.id IS NULL THEN
     RETURN 0;
   END IF;
+  IF cloakroom.rows_without_token(p_rotation) > 0 THEN
+    -- An ingest login's own client stored them before the CHECK was there. It lets no more in: back to make their tokens.
+    DELETE FROM cloakroom.rotation_slices s WHERE s.rotation = p_rotation AND s.pass = 'check';
+    UPDATE cloakroom.rotations SET phase = 'backfill' WHERE id = p_rotation;
+    PERFORM cloakroom.restart_pass(p_rotation, 'backfill');
+    RETURN 0;
+  END IF;
   PERFORM cloakroom.add_slices_of_all(p_rotation, 'check');
   SELECT count(*) INTO left_over FROM cloakroom.rotation_slices s WHERE s.rotation = p_rotation AND s.pass = 'check'
     AND NOT s.done;
-  left_over := left_over + cloakroom.rows_without_token(p_rotation);
   SELECT left_over + count(*) INTO left_over FROM cloakroom.quarantine q WHERE q.step = 'reindex';
   IF left_over = 0 THEN
     UPDATE cloakroom.rotations SET phase = 'validate' WHERE id = p_rotation;
@@ -21,7 +27,7 @@ BEGIN
   RETURN left_over;
 END $$;
 COMMENT ON FUNCTION cloakroom.finish_check(bigint) IS
-  'counts what is unchecked, without a token, or wrong; none: on to validating the CHECKs of the new columns';
+  'counts what is unchecked or wrong; none: on to validating the CHECKs. Rows without a token: back to make them';
 GRANT EXECUTE ON FUNCTION cloakroom.finish_check(bigint) TO cloakroom_rotator;
 
 CREATE OR REPLACE FUNCTION cloakroom.not_valid_checks()

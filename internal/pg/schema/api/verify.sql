@@ -50,7 +50,7 @@ BEGIN
 
   RETURN QUERY
     SELECT d.name, 'column ' || a.attname,
-      'it is no column of the definition, or of no live index key: anybody who has that key can enumerate its tokens', false
+      'it is no column of the definition, or of no live index key: who has that key can enumerate its tokens', false
       FROM cloakroom.datasets d JOIN pg_attribute a ON a.attrelid = cloakroom.row_table(d.name) AND a.attnum > 0
         AND NOT a.attisdropped
      WHERE a.attname <> ALL ('{row_id,sent,create_date,message_id,message_sent,data_key}')
