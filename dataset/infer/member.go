@@ -88,7 +88,7 @@ func makeMember(n *node, events int64) *member {
 	}
 	if in := n.hits[hitJSON]; in > 0 && 2*in >= n.meant() {
 		m.notes = append(m.notes, fmt.Sprintf("%d of %d values hold JSON within a text: if it is the event, and the rest its "+
-			"envelope, set unwrap for the queue and draft from what is inside", in, n.values()))
+			"envelope, draft with --unwrap (such as sns), and set unwrap for the queue", in, n.values()))
 	}
 	m.lost = m.unreadable()
 	if m.lost > 0 {

@@ -76,10 +76,7 @@ func NewSample() *Sample {
 // Add takes an event. line says where it stood, for messages.
 func (s *Sample) Add(line int64, body []byte) {
 	if _, rejection := s.strict.Decode(body); rejection.Reason != "" {
-		if s.broken[rejection.Reason] == nil {
-			s.broken[rejection.Reason] = &lines{}
-		}
-		s.broken[rejection.Reason].add(line)
+		s.Reject(line, rejection.Reason)
 		return
 	}
 	if s.core != nil {
@@ -90,6 +87,14 @@ func (s *Sample) Add(line int64, body []byte) {
 	if s.size += len(body); len(s.first) >= firstEvents || s.size >= firstBytes {
 		s.learnCore()
 	}
+}
+
+// Reject counts an event that could not be got at, such as one in an envelope that is broken.
+func (s *Sample) Reject(line int64, reason dataset.Reason) {
+	if s.broken[reason] == nil {
+		s.broken[reason] = &lines{}
+	}
+	s.broken[reason].add(line)
 }
 
 // learnCore finds the members that more than half of the first events have, and takes those events.

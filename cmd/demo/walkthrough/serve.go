@@ -36,6 +36,7 @@ In another shell, with the lines above, and bin/ of make build in the PATH:
   keys init && ingest --once && keys verify --all
 and, with events put into the bucket:
   aws s3 cp FILE s3://%s/ && ingest --from s3://%[2]s/
+recover takes logins of its own: CREATE ROLE … LOGIN, then keys grant (README.md).
 KMS access keys: admin may do all; init, ingest, auditor, rotator may do what the role may (the same secret).
 `, s.SQS.Counts(sandbox.Queue).Total(), sandbox.Bucket)
 	<-cmd.Context().Done()

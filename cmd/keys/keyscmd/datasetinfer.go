@@ -10,11 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloakroom/dataset/infer"
+	"cloakroom/etl/unwrap"
 	"cloakroom/internal/cli"
 )
 
 func newDatasetInferCommand() *cobra.Command {
 	var from, name, table, out string
+	var wrapped []string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "infer",
@@ -33,6 +35,8 @@ member was not judged personal proves nothing, so read each line before keys dat
 	f.String(&name, "name", "", "the dataset's name; empty: the file's")
 	f.String(&table, "table", "", "the table's name; empty: the dataset's and an s")
 	f.String(&out, "out", "", "write the draft to FILE, which must not exist; empty: to standard output")
+	f.List(&wrapped, "unwrap", "what the events are wrapped in, as for ingest, such as sns or sns,gzip+base64; empty: "+
+		"nothing", func(text string) error { _, err := unwrap.ParseLayers(text); return err })
 	f.Bool(&asJSON, "json", "print what was found as JSON, and not the draft")
 	f.Require("from")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -44,10 +48,11 @@ member was not judged personal proves nothing, so read each line before keys dat
 			return cli.Usage(cmd, errors.New("name the dataset: --name NAME"))
 		}
 		sample := infer.NewSample()
-		lines, err := cli.ReadEvents(cmd, from, func(line int64, body []byte) error {
-			sample.Add(line, body)
-			return nil
-		})
+		add, err := adder(sample, wrapped)
+		if err != nil {
+			return err
+		}
+		lines, err := cli.ReadEvents(cmd, from, add)
 		if err != nil {
 			return err
 		}
@@ -65,6 +70,30 @@ member was not judged personal proves nothing, so read each line before keys dat
 		return nil
 	}
 	return cmd
+}
+
+// adder adds events to a sample as ingest would find them in their envelopes.
+func adder(sample *infer.Sample, wrapped []string) (func(line int64, body []byte) error, error) {
+	var layers []unwrap.Kind
+	if len(wrapped) > 0 {
+		var err error
+		if layers, err = unwrap.ParseLayers(strings.Join(wrapped, ",")); err != nil {
+			return nil, fmt.Errorf("reading --unwrap: %w", err)
+		}
+	}
+	// An event of a file may be larger than what --max-body lets ingest unpack: it is the decoder that judges sizes here.
+	opener := unwrap.New(unwrap.Config{Layers: layers, MaxBody: 16 << 20})
+	return func(line int64, body []byte) error {
+		switch opened := opener.Open(body, nil); {
+		case opened.Pointer != nil:
+			return errors.New("it lies in S3, where nothing is read: download the objects, and draft from those")
+		case opened.Rejection.Reason != "":
+			sample.Reject(line, opened.Rejection.Reason)
+		default:
+			sample.Add(line, opened.Body)
+		}
+		return nil
+	}, nil
 }
 
 // sourceName is what a draft calls its sample: no directory, which may say who made it.
