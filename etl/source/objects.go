@@ -77,6 +77,7 @@ func (d *deletions) next() (at unwrap.Pointer, ok bool) {
 	return at, true
 }
 
+// work deletes objects. One that fails goes behind the others: an object that may not be deleted holds up none.
 func (d *deletions) work(ctx context.Context) {
 	pause := retry.Pauses{First: pauseFirst, Max: pauseMax}.Pacer()
 	for {
@@ -84,26 +85,31 @@ func (d *deletions) work(ctx context.Context) {
 		if !ok {
 			return
 		}
-		for {
-			err := d.store.Delete(ctx, at.Bucket, at.Key)
-			if err == nil {
-				pause.Reset()
-				break
-			}
-			if ctx.Err() == nil {
-				d.failing.Do(func() {
-					d.log.Warn("deleting the objects of stored events fails: trying again; until then they lie in S3 "+
-						"in clear", "error", err)
-				})
-			}
-			if retry.Sleep(ctx, pause.Next()) != nil {
-				d.mu.Lock()
-				d.left++
-				d.mu.Unlock()
-				break
-			}
+		err := d.store.Delete(ctx, at.Bucket, at.Key)
+		if err == nil {
+			pause.Reset()
+			continue
+		}
+		if d.failed(ctx, at) {
+			d.failing.Do(func() {
+				d.log.Warn("deleting the objects of stored events fails: trying again; until then they lie in S3 "+
+					"in clear", "error", err)
+			})
+			_ = retry.Sleep(ctx, pause.Next()) // once ctx has ended, the next try says so
 		}
 	}
+}
+
+// failed puts an object back, and reports false if it is not tried again because ctx has ended.
+func (d *deletions) failed(ctx context.Context, at unwrap.Pointer) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		d.left++
+		return false
+	}
+	d.pending = append(d.pending, at)
+	return true
 }
 
 // close deletes what is left to delete, within ctx, and says what stays.
