@@ -1,7 +1,9 @@
 package keystest
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +56,11 @@ func (e *Env) Fill(t testing.TB, v *keys.Vault, name string, n int, event func(i
 			must(err)
 		}
 	}
-	into, err := tx.Prepare(pq.CopyInSchema(dataset.Schema, d.Table, names...))
+	for i := range names {
+		names[i] = pq.QuoteIdentifier(names[i])
+	}
+	into, err := tx.Prepare(fmt.Sprintf(`COPY %s.%s (%s) FROM STDIN`, dataset.Schema, pq.QuoteIdentifier(d.Table),
+		strings.Join(names, ", ")))
 	must(err)
 	decoder := dataset.NewDecoder(d)
 	var scratch envelope.Scratch
@@ -66,7 +72,8 @@ func (e *Env) Fill(t testing.TB, v *keys.Vault, name string, n int, event func(i
 		at := sent(i).UTC()
 		key, err := issuer.Acquire(t.Context(), at, 100, 100_000)
 		must(err)
-		id := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, d.Table, begin+i))
+		sum := sha256.Sum256(fmt.Append(nil, d.Table, begin+i))
+		id := uuid.UUID(sum[:16])
 		row := keys.Row{ID: id, Date: at, Subject: string(ev.Subject)}
 		values := make([]any, len(columns))
 		for c, column := range columns {

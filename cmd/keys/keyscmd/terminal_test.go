@@ -148,7 +148,7 @@ func TestPolicyAsksOnATerminal(t *testing.T) {
 		code   int
 		after  int
 	}{{"\n", 1, 1}, {"no\n", 1, 1}, {"y\n", 0, 0}} {
-		p := w.start(80, w.URL(""), "policy", "set", "approvals", "0")
+		p := w.start(80, w.URL(""), "policy", "set", "approvals", "none")
 		p.WaitFor("Go on? [y/N] ")
 		p.Type(c.answer)
 		if code := p.Wait(); code != c.code {

@@ -11,7 +11,7 @@ BEGIN
     RETURN 0;
   END IF;
   IF cloakroom.rows_without_token(p_rotation) > 0 THEN
-    -- An ingest login's own client stored them before the CHECK was there. It lets no more in: back to make their tokens.
+    -- An ingest login's own client stored them before the CHECK was there. Now no more come: back to make their tokens.
     DELETE FROM cloakroom.rotation_slices s WHERE s.rotation = p_rotation AND s.pass = 'check';
     UPDATE cloakroom.rotations SET phase = 'backfill' WHERE id = p_rotation;
     PERFORM cloakroom.restart_pass(p_rotation, 'backfill');
