@@ -15,6 +15,9 @@ import (
 // maxLine bounds a line of public counts, in bytes.
 const maxLine = 4 << 20
 
+// maxCount is the most that a value may occur: counts are added up and multiplied, and may not overflow.
+const maxCount = 1 << 40
+
 // Public is how often a value occurs in public.
 type Public struct {
 	Value string `json:"value"`
@@ -50,8 +53,8 @@ func readJSONLines(r io.Reader) ([]Public, error) {
 			continue
 		}
 		var p Public
-		if err := json.Unmarshal(lines.Bytes(), &p); err != nil || p.Count <= 0 {
-			return nil, fmt.Errorf(`line %d: want {"value": TEXT, "count": a number above 0}`, n)
+		if err := json.Unmarshal(lines.Bytes(), &p); err != nil || p.Count <= 0 || p.Count > maxCount {
+			return nil, fmt.Errorf(`line %d: want {"value": TEXT, "count": a number from 1 to %d}`, n, maxCount)
 		}
 		out = append(out, p)
 	}
@@ -88,8 +91,8 @@ func readCSV(r io.Reader) ([]Public, error) {
 			return nil, fmt.Errorf("line %d: no CSV, or another number of columns than the head", line)
 		}
 		n, err := strconv.ParseInt(record[count], 10, 64)
-		if err != nil || n <= 0 {
-			return nil, fmt.Errorf("line %d: count is no number above 0", line)
+		if err != nil || n <= 0 || n > maxCount {
+			return nil, fmt.Errorf("line %d: count is no number from 1 to %d", line, maxCount)
 		}
 		out = append(out, Public{record[value], n})
 	}
