@@ -3,6 +3,7 @@ package keyscmd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,7 +111,10 @@ func writeDraft(cmd *cobra.Command, out string, draft []byte) error {
 		return err
 	}
 	file, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("writing the draft: %w: a draft overwrites nothing: give --out another name", err)
+	case err != nil:
 		return fmt.Errorf("writing the draft: %w", err)
 	}
 	_, err = file.Write(draft)
@@ -119,7 +123,7 @@ func writeDraft(cmd *cobra.Command, out string, draft []byte) error {
 
 // printFound says what a person must know before applying the draft.
 func printFound(cmd *cobra.Command, d *infer.Draft, lines int64, out, from string) {
-	cli.Note(cmd, "read %s of %s: %d were looked at", cli.Count(lines, "event"), sourceName(from), d.Events)
+	cli.Note(cmd, "looked at %d of %s of %s", d.Events, cli.Count(lines, "event"), sourceName(from))
 	for _, note := range d.Skipped() {
 		cli.Note(cmd, "%s", note)
 	}

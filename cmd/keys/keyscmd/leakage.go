@@ -151,12 +151,11 @@ func writePicture(path string, r *leakage.Report) error {
 
 // printLeakage prints a line of figures an index, then what they mean in words, then the words themselves.
 func printLeakage(w io.Writer, r *leakage.Report) error {
-	cli.Printf(w, "dataset %s, %s; what is known: %s\n", r.Dataset, orSample(r.Month), r.Known)
 	if len(r.Indexes) == 0 {
-		cli.Printf(w, "no member has an index: nobody is told that two values are equal\n")
+		cli.Printf(w, "dataset %s: no member has an index: nobody is told that two values are equal\n", r.Dataset)
 		return nil
 	}
-	cli.Printf(w, "\n")
+	cli.Printf(w, "dataset %s, %s; what is known: %s\n\n", r.Dataset, orSample(r.Month), r.Known)
 	table := cli.NewTable("INDEX", "ROWS", "TOKENS", "TOP", "BITS", "BY RANK", "GIVES AWAY", "WITH CLEAR", "PINNED 2/4",
 		"KEY HOLDER")
 	for _, ix := range r.Indexes {
