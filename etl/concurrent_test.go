@@ -38,7 +38,12 @@ func TestOverlappingLoads(t *testing.T) {
 	var total etl.Summary
 	var group sync.WaitGroup
 	for n := range 4 {
-		shuffled := append([]*etl.Message(nil), messages...)
+		// A message is one run's: each daemon receives its own.
+		shuffled := make([]*etl.Message, len(messages))
+		for i, m := range messages {
+			received := *m
+			shuffled[i] = &received
+		}
 		rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 		w := etltest.NewWriter(t, env, fmt.Sprintf("ingest%d", n))
 		group.Go(func() {
