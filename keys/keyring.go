@@ -27,7 +27,7 @@ type Keyring struct {
 	lookup   Lookup
 	ttl      time.Duration
 	cache    *lru.Cache[uint32, cachedKey]
-	flight   singleflight.Group
+	flight   func() *singleflight.Group // A function, because fmt cannot look into one: it would read a lock in use.
 }
 
 type cachedKey struct {
@@ -49,7 +49,11 @@ func NewKeyring(v *Vault, s Settings, lookup Lookup) *Keyring {
 	if err != nil {
 		panic(err) // the size is a positive constant
 	}
-	return &Keyring{vault: v, settings: s, lookup: lookup, ttl: keyringTTL, cache: cache}
+	var flight singleflight.Group
+	return &Keyring{
+		vault: v, settings: s, lookup: lookup, ttl: keyringTTL, cache: cache,
+		flight: func() *singleflight.Group { return &flight },
+	}
 }
 
 // Key gives a data key, ready to open. Errors wrap ErrNoKey, ErrKeyCheck, those of package kek, or
@@ -59,7 +63,7 @@ func (r *Keyring) Key(ctx context.Context, id uint32) (*envelope.Key, error) {
 	if c, ok := r.cache.Get(id); ok && time.Now().Before(c.expires) {
 		return c.key, nil
 	}
-	result := r.flight.DoChan(strconv.FormatUint(uint64(id), 10), func() (any, error) {
+	result := r.flight().DoChan(strconv.FormatUint(uint64(id), 10), func() (any, error) {
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
 		return r.unwrap(shared, id)
