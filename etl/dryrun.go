@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"cloakroom/dataset"
 )
 
 // Detail counts the events of one dataset that have one reason at one member.
@@ -50,12 +52,23 @@ func (d details) list() []Detail {
 	return out
 }
 
+// Judged is what a dry run says of one event. It is valid until the call returns.
+type Judged struct {
+	Queue             string // the input's name
+	Message           *Message
+	Dataset           *dataset.Dataset
+	Event             []byte // out of its envelopes
+	Ignored           bool   // it is no event
+	dataset.Rejection        // zero: it would be stored
+}
+
 // DryRun decodes events, makes their tokens and counts what would become of them, until each input
 // ends. It seals, writes and deletes nothing. Duplicates count as stored: only the database could
 // tell.
 //
-// It reads one input after the other: nothing waits for what it does.
-func DryRun(ctx context.Context, w *Writer, inputs []Input) (Summary, error) {
+// It reads one input after the other: nothing waits for what it does. see, if it is not nil, is told of each event; its
+// error ends the run.
+func DryRun(ctx context.Context, w *Writer, inputs []Input, see func(Judged) error) (Summary, error) {
 	r, err := newRun(w, inputs, Options{})
 	if err != nil {
 		return newSummary(), err
@@ -66,7 +79,7 @@ func DryRun(ctx context.Context, w *Writer, inputs []Input) (Summary, error) {
 	}
 	began, found := time.Now(), details{}
 	for _, l := range r.lanes {
-		if err := l.judgeAll(ctx, p, found); err != nil {
+		if err := l.judgeAll(ctx, p, found, see); err != nil {
 			return r.finished(began), l.named(err)
 		}
 	}
@@ -80,7 +93,7 @@ func DryRun(ctx context.Context, w *Writer, inputs []Input) (Summary, error) {
 }
 
 // judgeAll judges the events of one input.
-func (l *lane) judgeAll(ctx context.Context, p *Protector, found details) error {
+func (l *lane) judgeAll(ctx context.Context, p *Protector, found details, see func(Judged) error) error {
 	for {
 		messages, err := l.Source.Receive(ctx)
 		l.count(func(s *Summary) { s.Received += int64(len(messages)) })
@@ -98,6 +111,15 @@ func (l *lane) judgeAll(ctx context.Context, p *Protector, found details) error 
 			found.add(j)
 			c := j.counts()
 			l.count(func(s *Summary) { s.add(&c) })
+			if see == nil {
+				continue
+			}
+			err = see(Judged{
+				Queue: l.Name, Message: m, Dataset: j.definition, Event: m.text(), Ignored: j.ignored, Rejection: j.Rejection,
+			})
+			if err != nil {
+				return err
+			}
 		}
 		switch {
 		case errors.Is(err, io.EOF), ctx.Err() != nil:

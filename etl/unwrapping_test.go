@@ -334,7 +334,7 @@ func TestDryRunUnwraps(t *testing.T) {
 	in := etl.Input{Source: etltest.NewSource([]*etl.Message{
 		etltest.Message(1, inSNS(uuid.NewString(), pointerTo("b", "1"), time.Now())), etltest.Message(2, "{}"), etltest.Message(3, testEvent),
 	}), Unwrap: &etl.Unwrap{Layers: layersOf(t, "sns,s3"), Buckets: []string{"b"}, Objects: store}}
-	s, err := etl.DryRun(t.Context(), w, []etl.Input{in})
+	s, err := etl.DryRun(t.Context(), w, []etl.Input{in}, nil)
 	if err != nil || s.Stored != 1 || s.Rejections[etl.BadEnvelope] != 1 || s.Ignored != 1 {
 		t.Errorf("%+v: %v", s, err)
 	}

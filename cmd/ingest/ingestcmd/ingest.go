@@ -30,6 +30,7 @@ type settings struct {
 	batchDelay, grace            time.Duration
 	httpAddr                     string
 	once, dryRun, asJSON         bool
+	show                         int
 	onceWait, maxOutage          time.Duration
 	from, source                 string
 	dataset, route               string
@@ -128,12 +129,15 @@ func (s *settings) declareOwn(f cli.Flags) {
 		"with --from FILE: the source's name, which makes the events' ids; empty: the file's SHA-256")
 	f.Date(&s.date, "date", "with --from: create_date of the events; empty: the file's or the object's modification date, UTC")
 	f.Bool(&s.dryRun, "dry-run", "say what would be stored or rejected; write and delete nothing")
+	f.Int(&s.show, "show", 0, cli.Between(0, 1_000_000_000),
+		"with --dry-run: the most events of which to show the row or the rejection; members in clear are shown as they are")
 	f.Bool(&s.asJSON, "json", "print the summary as JSON")
 	// What would be ignored is refused: somebody meant something by it.
 	f.Needs("once-wait", "once")
 	f.Needs("max-outage", "once", "from")
 	f.Needs("source", "from")
 	f.Needs("date", "from")
+	f.Needs("show", "dry-run")
 	f.Excludes("once", "from")
 }
 

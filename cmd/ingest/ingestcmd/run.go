@@ -153,7 +153,7 @@ func move(
 	defer shown.End()
 	shown.Status(func() string { return p.line(held()) })
 	if s.dryRun {
-		return etl.DryRun(cmd.Context(), w, from)
+		return etl.DryRun(cmd.Context(), w, from, s.lister(cmd))
 	}
 	return etl.RunInputs(cmd.Context(), w, from, o)
 }

@@ -71,7 +71,7 @@ func moveS3(
 		return fmt.Sprintf("%s · %s · %s", p.moved(), cli.Count(c.Read, "object"), cli.Bytes(c.Bytes))
 	})
 	if s.dryRun {
-		return etl.DryRun(cmd.Context(), w, inputs)
+		return etl.DryRun(cmd.Context(), w, inputs, s.lister(cmd))
 	}
 	return etl.RunInputs(cmd.Context(), w, inputs, o)
 }

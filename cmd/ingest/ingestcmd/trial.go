@@ -124,7 +124,7 @@ func tryEvents(cmd *cobra.Command, t *wrappedTrial, from string, limit int, asJS
 		case asJSON:
 			return cli.PrintJSONLine(out, o)
 		}
-		printOutcome(out, o)
+		printOutcome(out, "line", o)
 		return nil
 	})
 	if err != nil {
@@ -145,17 +145,18 @@ func tryEvents(cmd *cobra.Command, t *wrappedTrial, from string, limit int, asJS
 	return err
 }
 
-// printOutcome writes one event: a line that says what becomes of it, and one a member.
-func printOutcome(w io.Writer, o trial.Outcome) {
+// printOutcome writes one event: a line that says what becomes of it, and one a member. where is what its number counts:
+// lines, or events.
+func printOutcome(w io.Writer, where string, o trial.Outcome) {
 	switch o.Outcome {
 	case trial.Rejected:
-		cli.Printf(w, "line %d: REJECTED: %s\n", o.Line, reasonOf(o.Reason, o.Member))
+		cli.Printf(w, "%s %d: REJECTED: %s\n", where, o.Line, reasonOf(o.Reason, o.Member))
 		return
 	case trial.Duplicate:
-		cli.Printf(w, "line %d: duplicate of line %d, and not stored again\n", o.Line, o.SameAs)
+		cli.Printf(w, "%s %d: duplicate of %s %d, and not stored again\n", where, o.Line, where, o.SameAs)
 		return
 	}
-	cli.Printf(w, "line %d: stored\n", o.Line)
+	cli.Printf(w, "%s %d: stored\n", where, o.Line)
 	sealed := ""
 	for i, cell := range o.Row {
 		begin := fmt.Sprintf("\n  %-18s ", cell.Column)
