@@ -8,7 +8,7 @@ import (
 	"cloakroom/internal/pg/pgtest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -289,6 +289,6 @@ func golden(t *testing.T, file string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s (-want +got; write it anew with -update):\n%s", file, cmp.Diff(string(want), string(got)))
+		t.Errorf("%s (-want +got; write it again with -update):\n%s", file, cmp.Diff(string(want), string(got)))
 	}
 }

@@ -27,7 +27,7 @@ type SourceRecord struct {
 	Name     string    `db:"name"`
 	Date     time.Time `db:"create_date"` // of its events, as the first run fixed it
 	Seen     bool      `db:"seen"`        // it was recorded before this call
-	Position int64     `db:"position"`    // so many of its first events are committed
+	Position int64     `db:"position"`    // how many of its first events are committed
 	Finished bool      `db:"finished"`    // and these are all
 }
 

@@ -35,7 +35,8 @@ func (list Datasets) Find(name string) (*dataset.Dataset, error) {
 	case len(list) == 0:
 		return nil, fmt.Errorf("%w is in the vault: run keys init or keys dataset apply", ErrNoDataset)
 	case name == "":
-		return nil, fmt.Errorf("%w is named, and the vault has several: name one with --dataset: %s", ErrNoDataset, strings.Join(list.Names(), ", "))
+		return nil, fmt.Errorf("%w is named, and the vault has several: name one with --dataset: %s", ErrNoDataset,
+			strings.Join(list.Names(), ", "))
 	}
 	return nil, fmt.Errorf("%w is called %q: the vault has %s", ErrNoDataset, name, strings.Join(list.Names(), ", "))
 }
@@ -66,7 +67,8 @@ func readDatasets(ctx context.Context, db sqlx.QueryerContext) (Datasets, error)
 	for _, row := range rows {
 		d, err := dataset.ParseCanonical([]byte(row.Definition))
 		if err != nil {
-			return nil, fmt.Errorf("reading dataset %s: this program does not understand its definition, use the version that applied it: %w", row.Name, err)
+			return nil, fmt.Errorf("reading dataset %s: this program does not understand its definition, use the version that "+
+				"applied it: %w", row.Name, err)
 		}
 		list = append(list, d)
 	}
@@ -181,7 +183,8 @@ type column struct {
 // columnsOf lists what the vault's functions must know of a row table's columns. The system's own are no part of it.
 func columnsOf(d *dataset.Dataset, version uint32) []column {
 	kinds := map[dataset.Role]string{
-		dataset.RoleClear: "clear", dataset.RoleText: "clear", dataset.RoleSealed: "sealed", dataset.RoleReveal: "reveal", dataset.RoleToken: "token",
+		dataset.RoleClear: "clear", dataset.RoleText: "clear", dataset.RoleSealed: "sealed", dataset.RoleReveal: "reveal",
+		dataset.RoleToken: "token",
 	}
 	indexes := d.Indexes()
 	var out []column

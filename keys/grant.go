@@ -40,7 +40,7 @@ func Grant(ctx context.Context, url, login, role string, o GrantOptions) (limit 
 	return limit, nil
 }
 
-// Revoke takes a role from a login. It refuses where the login would hold the role all the same, through a group.
+// Revoke takes a role from a login. It refuses where the login would still hold the role, through a group.
 func Revoke(ctx context.Context, url, login, role string) error {
 	err := change(ctx, url, role, func(db *sqlx.DB) error {
 		_, err := db.ExecContext(ctx, `SELECT cloakroom.revoke_role($1, $2)`, login, role)

@@ -12,8 +12,8 @@ import (
 	"cloakroom/internal/pg"
 )
 
-// Issuer hands out data keys for sealing, for one dataset, one per month of create_date at a time. While the KEK or the database is away it
-// goes on with the key in hand until a cap is reached. It is safe for concurrent use.
+// Issuer hands out data keys for sealing, for one dataset, one per month of create_date at a time. While the KEK or the
+// database is away it goes on with the key in hand until a cap is reached. It is safe for concurrent use.
 type Issuer struct {
 	vault    *Vault
 	settings Settings
@@ -178,7 +178,7 @@ func (i *Issuer) start(m *monthKeys, month time.Time) {
 }
 
 // refusesKeys reports that the vault takes no key of this login now: too many are registered, the KEK is not the vault's,
-// or another session of this login holds the registration's lock. Whoever has the login could bring that about, so it
+// or another session of this login holds the registration's lock. Who has the login could bring that about, so it
 // must not stop those who seal: they go on under the key they have, past its age, to its other caps.
 func refusesKeys(err error) bool {
 	return slices.Contains([]string{pg.TooManyKeys, pg.UnknownKEK, "55P03", "57014"}, pg.Code(err))

@@ -28,7 +28,7 @@ func (v *Vault) KEKs(ctx context.Context) ([]KEKInfo, error) {
 	return list, nil
 }
 
-// RequireKnown refuses a KEK that the vault does not know. Whoever can plant a key's row could lead these credentials
+// RequireKnown refuses a KEK that the vault does not know. Who can plant a key's row could lead these credentials
 // to a KMS key of theirs.
 func (v *Vault) RequireKnown(ctx context.Context, id string) error {
 	if known := v.known.Load(); known != nil && (*known)[id] {

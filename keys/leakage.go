@@ -138,7 +138,8 @@ func describeSpan(s span) (month, known string) {
 
 func (r *leakageReader) span(ctx context.Context, ix dataset.Index) (s span, err error) {
 	err = r.v.DB.GetContext(ctx, &s, `
-		SELECT month, coalesce(halves, false) AS halves FROM cloakroom.leakage_span($1, $2, $3)`, r.d.Name, ix.TokenColumn(r.version), r.month)
+		SELECT month, coalesce(halves, false) AS halves FROM cloakroom.leakage_span($1, $2, $3)`,
+		r.d.Name, ix.TokenColumn(r.version), r.month)
 	if err != nil {
 		err = fmt.Errorf("looking for rows of dataset %s: %w", r.d.Name, pg.Redact(err))
 	}

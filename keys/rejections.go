@@ -36,7 +36,8 @@ type RejectionInfo struct {
 // all.
 func (v *Vault) RejectionCounts(ctx context.Context, dataset string) ([]RejectionCount, error) {
 	counts := []RejectionCount{}
-	if err := v.DB.SelectContext(ctx, &counts, `SELECT * FROM cloakroom.rejection_counts(nullif($1, ''))`, dataset); err != nil {
+	err := v.DB.SelectContext(ctx, &counts, `SELECT * FROM cloakroom.rejection_counts(nullif($1, ''))`, dataset)
+	if err != nil {
 		return nil, fmt.Errorf("counting rejections: %w", pg.Redact(err))
 	}
 	return counts, nil

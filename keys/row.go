@@ -32,8 +32,8 @@ type Row struct {
 const RowColumns = `uuid_send(row_id), timestamptz_send(sent), date_send(create_date), subject, data_key, ` +
 	`array_send(sealed), array_send(tokens)`
 
-// AppendRows appends all rows of a query for RowColumns to page, and closes it. The query asked for the tokens of so many
-// versions of the index key.
+// AppendRows appends all rows of a query for RowColumns to page, and closes it. versions is
+// for how many versions of the index key the query asked for tokens.
 func AppendRows(page []Row, found *sql.Rows, versions int) ([]Row, error) {
 	defer found.Close()
 	var s rowScanner

@@ -137,7 +137,10 @@ func (v *Vault) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Status{VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{}, Datasets: []DatasetStatus{}, Notes: v.KEK.Notes()}
+	out := &Status{
+		VaultID: s.ID.String(), Epoch: s.Epoch, KEK: v.KEK.Current(), DataKeys: map[string]int{},
+		Datasets: []DatasetStatus{}, Notes: v.KEK.Notes(),
+	}
 	stored, program, err := pg.SchemaVersion(ctx, v.DB)
 	if err != nil {
 		return nil, err

@@ -123,9 +123,9 @@ type BreakGlass struct {
 func newReport(from, to time.Time) *Report {
 	return &Report{
 		From: from, To: to, Purposes: map[string]*Tally{}, People: map[string]*Tally{},
-		Openings: []*Opening{}, Unfinished: []string{}, BreakGlass: []BreakGlass{}, PolicyChanges: []PolicyChange{}, Grants: []GrantChange{}, Logins: []LoginChange{},
-		ByHand: []keys.Holder{},
-		Keys:   []KeyAge{}, Rotation: []auditlog.Leaf{}, ClockBack: []int64{},
+		Openings: []*Opening{}, Unfinished: []string{}, BreakGlass: []BreakGlass{}, PolicyChanges: []PolicyChange{},
+		Grants: []GrantChange{}, Logins: []LoginChange{}, ByHand: []keys.Holder{},
+		Keys: []KeyAge{}, Rotation: []auditlog.Leaf{}, ClockBack: []int64{},
 		openings: map[string]*Opening{}, approvers: map[string][]string{},
 	}
 }

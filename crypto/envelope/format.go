@@ -33,8 +33,8 @@ var (
 	ErrKeyID = errors.New("wrong data-key id")
 )
 
-// IntegrityError returns the error of this package that says why a sealed value is not what was sealed there; nil if err is of
-// another kind.
+// IntegrityError returns the error of this package that says why a sealed value is not what was sealed there; nil if err
+// is of another kind.
 func IntegrityError(err error) error {
 	for _, e := range []error{ErrAuthentication, ErrVersion, ErrShort, ErrTrailing, ErrKeyID, ErrPadding} {
 		if errors.Is(err, e) {

@@ -57,7 +57,7 @@ func (n *node) judge() verdict {
 	if v := n.judgeInside(total, count); v.what != "" || named == "" || n.texts == 0 || n.codes != nil {
 		return v
 	}
-	// The name may be right all the same: values are written in more ways than are known here.
+	// The name may still be right: values are written in more ways than are known here.
 	return verdict{dataset.FreeText, fmt.Sprintf("the name says %s, although the values do not look like it", string(named))}
 }
 

@@ -111,7 +111,7 @@ func makeMember(n *node, events int64) *member {
 	return m
 }
 
-// nearly: all values are of the type, or so many that the others are mistakes.
+// nearly: all values are of the type, or enough of them that the others are mistakes.
 func (n *node) nearly(what read) bool {
 	meant := n.meant()
 	return n.all(what) || meant >= 20 && 100*n.reads[what] >= 95*meant

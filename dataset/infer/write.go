@@ -67,7 +67,7 @@ func (w *writer) head() {
 	}
 	w.comment("", "Judged personal, and sealed: "+list(d.Sealed()))
 	w.comment("", "NOT judged personal, and stored in clear: "+list(d.Clear()))
-	w.comment("", "A sample proves nothing: what stands in clear may be personal all the same. Read each line, then: keys "+
+	w.comment("", "A sample proves nothing: what stands in clear may still be personal. Read each line, then: keys "+
 		"dataset lint, ingest test.")
 }
 

@@ -57,7 +57,7 @@ type sampler struct {
 }
 
 func newSampler(d *dataset.Dataset) (*sampler, error) {
-	// It protects nothing: whoever has the sample has the values. Always the same, it makes the same report again.
+	// It protects nothing: who has the sample has the values. Always the same, it makes the same report again.
 	key := sha256.Sum256([]byte("sample"))
 	var subkeys []*blindindex.Subkey
 	for _, ix := range d.Indexes() {

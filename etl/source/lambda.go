@@ -26,7 +26,8 @@ func NewSlice(messages []*etl.Message) *SliceSource {
 }
 
 // FromLambda makes a source of what an SQS event source mapping called a Lambda function with. A
-// message carries the attribute that the route names. Its Handle is its id as SQS gave it, a string: the identifier of a failed item.
+// message carries the attribute that the route names. Its Handle is its id as SQS gave it, a string: the
+// identifier of a failed item.
 func FromLambda(event events.SQSEvent, route etl.Route) *SliceSource {
 	messages := make([]*etl.Message, len(event.Records))
 	for i := range event.Records {

@@ -20,7 +20,7 @@ type object struct {
 	begin int64 // its first events that are committed already, and left out
 
 	// Guarded by S3.mu.
-	position int64    // so many of its first events are committed
+	position int64    // how many of its first events are committed
 	chunks   []*chunk // that were handed over after them, in order, until all of their events are committed
 	read     bool     // to its end
 }

@@ -69,7 +69,7 @@ func terminalWidth(out *stream) int {
 	return 80
 }
 
-// Step says how many rows, or whatever the noun is, a step has done, of about so many: 0 where that
+// Step says how many rows, or whatever the noun is, a step has done, of about how many: 0 where that
 // is unknown. It may be called from several goroutines; a count lower than the last one of the same
 // step is late, and ignored.
 func (p *Progress) Step(name, noun string, done, total int64) {

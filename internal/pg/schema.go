@@ -23,7 +23,7 @@ var schemaFiles embed.FS
 
 // apiNumber tells versions of api/ apart: keys init of a program with a lower number refuses. Raise it with each
 // change of api/; TestAPINumber fails if that was forgotten.
-const apiNumber = 51
+const apiNumber = 52
 
 // topics are the files of api/, in the order in which they are applied and printed. A function of language SQL must
 // come after those that it calls.
@@ -137,7 +137,7 @@ INSERT INTO pg_temp.api_applying VALUES (%d, '%s', %t);
 	return append(append(sections, apiFiles()...), section{"end_api.sql", schemaFile("end_api.sql")})
 }
 
-// asOwnerSQL goes on as the owner, holding the lock that whoever changes the schema holds. Goose's own locker takes
+// asOwnerSQL goes on as the owner, holding the lock that every change of the schema holds. Goose's own locker takes
 // an advisory lock, which anybody who can connect may take, too, and never let go.
 const asOwnerSQL = `SET LOCAL ROLE cloakroom_owner;
 ` + migratingSQL + `LOCK TABLE cloakroom.migrating IN EXCLUSIVE MODE;
@@ -146,7 +146,7 @@ const asOwnerSQL = `SET LOCAL ROLE cloakroom_owner;
 const migratingSQL = `DO $$ BEGIN
   IF to_regclass('cloakroom.migrating') IS NULL THEN
     CREATE TABLE cloakroom.migrating ();
-    COMMENT ON TABLE cloakroom.migrating IS 'locked, never read, by whoever changes the schema';
+    COMMENT ON TABLE cloakroom.migrating IS 'locked, never read, by each change of the schema';
   END IF;
 END $$;
 `

@@ -151,7 +151,7 @@ func TestPoolerThatIgnoresSettings(t *testing.T) {
 			var tables int
 			if err := db.Open(t, "").Get(&tables, `
 				SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('cloakroom')`); err != nil || tables > 0 {
-				t.Errorf("%d tables were made all the same (%v)", tables, err)
+				t.Errorf("%d tables were made nevertheless (%v)", tables, err)
 			}
 		})
 	}

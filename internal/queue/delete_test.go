@@ -155,7 +155,7 @@ func TestQueueIsRecreated(t *testing.T) {
 	}
 	b.consumer.Done(old)
 	_, err := b.consumer.Receive(t.Context(), 0)
-	if err == nil || !strings.Contains(err.Error(), "check --queue-url") {
+	if err == nil || !strings.Contains(err.Error(), "check the queue's URL") {
 		t.Errorf("received from no queue: %v", err)
 	}
 	b.eventually("a delete fails", func() bool { return b.seen.failures(remove) > 0 })

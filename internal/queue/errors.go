@@ -27,16 +27,17 @@ func explain(doing string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", doing, context.Canceled)
 	case errors.As(err, &missing):
-		return fmt.Errorf("%s: the queue does not exist: check --queue-url and AWS_REGION", doing)
+		return fmt.Errorf("%s: the queue does not exist: check the queue's URL (--queue-url, --queue) and AWS_REGION",
+			doing)
 	case errors.As(err, &api):
 		return fmt.Errorf("%s: %s%s", doing, said(api), hint(api.ErrorCode()))
 	case errors.As(err, &response) && response.HTTPStatusCode() > 0:
-		return fmt.Errorf("%s: the server at --queue-url answers with HTTP status %d, not as SQS does: check the URL",
+		return fmt.Errorf("%s: the server at the queue's URL answers with HTTP status %d, not as SQS does: check it",
 			doing, response.HTTPStatusCode())
 	}
 	if reason := unreachable(err); reason != "" {
 		return fmt.Errorf("%s: the queue cannot be reached: %s: "+
-			"check --queue-url, AWS_ENDPOINT_URL_SQS and the network",
+			"check the queue's URL (--queue-url, --queue), AWS_ENDPOINT_URL_SQS and the network",
 			doing, reason)
 	}
 	if text := err.Error(); strings.Contains(text, "credentials") {
@@ -63,7 +64,7 @@ func hint(code string) string {
 		"ExpiredToken", "ExpiredTokenException":
 		return " (check the AWS credentials, and the host's clock)"
 	case "InvalidAddress", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue":
-		return " (check --queue-url and AWS_REGION)"
+		return " (check the queue's URL (--queue-url, --queue) and AWS_REGION)"
 	}
 	return ""
 }

@@ -31,14 +31,14 @@ func TestErrorsSayWhatToCheck(t *testing.T) {
 		secret string
 		want   string
 	}{
-		"nobody listens":       {"http://127.0.0.1:1", "s", "the queue cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused: check --queue-url"},
-		"no such host":         {"http://sqs.invalid", "s", "the queue cannot be reached: there is no host sqs.invalid: check --queue-url"},
+		"nobody listens":       {"http://127.0.0.1:1", "s", "the queue cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused: check the queue's URL"},
+		"no such host":         {"http://sqs.invalid", "s", "the queue cannot be reached: there is no host sqs.invalid: check the queue's URL"},
 		"something else":       {page.URL, "s", "answers with HTTP status 404, not as SQS does"},
 		"a wrong secret":       {aws("SignatureDoesNotMatch", "no match"), "s", "SignatureDoesNotMatch: no match (check the AWS credentials, and the host's clock)"},
 		"not allowed":          {aws("AccessDeniedException", "no"), "s", "AccessDeniedException: no (the credentials may not do this: deploy/iam has the policy)"},
 		"no credentials":       {page.URL, "", "there are no AWS credentials to sign with: set AWS_PROFILE"},
 		"something of AWS's":   {aws("KmsDisabled", "the key is off"), "s", "reading the queue's attributes: KmsDisabled: the key is off"},
-		"a queue that is gone": {aws("QueueDoesNotExist", "gone"), "s", "the queue does not exist: check --queue-url and AWS_REGION"},
+		"a queue that is gone": {aws("QueueDoesNotExist", "gone"), "s", "the queue does not exist: check the queue's URL (--queue-url, --queue) and AWS_REGION"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_ENDPOINT_URL_SQS", c.url)

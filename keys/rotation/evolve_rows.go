@@ -12,8 +12,8 @@ import (
 	"cloakroom/keys"
 )
 
-// filler brings rows up to a new definition: it seals what is in clear, and makes the tokens and the reveals that are missing.
-// A row has one data key, so a row that gets a sealed value has its others sealed again, under the same key.
+// filler brings rows up to a new definition: it seals what is in clear, and makes the tokens and the reveals that are
+// missing. A row has one data key, so a row that gets a sealed value has its others sealed again, under the same key.
 type filler struct {
 	*rowReader
 	at      evolution
@@ -142,7 +142,9 @@ func (w *filler) batch(ctx context.Context, s session, at slice) (batch, error) 
 
 // write makes what rows lack, and stores it. With a key it seals every value of the rows, else it makes tokens and reveals
 // alone.
-func (w *filler) write(ctx context.Context, s session, at slice, rows []*keys.Row, key *keys.SealingKey, q *quarantine) (changed int, err error) {
+func (w *filler) write(
+	ctx context.Context, s session, at slice, rows []*keys.Row, key *keys.SealingKey, q *quarantine,
+) (changed int, err error) {
 	f := w.newFilled()
 	for _, row := range rows {
 		problem, err := w.add(ctx, f, row, key)
@@ -163,8 +165,8 @@ func (w *filler) write(ctx context.Context, s session, at slice, rows []*keys.Ro
 		id, check = &n, key.Check[:]
 	}
 	err = s.get(ctx, &changed, `SELECT cloakroom.evolve_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		w.epoch.Load(), w.at.rotation, at.Dataset, day(at.Part), f.ids, f.sents, pq.ByteaArray(flat(f.old)), pq.ByteaArray(flat(f.new)),
-		pq.Array(flat(f.clear)), pq.Array(flat(f.tokens)), pq.Array(flat(f.reveals)), id, check)
+		w.epoch.Load(), w.at.rotation, at.Dataset, day(at.Part), f.ids, f.sents, pq.ByteaArray(flat(f.old)),
+		pq.ByteaArray(flat(f.new)), pq.Array(flat(f.clear)), pq.Array(flat(f.tokens)), pq.Array(flat(f.reveals)), id, check)
 	return changed, err
 }
 

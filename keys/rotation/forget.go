@@ -138,8 +138,8 @@ func (j *job) renewStatistics(ctx context.Context) error {
 // errDryRun rolls a transaction back.
 var errDryRun = errors.New("a dry run")
 
-// ReplayForget repeats what certificates say, up to the first that fails. A bundle has one certificate a line, as JSON. A dry
-// run does each and rolls it back.
+// ReplayForget repeats what certificates say, up to the first that fails. A bundle has one certificate a line, as JSON. A
+// dry run does each and rolls it back.
 func ReplayForget(ctx context.Context, v *keys.Vault, bundle io.Reader, o Options) (Report, error) {
 	return run(ctx, v, o, func(j *job, r *Report) error {
 		lines := bufio.NewScanner(bundle)

@@ -105,7 +105,8 @@ func (j *job) target(name string) (*target, error) {
 func (j *job) quarantined(ctx context.Context, step string) ([]Quarantined, error) {
 	var list []Quarantined
 	err := j.vault.DB.SelectContext(ctx, &list, `
-		SELECT dataset, row_id, to_char(sent AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS sent, rejection, data_key, problem
+		SELECT dataset, row_id, to_char(sent AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS sent, rejection,
+		       data_key, problem
 		  FROM cloakroom.quarantined($1)`, step)
 	if err != nil {
 		return nil, fmt.Errorf("listing quarantined rows: %w", pg.Redact(err))

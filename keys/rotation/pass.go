@@ -90,7 +90,8 @@ func (j *job) claim(ctx context.Context, rotation int64, name string, w worker) 
 			var at slice
 			var err error
 			claimed, err = found(s.get(ctx, &at, `
-				SELECT dataset, part, slice, after_sent::text AS "after.after_sent", after_id AS "after.after_id", last_sent::text AS last_sent
+				SELECT dataset, part, slice, after_sent::text AS "after.after_sent", after_id AS "after.after_id",
+				       last_sent::text AS last_sent
 				  FROM cloakroom.claim_slice($1, $2)`, rotation, name))
 			if err != nil || !claimed {
 				return err

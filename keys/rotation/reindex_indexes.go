@@ -24,7 +24,8 @@ type indexLeft struct {
 // wait: about a second.
 const largestBlockingBuild = 1 << 30
 
-// indexes gives every partition an index on each new token column. A partition made meanwhile has its own, copied from the parent.
+// indexes gives every partition an index on each new token column. A partition made meanwhile has its own, copied from
+// the parent.
 func (j *job) indexes(ctx context.Context, rotation int64) error {
 	if err := j.ddl(ctx, "preparing indexes", `SELECT cloakroom.reindex_parent_indexes($1)`, rotation); err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 	"cloakroom/keys"
 )
 
-// Reseal closes the data keys that are due (by the policy, or all with Options.Force), of Options.Dataset or of all, reseals what closed keys hold, and
-// retires those that hold nothing. Its errors are those of Rotate.
+// Reseal closes the data keys that are due (by the policy, or all with Options.Force), of Options.Dataset or of all
+// datasets, reseals what closed keys hold, and retires those that hold nothing. Its errors are those of Rotate.
 func Reseal(ctx context.Context, v *keys.Vault, o Options) (Report, error) {
 	return run(ctx, v, o, func(j *job, r *Report) error {
 		due, err := j.due(ctx)

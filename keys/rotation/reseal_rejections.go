@@ -40,9 +40,11 @@ func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (bat
 		return batch{}, err
 	}
 	var page []sealedRejection
-	if err := s.list(ctx, &page, `
-		SELECT message_id, sent::text AS sent, sealed_body, data_key FROM cloakroom.reseal_rejections_page($1, $2, $3, $4, $5, $6, $7)`,
-		w.rotation, at.Dataset, day(at.Part), at.After.ID, at.After.Sent, rejectionRows, rejectionBytes); err != nil || len(page) == 0 {
+	err = s.list(ctx, &page, `
+		SELECT message_id, sent::text AS sent, sealed_body, data_key
+		  FROM cloakroom.reseal_rejections_page($1, $2, $3, $4, $5, $6, $7)`,
+		w.rotation, at.Dataset, day(at.Part), at.After.ID, at.After.Sent, rejectionRows, rejectionBytes)
+	if err != nil || len(page) == 0 {
 		return batch{done: true}, err
 	}
 	size := 0
@@ -81,7 +83,9 @@ func (w *rejectionResealer) batch(ctx context.Context, s session, at slice) (bat
 }
 
 // resealBody opens a rejection's body and seals it under another key.
-func (w *rejectionResealer) resealBody(ctx context.Context, t *target, to sealingKeyFunc, r *sealedRejection) ([]byte, error) {
+func (w *rejectionResealer) resealBody(
+	ctx context.Context, t *target, to sealingKeyFunc, r *sealedRejection,
+) ([]byte, error) {
 	opening, err := w.ring.Key(ctx, r.DataKey)
 	if err != nil {
 		return nil, err

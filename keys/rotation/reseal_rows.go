@@ -86,7 +86,9 @@ func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error
 	if err != nil || len(rows) == 0 {
 		return batch{done: true}, err
 	}
-	newKey := sync.OnceValues(func() (*keys.SealingKey, error) { return w.sealingKey(ctx, w.target, keys.MonthOf(at.Part), rows) })
+	newKey := sync.OnceValues(func() (*keys.SealingKey, error) {
+		return w.sealingKey(ctx, w.target, keys.MonthOf(at.Part), rows)
+	})
 	w.made.reset(len(w.target.protected))
 	if len(w.sealed) != len(w.target.protected) {
 		w.sealed = make([][]byte, len(w.target.protected))
@@ -104,15 +106,17 @@ func (w *resealer) batch(ctx context.Context, s session, at slice) (batch, error
 			return batch{}, err
 		}
 		all := w.made.flat()
-		if err := s.get(ctx, &b.changed, `SELECT cloakroom.reseal_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			w.epoch.Load(), at.Dataset, day(at.Part), w.made.ids, w.made.sents, all.ends, all.bytes, key.ID(), key.Check[:]); err != nil {
+		err = s.get(ctx, &b.changed, `SELECT cloakroom.reseal_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			w.epoch.Load(), at.Dataset, day(at.Part), w.made.ids, w.made.sents, all.ends, all.bytes, key.ID(), key.Check[:])
+		if err != nil {
 			return batch{}, err
 		}
 	}
 	return b, q.write(ctx, s, "reseal", at.Dataset)
 }
 
-// sealingKey acquires a data key of the dataset and month for a page. The sealed sizes, a little larger, stand for those of the texts.
+// sealingKey acquires a data key of the dataset and month for a page. The sealed sizes, a little larger, stand for those
+// of the texts.
 func (j *job) sealingKey(ctx context.Context, t *target, month time.Time, rows []keys.Row) (*keys.SealingKey, error) {
 	seals, size := 0, 0
 	for i := range rows {

@@ -33,7 +33,8 @@ func PlanShred(ctx context.Context, v *keys.Vault, dataset string, before time.T
 		Rejections int64         `db:"rejections"`
 		DataKeys   pq.Int32Array `db:"data_keys"`
 	}
-	if err := v.DB.SelectContext(ctx, &rows, `SELECT * FROM cloakroom.shred_plan($1, nullif($2, ''))`, day(before), dataset); err != nil {
+	err := v.DB.SelectContext(ctx, &rows, `SELECT * FROM cloakroom.shred_plan($1, nullif($2, ''))`, day(before), dataset)
+	if err != nil {
 		return nil, fmt.Errorf("planning the shred: %w", pg.Redact(err))
 	}
 	plan := []ShredMonth{}
@@ -60,7 +61,7 @@ func Shred(ctx context.Context, v *keys.Vault, before time.Time, o Options) (Rep
 			}
 			began, shredErr := j.shred(ctx, before, r)
 			left, err := j.toShred(ctx, before)
-			// Report what is gone now, whoever shredded it: another run may share the work.
+			// Report what is gone now, whichever run shredded it: another may share the work.
 			for _, id := range due {
 				if err == nil && !slices.Contains(left, id) {
 					r.Shredded = append(r.Shredded, id)
@@ -154,6 +155,7 @@ func (w *clearer) batch(ctx context.Context, s session, at slice) (batch, error)
 		return batch{done: true}, nil
 	}
 	return batch{
-		read: page.Changed, changed: page.Changed, after: position{page.Sent.String, page.ID.UUID}, done: page.Changed < w.o.BatchRows,
+		read: page.Changed, changed: page.Changed, after: position{page.Sent.String, page.ID.UUID},
+		done: page.Changed < w.o.BatchRows,
 	}, nil
 }

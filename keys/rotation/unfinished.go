@@ -35,8 +35,9 @@ func ListUnfinished(ctx context.Context, v *keys.Vault) ([]Unfinished, error) {
 			StartedBy string        `db:"started_by"`
 			StartedAt time.Time     `db:"started_at"`
 		}
-		err := v.DB.SelectContext(ctx, &found,
-			`SELECT id, phase, coalesce(dataset, '') AS dataset, data_keys, started_by, started_at FROM cloakroom.rotation_running($1)`, step)
+		err := v.DB.SelectContext(ctx, &found, `
+			SELECT id, phase, coalesce(dataset, '') AS dataset, data_keys, started_by, started_at
+			  FROM cloakroom.rotation_running($1)`, step)
 		if err != nil {
 			return nil, fmt.Errorf("looking for unfinished steps: %w", pg.Redact(err))
 		}

@@ -57,7 +57,8 @@ func (w *verifier) findOrphans(ctx context.Context, all bool) error {
 		DataKey uint32    `db:"data_key"`
 		State   *string   `db:"state"` // nil: the vault has no such key
 	}
-	err := w.vault.DB.SelectContext(ctx, &list, `SELECT dataset, row_id, data_key, state FROM cloakroom.orphan_rows($1)`, maxFailures)
+	err := w.vault.DB.SelectContext(ctx, &list, `
+		SELECT dataset, row_id, data_key, state FROM cloakroom.orphan_rows($1)`, maxFailures)
 	if err != nil {
 		return fmt.Errorf("looking for rows whose key is gone: %w", pg.Redact(err))
 	}

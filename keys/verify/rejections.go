@@ -28,7 +28,8 @@ func (w *verifier) checkRejections(ctx context.Context, all bool) error {
 			DataKey sql.NullInt32 `db:"data_key"` // NULL once erased
 		}
 		err := w.vault.DB.SelectContext(ctx, &page, `
-			SELECT dataset, message_id, sent::text AS sent, sealed_body, data_key FROM cloakroom.scan_rejections($1, $2, $3)`, after, afterSent, rejectionPage)
+			SELECT dataset, message_id, sent::text AS sent, sealed_body, data_key FROM cloakroom.scan_rejections($1, $2, $3)`,
+			after, afterSent, rejectionPage)
 		if err != nil {
 			return fmt.Errorf("reading rejections: %w", pg.Redact(err))
 		}

@@ -83,7 +83,9 @@ func (w *datasetChecker) checkPartition(ctx context.Context, p keys.Partition, o
 }
 
 // read appends the page of a partition behind a row.
-func (w *datasetChecker) read(ctx context.Context, page []keys.Row, p keys.Partition, after time.Time, afterID uuid.UUID) ([]keys.Row, error) {
+func (w *datasetChecker) read(
+	ctx context.Context, page []keys.Row, p keys.Partition, after time.Time, afterID uuid.UUID,
+) ([]keys.Row, error) {
 	found, err := w.vault.DB.QueryContext(ctx, `SELECT `+keys.RowColumns+` FROM cloakroom.scan_rows($1, $2, $3, $4, $5, $6)`,
 		w.dataset.Name, p.From.Format(time.DateOnly), after, afterID, pq.Int32Array(w.versions), rowPage)
 	if err != nil {

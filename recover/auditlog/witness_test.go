@@ -79,7 +79,7 @@ func TestWitnessRefusesAnotherLog(t *testing.T) {
 	for name, statements := range map[string][]string{
 		"tail cut":  {`DELETE FROM cloakroom.audit_leaves WHERE seq > 3`, `DELETE FROM cloakroom.audit_nodes WHERE id > 6`},
 		"hash gone": {`DELETE FROM cloakroom.audit_nodes WHERE id = 6`},
-		"written anew": {`DELETE FROM cloakroom.audit_leaves`, `DELETE FROM cloakroom.audit_nodes`,
+		"written again": {`DELETE FROM cloakroom.audit_leaves`, `DELETE FROM cloakroom.audit_nodes`,
 			`SELECT cloakroom.append_leaf('key.other') FROM generate_series(1, 20)`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 // client's.
 const asQueue = "CLOAKROOM_BENCH_AS_QUEUE"
 
-// serveQueue is the child's main: it prints the queue's URL, then puts so many logins into the queue for each line
+// serveQueue is the child's main: it prints the queue's URL, then puts a number of logins into the queue for each line
 // "N SEED" on standard input and answers "ok", until that ends.
 func serveQueue(in io.Reader, out io.Writer) error {
 	srv := sqsserver.New(sqsserver.Config{CallLog: -1})

@@ -184,7 +184,7 @@ var growSQL string
 // seeds are the ingested rows from which grow takes the tokens that come again.
 const seeds = 20_000
 
-// grow fills this month's partition of an empty table with so many rows: a few ingested, the others made on the server
+// grow fills this month's partition of an empty table with a number of rows: a few ingested, the others made on the server
 // over two connections.
 func (d *database) grow(ctx context.Context, rows int, as distribution) error {
 	if err := d.ingest(ctx, newGenerator(as, 1).messages(seeds)); err != nil {

@@ -25,7 +25,8 @@ func newRejectionsCommand(s *settings) *cobra.Command {
 		Use:   "rejections",
 		Short: "Count rejections by reason and list the newest ids; never their content",
 		Long: `Count rejections by dataset, reason and the member at fault, and list the newest ids, never their content.
-docs/rejections.md says what each reason means. What they hold is opened by an auditor: recover request --rejections REASON.`,
+docs/rejections.md says what each reason means. What they hold is opened by an auditor: recover request
+--rejections REASON.`,
 		Example: `  ingest rejections
   ingest rejections --reason bad_ip --limit 100`,
 		Args: cli.Args(),

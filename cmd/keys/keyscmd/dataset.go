@@ -12,8 +12,8 @@ func newDatasetCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dataset",
 		Short: "Say what an event is: its members, and how each is protected",
-		Long: `Say what an event is: its members, and how each is protected. A dataset is a YAML file; once applied, its definition is in
-the vault, and every program reads it from there.`,
+		Long: `Say what an event is: its members, and how each is protected. A dataset is a YAML file;
+once applied, its definition is in the vault, and every program reads it from there.`,
 		Example: "  keys dataset infer --from orders.jsonl --name order --out order.yaml\n  keys dataset lint order.yaml\n" +
 			"  keys dataset apply order.yaml",
 	}

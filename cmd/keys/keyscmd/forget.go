@@ -134,7 +134,7 @@ func keepCertificate(cmd *cobra.Command, c rotation.Certificate, bundle string) 
 
 // notKept says what to do: the certificate is the same at each run.
 func notKept(err error) error {
-	return fmt.Errorf("keeping the certificate: %w; the person was forgotten all the same: run this again with another --bundle",
+	return fmt.Errorf("keeping the certificate: %w; the person is forgotten: run this again with another --bundle",
 		err)
 }
 

@@ -116,8 +116,9 @@ func newGrantsCommand(vault *cli.VaultFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grants",
 		Short: "List which login holds which role, its group, its AWS principal, and who granted it",
-		Long: `List which login holds which role, its group and AWS principal, how many connections it may have, and who granted it. What was
-granted by hand, without keys grant, has no entry in the audit log. A superuser holds every role.
+		Long: `List which login holds which role, its group and AWS principal, how many connections it may have, and who
+granted it. What was granted by hand, without keys grant, has no entry in the audit log. A superuser holds
+every role.
 
 It takes a login with the role auditor, approver, rotator or witness, or that of keys init.`,
 		Example: "  keys grants\n  keys grants --json",

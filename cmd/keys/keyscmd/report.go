@@ -67,7 +67,8 @@ func whatWasDone(r *rotation.Report) []string {
 		say(true, "index key v%d → v%d, %s reindexed", x.From, x.To, cli.Count(x.Rows, "row"))
 	}
 	if e := r.Evolved; e != nil && len(e.Steps) > 0 {
-		say(true, "dataset %s: %s of its change taken, %s written", e.Dataset, cli.Count(len(e.Steps), "step"), cli.Count(e.Rows, "row"))
+		say(true, "dataset %s: %s of its change taken, %s written", e.Dataset, cli.Count(len(e.Steps), "step"),
+			cli.Count(e.Rows, "row"))
 	}
 	say(len(r.Shredded) > 0, "%s shredded", keyList(r.Shredded))
 	say(r.Cleared > 0, "%s cleared", cli.Count(r.Cleared, "row"))

@@ -26,8 +26,9 @@ meanwhile.
 
 What a rewrap replaces is kept for 35 days. --undo puts it back, for each key that does not unwrap under
 --kek: a rewrap with wrong bytes, or under a KEK that is lost, destroys nothing.`,
-		Example: "  keys rewrap --kek awskms:///alias/new,awskms:///alias/old --dry-run\n  keys rewrap --undo --kek awskms:///alias/old",
-		Args:    cli.Args(),
+		Example: "  keys rewrap --kek awskms:///alias/new,awskms:///alias/old --dry-run\n" +
+			"  keys rewrap --undo --kek awskms:///alias/old",
+		Args: cli.Args(),
 	}
 	j := declareJob(cmd, vault)
 	var to string

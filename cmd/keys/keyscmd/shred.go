@@ -35,8 +35,8 @@ gap.`,
 	f.Excludes("dry-run", "yes-destroy")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if !before.Before(time.Now().UTC()) {
-			return fmt.Errorf("shredding the months before %s: that would take this month's keys too; name this month or an earlier one",
-				before.Format("2006-01"))
+			return fmt.Errorf("shredding the months before %s: that would take this month's keys too; name this month or an "+
+				"earlier one", before.Format("2006-01"))
 		}
 		return j.run(cmd, func(ctx context.Context, v *keys.Vault, o rotation.Options) (rotation.Report, error) {
 			plan, err := rotation.PlanShred(ctx, v, o.Dataset, before)

@@ -97,7 +97,7 @@ func abuseBadRewrap(t *testing.T) {
 	}
 }
 
-// Whoever destroys is not alone: the owner says how far, a rotator does it.
+// Nobody destroys alone: the owner says how far, a rotator does it.
 func abuseShredAlone(t *testing.T) {
 	c := newFixture(t)
 	rotator := c.Pool(t, c.As(t, "rotator", "rotator"))
@@ -192,7 +192,7 @@ func abuseAuditorWhoApproves(t *testing.T) {
 			t.Errorf("%s after %s: %v", pair[1], pair[0], err)
 		}
 	}
-	// Whoever owns the vault may GRANT by hand. The functions refuse a login that holds both.
+	// Who owns the vault may GRANT by hand. The functions refuse a login that holds both.
 	id := c.request(t, params(nil))
 	both := c.client(t, c.As(t, "both", "auditor", "approver"))
 	if _, err := both.Show(t.Context(), id); err == nil {

@@ -70,7 +70,7 @@ func abuseOneGroup(t *testing.T) {
 		t.Errorf("missing is %v, %v", shown.Missing, err)
 	}
 	c.wantUnopened(t, id)
-	// Whoever writes the state: the approvals are counted again.
+	// However the state came to be written: the approvals are counted again.
 	c.admin.MustExec(`UPDATE cloakroom.requests SET state = 'approved' WHERE id = $1`, id)
 	c.wantUnopened(t, id)
 	c.admin.MustExec(`UPDATE cloakroom.requests SET state = 'requested' WHERE id = $1`, id)

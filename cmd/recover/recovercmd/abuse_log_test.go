@@ -100,7 +100,7 @@ func abuseRewrite(t *testing.T) {
 		t.Fatal(made, err)
 	}
 	if err := c.verifies(t, newer); err != nil {
-		t.Fatalf("to whoever has the thief's checkpoint alone it looks fine; here: %v", err)
+		t.Fatalf("to somebody who has the thief's checkpoint alone it looks fine; here: %v", err)
 	}
 	wantInvalid(t, "with an older checkpoint", c.verifies(t, older, newer))
 }

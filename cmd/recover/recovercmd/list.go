@@ -30,7 +30,7 @@ func (p *program) newList() *cobra.Command {
 		}
 		defer done()
 		if err := c.ExpireOverdue(cmd.Context()); err != nil {
-			slog.Warn("requests past their time are not marked as expired; they are refused all the same", "error", err)
+			slog.Warn("requests past their time are not marked as expired; they are refused anyway", "error", err)
 		}
 		list, err := c.List(cmd.Context(), pending, mine || cmd.CalledAs() == "mine")
 		if err != nil {

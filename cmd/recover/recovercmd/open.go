@@ -21,8 +21,9 @@ func (p *program) newOpen() *cobra.Command {
 		Long: `Open what your request was approved for, once.
 
 Every row is opened and compared with its tokens, and the outcome is in the audit log, before any
-value is shown. One row that does not open, and nothing is shown; with --skip-damaged the others are. If standard output is not a terminal, name --out or --recipient, or say with
---allow-pipe that a pipe is meant.
+value is shown. One row that does not open, and nothing is shown; with --skip-damaged the others are.
+If standard output is not a terminal, name --out or --recipient, or say with --allow-pipe that a pipe is
+meant.
 
 In CSV, a cell that a spreadsheet would run as a formula (it begins with = + - @, a tab or a line
 end) gets a ' in front. --raw-csv writes it as it is. JSON holds every value exactly.`,

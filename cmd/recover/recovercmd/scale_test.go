@@ -18,7 +18,7 @@ import (
 	"cloakroom/test/long"
 )
 
-// bulk stores so many logins of one user, so many under one data key.
+// bulk stores a number of logins of one user, and a number of them under each data key.
 func (c *fixture) bulk(t testing.TB, rows, rowsPerKey int) {
 	t.Helper()
 	v := c.Vault(t, c.As(t, "bulk", "ingest"))

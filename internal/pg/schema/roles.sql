@@ -18,7 +18,7 @@ BEGIN
   END LOOP;
 
   -- The migrations run as the owner, so the migrator must be able to become it.
-  -- From 16 on, whoever makes a role is a member of it that may not become it, unless it grants itself that too.
+  -- From 16 on, who makes a role is a member of it that may not become it, unless it grants itself that too.
   IF NOT pg_catalog.pg_has_role(current_user, 'cloakroom_owner',
     CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
     EXECUTE pg_catalog.format('GRANT cloakroom_owner TO %I', current_user);

@@ -137,6 +137,6 @@ func transportOf(client sqs.HTTPClient) (*http.Transport, error) {
 
 // usesOldDial reports the hooks that DialContext and DialTLSContext replaced.
 func usesOldDial(t *http.Transport) bool {
-	//lint:ignore SA1019 a transport may still have them, and whoever set them expects them to be used
+	//lint:ignore SA1019 a transport may still have them, and who set them expects them to be used
 	return t.Dial != nil || t.DialTLS != nil
 }

@@ -21,7 +21,7 @@ type Fault struct {
 	// Resource is what the call must be about, where a service tells: for S3 "bucket/key", for SQS a queue's name;
 	// empty: anything.
 	Resource string
-	// Cut ends the connection after so many bytes of an S3 object's body; 0: not at all.
+	// Cut ends the connection after this many bytes of an S3 object's body; 0: not at all.
 	Cut int64
 }
 

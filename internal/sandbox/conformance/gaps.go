@@ -30,7 +30,7 @@ var SQSGaps = map[string]Gaps{
 		"purge":                                                 "purges later, as AWS may, which takes up to a minute",
 		"system attributes":                                     "ignores MessageSystemAttributeNames",
 		"visibility made longer":                                "gives a message again and again within one long poll",
-		"visibility of a message that is not in flight":         "changes it all the same",
+		"visibility of a message that is not in flight":         "changes it anyway",
 		"visibility timeout of a receive":                       "gives a message again and again within one long poll",
 		"visibility timeout of the queue":                       "gives a message again and again within one long poll",
 	},

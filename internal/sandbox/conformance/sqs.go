@@ -90,7 +90,7 @@ func (q testQueue) attribute(name types.QueueAttributeName) string {
 	return out.Attributes[string(name)]
 }
 
-// holds fails the check unless the queue soon counts so many visible, not visible and delayed messages. AWS calls its
+// holds fails the check unless the queue soon counts this many visible, not visible and delayed messages. AWS calls its
 // counts approximate: they follow within a minute.
 func (q testQueue) holds(visible, notVisible, delayed string) {
 	want := [3]string{visible, notVisible, delayed}

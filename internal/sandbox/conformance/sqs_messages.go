@@ -49,7 +49,7 @@ var messageChecks = []check[*sqs.Client]{
 		if err == nil {
 			t.failf("sending: succeeded, want a checksum error of the SDK")
 		}
-		equal(t, *q.one(2, nil).Body, "a\ufffdb", "the body, queued all the same")
+		equal(t, *q.one(2, nil).Body, "a\ufffdb", "the body, queued anyway")
 	}},
 	{"the largest message", func(t *trial, c *sqs.Client) {
 		q := newQueue(t, c, nil)

@@ -129,7 +129,7 @@ func (q *queue) delete(h handle) {
 // maxVisibility is the longest a message may stay invisible, counted from its receive, in seconds.
 const maxVisibility = 12 * 60 * 60
 
-// changeVisibility lets the message of a handle become visible in so many seconds. The caller holds the lock.
+// changeVisibility lets the message of a handle become visible in that many seconds. The caller holds the lock.
 func (q *queue) changeVisibility(h handle, text string, seconds int) error {
 	q.promote()
 	m, ok := q.find(h)

@@ -13,7 +13,7 @@ type queue struct {
 	now  func() time.Time
 
 	mu         sync.Mutex
-	gone       bool // deleted; whoever still holds the pointer must let go
+	gone       bool // deleted; who still holds the pointer must let go
 	attributes attributes
 	created    time.Time
 	purged     time.Time

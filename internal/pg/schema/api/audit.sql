@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION cloakroom.refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- Guards against mistakes. Whoever can disable a trigger is caught by a checkpoint kept outside the database.
+  -- Guards against mistakes. Who can disable a trigger is caught by a checkpoint kept outside the database.
   RAISE EXCEPTION 'the audit log is append-only: % of % is refused', TG_OP, TG_TABLE_NAME USING ERRCODE = 'CR013';
 END $$;
 COMMENT ON FUNCTION cloakroom.refuse_change() IS 'trigger that keeps the audit log append-only';

@@ -24,7 +24,7 @@ COMMENT ON FUNCTION cloakroom.refuse_evolution() IS
   'refuses what must not run while a dataset is being changed; the caller has locked rotations';
 
 CREATE OR REPLACE FUNCTION cloakroom.begin_dataset(p_name text, p_dropped bigint DEFAULT NULL) RETURNS integer[]
--- Whoever waits for the fence makes every later load wait behind it.
+-- A session that waits for the fence makes every later load wait behind it.
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
   PERFORM cloakroom.require_read_committed();

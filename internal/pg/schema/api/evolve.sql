@@ -1,4 +1,4 @@
--- Changing a dataset while everything runs. keys dataset apply writes the plan down; whoever holds the role rotator
+-- Changing a dataset while everything runs. keys dataset apply writes the plan down; who holds the role rotator
 -- takes it on, step by step. Each function does its own step, or nothing where another rotator did it.
 
 CREATE OR REPLACE FUNCTION cloakroom.begin_evolution(

@@ -30,7 +30,7 @@ DECLARE
 BEGIN
   PERFORM cloakroom.require_read_committed();
   LOCK TABLE cloakroom.fence IN ROW EXCLUSIVE MODE;
-  -- This statement's snapshot is later than the lock, so whoever raised the epoch has committed.
+  -- This statement's snapshot is later than the lock, so a transaction that raised the epoch has committed.
   SELECT epoch INTO STRICT now_epoch FROM cloakroom.settings;
   IF now_epoch IS DISTINCT FROM p_epoch THEN
     RAISE EXCEPTION 'the vault is at epoch %, the writer at epoch %', now_epoch, p_epoch USING ERRCODE = 'CR001';

@@ -80,7 +80,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  -- Waits for whoever builds it now, so what is invalid after this was left by a build that died.
+  -- Waits for a session that builds it now, so what is invalid after this was left by a build that died.
   EXECUTE format('LOCK TABLE cloakroom_data.%I IN SHARE UPDATE EXCLUSIVE MODE', t.partition);
   SELECT x.* INTO t FROM cloakroom.token_indexes(p_version) x
    WHERE x.partition = p_partition AND x.col = p_column AND x.attached IS NOT TRUE;

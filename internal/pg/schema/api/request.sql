@@ -274,7 +274,7 @@ BEGIN
   RETURN coalesce(cardinality(expired), 0);
 END $$;
 COMMENT ON FUNCTION cloakroom.expire_requests() IS
-  'marks requests whose time is over; one that is not marked is refused all the same';
+  'marks requests whose time is over; one that is not marked is refused anyway';
 GRANT EXECUTE ON FUNCTION cloakroom.expire_requests() TO
   cloakroom_auditor, cloakroom_approver, cloakroom_breakglass, cloakroom_rotator;
 

@@ -33,7 +33,7 @@ DECLARE
   new text;
   broken text;
 BEGIN
-  -- Only the owner may execute this: whoever sets the number of approvals may open anything.
+  -- Only the owner may execute this: who sets the number of approvals may open anything.
   IF p_name <> ALL (ARRAY['approvals', 'row_limit', 'request_lifetime', 'daily_quota', 'purposes',
     'checkpoint_before_open', 'breakglass_rows', 'breakglass_unreviewed',
       'data_key_max_age', 'index_key_max_age', 'rejection_retention', 'days_back', 'days_ahead', 'kek',

@@ -157,7 +157,7 @@ CREATE TABLE cloakroom.replaced_keys (
 );
 CREATE INDEX ON cloakroom.replaced_keys (purpose, key);
 COMMENT ON TABLE cloakroom.replaced_keys IS
-  'wrapped keys as they were before a rewrap, for 35 days: whoever stores wrong bytes destroys nothing';
+  'wrapped keys as they were before a rewrap, for 35 days: wrong bytes then destroy nothing';
 COMMENT ON COLUMN cloakroom.replaced_keys.key IS 'a data key''s id, or an index key''s version';
 
 CREATE TABLE cloakroom.grants (

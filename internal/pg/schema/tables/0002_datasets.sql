@@ -128,6 +128,6 @@ COMMENT ON COLUMN cloakroom.sources.position IS
   'at its end';
 COMMENT ON COLUMN cloakroom.sources.finished_at IS 'when its last event was committed; NULL: not yet, or not noted';
 
--- Whoever makes a partition queues here first, so that a load never waits for a lock on the parent it does not need.
+-- Who makes a partition queues here first, so that a load never waits for a lock on the parent it does not need.
 CREATE TABLE cloakroom.partition_maker ();
-COMMENT ON TABLE cloakroom.partition_maker IS 'locked, never read, by whoever makes a partition';
+COMMENT ON TABLE cloakroom.partition_maker IS 'locked, never read, by who makes a partition';
